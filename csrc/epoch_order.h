@@ -1,0 +1,86 @@
+// Which record stands at which position of an epoch. A pure function: resuming is starting elsewhere.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "permutation.h"
+
+namespace selfie {
+
+enum class OrderKind {
+    kSequential,   // as on disk
+    kPermutation,  // a fresh shuffle of all records each epoch
+    kIndependent,  // each global batch is its own draw without replacement, as the official program does
+    kQuasi,        // blocks in random order, shuffled within a window of blocks: for data larger than memory
+};
+
+struct EpochOrder {
+    OrderKind kind = OrderKind::kSequential;
+    std::uint64_t num_records = 0;  // >= 1
+    std::uint64_t seed = 0;
+    std::uint64_t epoch = 0;
+    std::uint64_t global_batch_size = 1;  // kIndependent: records of one draw
+    std::uint64_t block_records = 1;      // kQuasi: records that are read together
+    std::uint64_t window_records = 1;     // kQuasi: a multiple of block_records
+
+    // Writes the record indices of positions start..start+count-1.
+    void indices(std::uint64_t start, std::uint64_t count, std::int64_t* out) const {
+        switch (kind) {
+            case OrderKind::kSequential:
+                for (std::uint64_t i = 0; i < count; ++i) out[i] = static_cast<std::int64_t>(start + i);
+                return;
+            case OrderKind::kPermutation: {
+                const KeyedPermutation permutation(num_records, seed, epoch, 0);
+                for (std::uint64_t i = 0; i < count; ++i)
+                    out[i] = static_cast<std::int64_t>(permutation(start + i));
+                return;
+            }
+            case OrderKind::kIndependent:
+                return independent(start, count, out);
+            case OrderKind::kQuasi:
+                return quasi(start, count, out);
+        }
+    }
+
+  private:
+    // Salt 0 shuffles the whole epoch (or the blocks); salt k+1 shuffles draw or window k.
+    void independent(std::uint64_t position, std::uint64_t count, std::int64_t* out) const {
+        while (count > 0) {
+            const std::uint64_t draw = position / global_batch_size;
+            const std::uint64_t offset = position % global_batch_size;
+            const std::uint64_t run = std::min(count, global_batch_size - offset);
+            const KeyedPermutation permutation(num_records, seed, epoch, draw + 1);
+            for (std::uint64_t i = 0; i < run; ++i)
+                *out++ = static_cast<std::int64_t>(permutation(offset + i));
+            position += run;
+            count -= run;
+        }
+    }
+
+    // The records are seen as a ring cut into blocks from a random place on, so that the cuts, and the short
+    // block at the end, fall elsewhere each epoch. The short block keeps the last place.
+    void quasi(std::uint64_t position, std::uint64_t count, std::int64_t* out) const {
+        const std::uint64_t full_blocks = num_records / block_records;
+        const KeyedPermutation block_order(std::max<std::uint64_t>(full_blocks, 1), seed, epoch, 0);
+        const std::uint64_t rotation = random_words(seed, epoch, 0, Stream::kRotation)[0] % num_records;
+        while (count > 0) {
+            const std::uint64_t window = position / window_records;
+            const std::uint64_t begin = window * window_records;
+            const std::uint64_t length = std::min(window_records, num_records - begin);
+            const std::uint64_t run = std::min(count, begin + length - position);
+            const KeyedPermutation within(length, seed, epoch, window + 1);
+            for (std::uint64_t i = 0; i < run; ++i) {
+                const std::uint64_t slot = begin + within(position + i - begin);
+                const std::uint64_t place = slot / block_records;
+                const std::uint64_t block = place < full_blocks ? block_order(place) : place;
+                const std::uint64_t index = rotation + block * block_records + slot % block_records;
+                *out++ = static_cast<std::int64_t>(index % num_records);
+            }
+            position += run;
+            count -= run;
+        }
+    }
+};
+
+}  // namespace selfie

@@ -1,0 +1,142 @@
+#include "record_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <stdexcept>
+#include <system_error>
+
+namespace selfie {
+
+namespace {
+
+[[noreturn]] void throw_errno(const std::string& path) {
+    throw std::system_error(errno, std::generic_category(), path);
+}
+
+std::uint64_t size_of(int descriptor, const std::string& path) {
+    struct stat status;
+    if (::fstat(descriptor, &status) != 0) throw_errno(path);
+    if (!S_ISREG(status.st_mode)) throw std::invalid_argument(path + ": not a regular file");
+    return static_cast<std::uint64_t>(status.st_size);
+}
+
+}  // namespace
+
+RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_t width) {
+    const auto in_range = [](std::int64_t side, std::int64_t limit) { return side >= 1 && side <= limit; };
+    if (!in_range(channels, kMaxChannels) || !in_range(height, kMaxPlanePixels) ||
+        !in_range(width, kMaxPlanePixels) || height * width > kMaxPlanePixels)
+        throw std::invalid_argument("a picture has 1.." + std::to_string(kMaxChannels) + " channels of at most " +
+                                    std::to_string(kMaxPlanePixels) + " pixels, got " + std::to_string(channels) +
+                                    " x " + std::to_string(height) + " x " + std::to_string(width));
+    return {static_cast<std::size_t>(channels), static_cast<std::size_t>(height), static_cast<std::size_t>(width)};
+}
+
+RecordFiles::RecordFiles(std::vector<std::string> paths, RecordLayout layout, std::uint32_t num_classes,
+                         ReadMode mode)
+    : layout_(layout), num_classes_(num_classes), mode_(mode) {
+    if (paths.empty()) throw std::invalid_argument("a split needs at least one record file, got none");
+    files_.reserve(paths.size());
+    try {
+        for (std::string& path : paths) {
+            files_.push_back({std::move(path)});
+            open(files_.back());
+            begins_.push_back(begins_.back() + files_.back().bytes / layout_.record_bytes());
+        }
+    } catch (...) {
+        close();  // the destructor of a half-made object does not run
+        throw;
+    }
+}
+
+RecordFiles::~RecordFiles() { close(); }
+
+void RecordFiles::open(File& file) const {
+    file.descriptor = ::open(file.path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file.descriptor < 0) throw_errno(file.path);
+    file.bytes = size_of(file.descriptor, file.path);
+    const std::uint64_t surplus = file.bytes % layout_.record_bytes();
+    if (file.bytes == 0 || surplus != 0)
+        throw std::invalid_argument(
+            file.path + ": a file of " + std::to_string(layout_.channels) + "x" + std::to_string(layout_.height) +
+            "x" + std::to_string(layout_.width) + " pictures has a positive multiple of " +
+            std::to_string(layout_.record_bytes()) + " bytes, got " + std::to_string(file.bytes) +
+            (surplus == 0 ? std::string()
+                          : ": record " + std::to_string(file.bytes / layout_.record_bytes()) + " (byte " +
+                                std::to_string(file.bytes - surplus) + ") is cut off after " +
+                                std::to_string(surplus) + " bytes"));
+    if (mode_ == ReadMode::kPread) return;
+    void* mapping = ::mmap(nullptr, file.bytes, PROT_READ, MAP_SHARED, file.descriptor, 0);
+    if (mapping == MAP_FAILED) throw_errno(file.path);
+    file.mapping = static_cast<const std::uint8_t*>(mapping);
+}
+
+void RecordFiles::close() {
+    for (File& file : files_) {
+        if (file.mapping != nullptr) ::munmap(const_cast<std::uint8_t*>(file.mapping), file.bytes);
+        if (file.descriptor >= 0) ::close(file.descriptor);
+    }
+    files_.clear();
+}
+
+std::size_t RecordFiles::file_of(std::uint64_t index) const {
+    const auto after = std::upper_bound(begins_.begin(), begins_.end(), index);
+    return static_cast<std::size_t>(after - begins_.begin()) - 1;
+}
+
+const std::uint8_t* RecordFiles::record(std::uint64_t index, std::uint8_t* scratch) const {
+    const std::size_t number = file_of(index);
+    const File& file = files_[number];
+    const std::size_t record_bytes = layout_.record_bytes();
+    const std::uint64_t offset = (index - begins_[number]) * record_bytes;
+    if (file.mapping != nullptr) return file.mapping + offset;
+    for (std::size_t done = 0; done < record_bytes;) {
+        const ssize_t got =
+            ::pread(file.descriptor, scratch + done, record_bytes - done, static_cast<off_t>(offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) throw_errno(file.path);
+        if (got == 0)
+            throw std::invalid_argument(file.path + ": shrank while it was open, record " +
+                                        std::to_string(index - begins_[number]) + " (byte " +
+                                        std::to_string(offset) + ") is gone");
+        done += static_cast<std::size_t>(got);
+    }
+    return scratch;
+}
+
+std::uint32_t RecordFiles::label(std::uint64_t index, const std::uint8_t* record) const {
+    const std::uint32_t label = load_big_endian(record + kLabelOffset);
+    const std::uint32_t limit = num_classes_ != 0 ? num_classes_ : kMaxClasses;
+    if (label >= limit) {
+        const std::size_t number = file_of(index);
+        const std::uint64_t local = index - begins_[number];
+        throw std::invalid_argument(
+            files_[number].path + ": record " + std::to_string(local) + " (byte " +
+            std::to_string(local * layout_.record_bytes() + kLabelOffset) + "): a label must be in 0.." +
+            std::to_string(limit - 1) + ", got " + std::to_string(label));
+    }
+    return label;
+}
+
+void RecordFiles::check_index(std::int64_t index) const {
+    if (index < 0 || static_cast<std::uint64_t>(index) >= size())
+        throw std::out_of_range("an index must be in 0.." + std::to_string(size() - 1) + ", got " +
+                                std::to_string(index));
+}
+
+void RecordFiles::check_sizes() const {
+    for (const File& file : files_) {
+        const std::uint64_t bytes = size_of(file.descriptor, file.path);
+        if (bytes < file.bytes)
+            throw std::invalid_argument(file.path + ": had " + std::to_string(file.bytes) +
+                                        " bytes when it was opened and has " + std::to_string(bytes) +
+                                        " now; open the data set again");
+    }
+}
+
+}  // namespace selfie

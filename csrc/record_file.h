@@ -1,0 +1,62 @@
+// Opens, checks and reads one set of record files; all resources are released by the destructor.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "record.h"
+
+namespace selfie {
+
+enum class ReadMode { kMmap, kPread };
+
+// Throws std::invalid_argument if a side is not positive or too large.
+RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_t width);
+
+class RecordFiles {
+  public:
+    // num_classes 0: unknown, labels are only held against kMaxClasses.
+    // Throws std::system_error with the path if a file cannot be opened, std::invalid_argument if its size is not
+    // a positive multiple of the record's. Never reads a record.
+    RecordFiles(std::vector<std::string> paths, RecordLayout layout, std::uint32_t num_classes, ReadMode mode);
+    ~RecordFiles();
+    RecordFiles(const RecordFiles&) = delete;
+    RecordFiles& operator=(const RecordFiles&) = delete;
+
+    const RecordLayout& layout() const { return layout_; }
+    std::uint64_t size() const { return begins_.back(); }
+
+    // The bytes of a record: mapped, or read into scratch (record_bytes long). index < size(), unchecked.
+    // Thread-safe. Throws std::system_error or std::invalid_argument if the file can no longer be read.
+    const std::uint8_t* record(std::uint64_t index, std::uint8_t* scratch) const;
+
+    // The label of a record's bytes. Throws std::invalid_argument, naming file, record and byte, if out of range.
+    std::uint32_t label(std::uint64_t index, const std::uint8_t* record) const;
+
+    // Throws std::out_of_range unless 0 <= index < size().
+    void check_index(std::int64_t index) const;
+
+    // Throws std::invalid_argument if a file shrank since it was opened: reading its mapping would kill the process.
+    void check_sizes() const;
+
+  private:
+    struct File {
+        std::string path;
+        int descriptor = -1;
+        std::uint64_t bytes = 0;
+        const std::uint8_t* mapping = nullptr;
+    };
+
+    void open(File& file) const;
+    void close();
+    std::size_t file_of(std::uint64_t index) const;
+
+    RecordLayout layout_;
+    std::uint32_t num_classes_;
+    ReadMode mode_;
+    std::vector<File> files_;
+    std::vector<std::uint64_t> begins_ = {0};  // index of each file's first record; the last is the total
+};
+
+}  // namespace selfie

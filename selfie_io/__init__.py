@@ -1,0 +1,72 @@
+"""Records, loading, label noise and label history for learning with noisy labels.
+
+Names are imported on first use, so that a command that only converts files pays for neither torch nor numba.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from selfie_io.labels.history import LabelHistory
+    from selfie_io.labels.noise import (
+        inject_instance_noise,
+        inject_noise,
+        observed_matrix,
+        transition_matrix,
+    )
+    from selfie_io.labels.overlay import import_human_labels, save_overlay
+    from selfie_io.loading.batch import Batch
+    from selfie_io.loading.loader import Loader
+    from selfie_io.loading.options import Augment, PerChannel, PerImage
+    from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
+    from selfie_io.records.layout import RecordLayout
+
+_HOME = {
+    "LabelHistory": "labels.history",
+    "inject_instance_noise": "labels.noise",
+    "inject_noise": "labels.noise",
+    "observed_matrix": "labels.noise",
+    "transition_matrix": "labels.noise",
+    "import_human_labels": "labels.overlay",
+    "save_overlay": "labels.overlay",
+    "Batch": "loading.batch",
+    "Loader": "loading.loader",
+    "Augment": "loading.options",
+    "PerChannel": "loading.options",
+    "PerImage": "loading.options",
+    "RecordDataset": "records.dataset",
+    "RecordSplit": "records.dataset",
+    "open_dataset": "records.dataset",
+    "RecordLayout": "records.layout",
+}
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "LabelHistory",
+    "Loader",
+    "PerChannel",
+    "PerImage",
+    "RecordDataset",
+    "RecordLayout",
+    "RecordSplit",
+    "import_human_labels",
+    "inject_instance_noise",
+    "inject_noise",
+    "observed_matrix",
+    "open_dataset",
+    "save_overlay",
+    "transition_matrix",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'selfie_io' has no attribute {name!r}")
+    value = getattr(import_module(f"selfie_io.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
