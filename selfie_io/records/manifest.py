@@ -1,0 +1,164 @@
+"""dataset.json, the manifest of a folder of record files: its fields and its checks (docs/format.md)."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from selfie_io.records.atomic import atomic_path
+from selfie_io.records.layout import MAX_CLASSES, RecordLayout
+
+MANIFEST_NAME = "dataset.json"
+FORMAT_MAJOR = 1
+FORMAT_VERSION = f"{FORMAT_MAJOR}.0"
+BLOCK_BYTES = 1 << 20  # the digests of blocks tell which part of a file is damaged
+MAX_MANIFEST_BYTES = 1 << 28
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_NAMES = {
+    "train": re.compile(r"data_batch_[1-9][0-9]{0,8}\.bin"),
+    "test": re.compile(r"test_batch\.bin"),
+}
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """One record file: its size, its SHA-256 and the SHA-256 of each block of 1 MiB, in lower-case hex."""
+
+    name: str
+    records: int
+    bytes: int
+    sha256: str
+    blocks: list[str]
+
+
+class SplitEntry(msgspec.Struct, frozen=True):
+    """One split: its number of records and its files in reading order."""
+
+    records: int
+    files: list[FileEntry]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What dataset.json says; `unknown` keeps the keys that a newer minor version added.
+
+    `channel_mean` and `channel_std` are those of the training pixels, with bytes 0..255 taken as 0..1.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    num_classes: int
+    class_names: list[str]
+    splits: dict[Literal["train", "test"], SplitEntry]
+    channel_mean: list[float]
+    channel_std: list[float]
+    provenance: dict[str, Any]
+    format_version: str = FORMAT_VERSION
+    unknown: dict[str, Any] = {}
+
+    @property
+    def layout(self) -> RecordLayout:
+        """The shape of a record."""
+        return RecordLayout(self.channels, self.height, self.width)
+
+
+_KEYS = [name for name in Manifest.__struct_fields__ if name != "unknown"]
+
+
+def read_manifest(folder: str | Path) -> Manifest | None:
+    """Read and check the manifest of `folder`; None if it has none.
+
+    The record files are not looked at (that is `selfie_io.records.verify`). Raises ValueError if the manifest
+    contradicts itself, OSError if it cannot be read.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_MANIFEST_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ValueError(f"{path}: a manifest has at most {MAX_MANIFEST_BYTES} bytes")
+    try:
+        fields = msgspec.json.decode(content, type=dict[str, Any])
+        _check_version(fields)
+        known = {name: fields[name] for name in _KEYS if name in fields}
+        known["unknown"] = {name: value for name, value in fields.items() if name not in known}
+        manifest = msgspec.convert(known, Manifest)
+        check_manifest(manifest)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return manifest
+
+
+def write_manifest(folder: str | Path, manifest: Manifest) -> None:
+    """Check `manifest` and write it into `folder`, whole or not at all.
+
+    Raises ValueError if it contradicts itself, OSError if it cannot be written.
+    """
+    check_manifest(manifest)
+    fields = msgspec.to_builtins(manifest)
+    fields.update(fields.pop("unknown"))
+    fields = {"format_version": fields.pop("format_version"), **fields}
+    with atomic_path(Path(folder) / MANIFEST_NAME) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(fields), indent=1) + b"\n")
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Raise ValueError if the manifest contradicts itself."""
+    record_bytes = manifest.layout.record_bytes
+    if not 1 <= manifest.num_classes <= MAX_CLASSES:
+        raise ValueError(f"num_classes is 1..{MAX_CLASSES}, got {manifest.num_classes}")
+    if len(manifest.class_names) != manifest.num_classes:
+        raise ValueError(
+            f"class_names has one name a class: {manifest.num_classes} classes, {len(manifest.class_names)} names"
+        )
+    if len(set(manifest.class_names)) != manifest.num_classes:
+        raise ValueError("class_names are distinct, got one of them twice")
+    for key in ("channel_mean", "channel_std"):
+        values = getattr(manifest, key)
+        if len(values) != manifest.channels or not all(math.isfinite(v) and 0 <= v <= 1 for v in values):
+            raise ValueError(f"{key} has {manifest.channels} numbers from 0 to 1, got {values}")
+    for split, entry in manifest.splits.items():
+        if entry.records != sum(file.records for file in entry.files):
+            raise ValueError(
+                f"split {split!r} says {entry.records} records, its files together "
+                f"{sum(file.records for file in entry.files)}"
+            )
+        names = [file.name for file in entry.files]
+        if len(set(names)) != len(names):
+            raise ValueError(f"split {split!r} names a file twice: {names}")
+        for file in entry.files:
+            _check_file(split, file, record_bytes)
+
+
+def _check_file(split: str, file: FileEntry, record_bytes: int) -> None:
+    if not _FILE_NAMES[split].fullmatch(file.name):
+        raise ValueError(f"split {split!r} has no file of the name {file.name!r}")
+    if file.records < 0 or file.bytes != file.records * record_bytes:
+        raise ValueError(
+            f"{file.name}: {file.records} records of {record_bytes} bytes are not {file.bytes} bytes"
+        )
+    if len(file.blocks) != -(-file.bytes // BLOCK_BYTES):
+        raise ValueError(
+            f"{file.name}: {file.bytes} bytes have {-(-file.bytes // BLOCK_BYTES)} blocks, "
+            f"the manifest lists {len(file.blocks)}"
+        )
+    for digest in (file.sha256, *file.blocks):
+        if not _SHA256.fullmatch(digest):
+            raise ValueError(f"{file.name}: a SHA-256 has 64 hex digits, got {digest!r}")
+
+
+def _check_version(fields: dict[str, Any]) -> None:
+    version = fields.get("format_version")
+    match = re.fullmatch(r"([0-9]{1,6})\.([0-9]{1,6})", version) if isinstance(version, str) else None
+    if match is None:
+        raise ValueError(f'format_version is "major.minor", got {version!r}')
+    if int(match[1]) != FORMAT_MAJOR:
+        raise ValueError(
+            f"format_version {version} is not {FORMAT_MAJOR}.x, which this version of selfie reads; "
+            f"a newer selfie may read it"
+        )
