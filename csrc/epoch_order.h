@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <stdexcept>
 
 #include "permutation.h"
 
@@ -24,7 +25,21 @@ struct EpochOrder {
     std::uint64_t block_records = 1;      // kQuasi: records that are read together
     std::uint64_t window_records = 1;     // kQuasi: a multiple of block_records
 
-    // Writes the record indices of positions start..start+count-1.
+    // Throws std::invalid_argument where indices() would divide by zero or leave the data.
+    void check() const {
+        if (num_records == 0 || global_batch_size == 0 || global_batch_size > num_records ||
+            block_records == 0 || window_records == 0 || window_records % block_records != 0)
+            throw std::invalid_argument(
+                "an order needs records, draws within them and windows of whole blocks");
+    }
+
+    // The number of positions. Independent draws are all of full size, so their epoch is rounded up.
+    std::uint64_t length() const {
+        if (kind != OrderKind::kIndependent) return num_records;
+        return (num_records + global_batch_size - 1) / global_batch_size * global_batch_size;
+    }
+
+    // Writes the record indices of positions start..start+count-1, all below length().
     void indices(std::uint64_t start, std::uint64_t count, std::int64_t* out) const {
         switch (kind) {
             case OrderKind::kSequential:

@@ -1,6 +1,6 @@
 // Stateless random draws: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
-// 1, 2, 3", SC 2011). A draw is a pure function of (seed, epoch, index, stream), so nothing depends on how the
-// work is cut into batches, threads or ranks. docs/determinism.md lists what each word is used for.
+// 1, 2, 3", SC 2011). A draw is a pure function of (seed, epoch, index, stream), so nothing depends on how
+// the work is cut into batches, threads or ranks. docs/determinism.md lists what each word is used for.
 #pragma once
 
 #include <array>
@@ -9,12 +9,12 @@
 namespace selfie {
 
 enum class Stream : std::uint32_t {
-    kGeometry = 0,       // crop row, crop column, random flip, brightness
-    kPhotometry = 1,     // contrast, cutout row, cutout column
-    kAlternateFlip = 2,  // drawn at epoch 0; the epoch's parity does the rest
-    kPermutation = 3,    // round keys 0..3 of a shuffle
+    kGeometry = 0,         // crop row, crop column, random flip, brightness
+    kPhotometry = 1,       // contrast, cutout row, cutout column
+    kAlternateFlip = 2,    // drawn at epoch 0; the epoch's parity does the rest
+    kPermutation = 3,      // round keys 0..3 of a shuffle
     kPermutationHigh = 4,  // round keys 4..7
-    kRotation = 5,       // where the quasi order's blocks begin
+    kRotation = 5,         // where the quasi order's blocks begin
 };
 
 using Words = std::array<std::uint32_t, 4>;

@@ -22,8 +22,9 @@ struct RecordLayout {
     std::size_t height = 0;
     std::size_t width = 0;
 
-    std::size_t plane_bytes() const { return height * width; }
-    std::size_t pixel_bytes() const { return channels * plane_bytes(); }
+    // Always inlined: the pixel kernels use them, see pixel_kernel_body.h.
+    [[gnu::always_inline]] std::size_t plane_bytes() const { return height * width; }
+    [[gnu::always_inline]] std::size_t pixel_bytes() const { return channels * plane_bytes(); }
     std::size_t record_bytes() const { return kPixelOffset + pixel_bytes(); }
 };
 

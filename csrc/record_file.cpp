@@ -7,16 +7,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <stdexcept>
-#include <system_error>
 
 namespace selfie {
 
 namespace {
 
-[[noreturn]] void throw_errno(const std::string& path) {
-    throw std::system_error(errno, std::generic_category(), path);
-}
+[[noreturn]] void throw_errno(const std::string& path) { throw FileError(errno, path); }
 
 std::uint64_t size_of(int descriptor, const std::string& path) {
     struct stat status;
@@ -31,10 +29,12 @@ RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_
     const auto in_range = [](std::int64_t side, std::int64_t limit) { return side >= 1 && side <= limit; };
     if (!in_range(channels, kMaxChannels) || !in_range(height, kMaxPlanePixels) ||
         !in_range(width, kMaxPlanePixels) || height * width > kMaxPlanePixels)
-        throw std::invalid_argument("a picture has 1.." + std::to_string(kMaxChannels) + " channels of at most " +
-                                    std::to_string(kMaxPlanePixels) + " pixels, got " + std::to_string(channels) +
-                                    " x " + std::to_string(height) + " x " + std::to_string(width));
-    return {static_cast<std::size_t>(channels), static_cast<std::size_t>(height), static_cast<std::size_t>(width)};
+        throw std::invalid_argument("a picture has 1.." + std::to_string(kMaxChannels) +
+                                    " channels of at most " + std::to_string(kMaxPlanePixels) +
+                                    " pixels, got " + std::to_string(channels) + " x " +
+                                    std::to_string(height) + " x " + std::to_string(width));
+    return {static_cast<std::size_t>(channels), static_cast<std::size_t>(height),
+            static_cast<std::size_t>(width)};
 }
 
 RecordFiles::RecordFiles(std::vector<std::string> paths, RecordLayout layout, std::uint32_t num_classes,
@@ -63,9 +63,10 @@ void RecordFiles::open(File& file) const {
     const std::uint64_t surplus = file.bytes % layout_.record_bytes();
     if (file.bytes == 0 || surplus != 0)
         throw std::invalid_argument(
-            file.path + ": a file of " + std::to_string(layout_.channels) + "x" + std::to_string(layout_.height) +
-            "x" + std::to_string(layout_.width) + " pictures has a positive multiple of " +
-            std::to_string(layout_.record_bytes()) + " bytes, got " + std::to_string(file.bytes) +
+            file.path + ": a file of " + std::to_string(layout_.channels) + "x" +
+            std::to_string(layout_.height) + "x" + std::to_string(layout_.width) +
+            " pictures has a positive multiple of " + std::to_string(layout_.record_bytes()) +
+            " bytes, got " + std::to_string(file.bytes) +
             (surplus == 0 ? std::string()
                           : ": record " + std::to_string(file.bytes / layout_.record_bytes()) + " (byte " +
                                 std::to_string(file.bytes - surplus) + ") is cut off after " +
@@ -115,12 +116,32 @@ std::uint32_t RecordFiles::label(std::uint64_t index, const std::uint8_t* record
     if (label >= limit) {
         const std::size_t number = file_of(index);
         const std::uint64_t local = index - begins_[number];
-        throw std::invalid_argument(
-            files_[number].path + ": record " + std::to_string(local) + " (byte " +
-            std::to_string(local * layout_.record_bytes() + kLabelOffset) + "): a label must be in 0.." +
-            std::to_string(limit - 1) + ", got " + std::to_string(label));
+        throw std::invalid_argument(files_[number].path + ": record " + std::to_string(local) + " (byte " +
+                                    std::to_string(local * layout_.record_bytes() + kLabelOffset) +
+                                    "): a label must be in 0.." + std::to_string(limit - 1) + ", got " +
+                                    std::to_string(label));
     }
     return label;
+}
+
+void RecordFiles::headers(std::uint32_t* record_ids, std::int64_t* labels) const {
+    check_sizes();
+    std::vector<std::uint8_t> scratch(layout_.record_bytes());
+    for (std::uint64_t index = 0; index < size(); ++index) {
+        const std::uint8_t* bytes = record(index, scratch.data());
+        record_ids[index] = load_big_endian(bytes + kRecordIdOffset);
+        labels[index] = label(index, bytes);
+    }
+}
+
+void RecordFiles::images(const std::int64_t* indices, std::size_t count, std::uint8_t* pixels) const {
+    check_sizes();
+    std::vector<std::uint8_t> scratch(layout_.record_bytes());
+    for (std::size_t i = 0; i < count; ++i) {
+        check_index(indices[i]);
+        const std::uint8_t* bytes = record(static_cast<std::uint64_t>(indices[i]), scratch.data());
+        std::memcpy(pixels + i * layout_.pixel_bytes(), bytes + kPixelOffset, layout_.pixel_bytes());
+    }
 }
 
 void RecordFiles::check_index(std::int64_t index) const {

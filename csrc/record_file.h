@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "record.h"
@@ -14,12 +16,24 @@ enum class ReadMode { kMmap, kPread };
 // Throws std::invalid_argument if a side is not positive or too large.
 RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_t width);
 
+// What the system said of a file.
+class FileError : public std::system_error {
+  public:
+    FileError(int error, std::string path)
+        : std::system_error(error, std::generic_category(), path), path_(std::move(path)) {}
+    const std::string& path() const { return path_; }
+
+  private:
+    std::string path_;
+};
+
 class RecordFiles {
   public:
     // num_classes 0: unknown, labels are only held against kMaxClasses.
-    // Throws std::system_error with the path if a file cannot be opened, std::invalid_argument if its size is not
+    // Throws FileError if a file cannot be opened, std::invalid_argument if its size is not
     // a positive multiple of the record's. Never reads a record.
-    RecordFiles(std::vector<std::string> paths, RecordLayout layout, std::uint32_t num_classes, ReadMode mode);
+    RecordFiles(std::vector<std::string> paths, RecordLayout layout, std::uint32_t num_classes,
+                ReadMode mode);
     ~RecordFiles();
     RecordFiles(const RecordFiles&) = delete;
     RecordFiles& operator=(const RecordFiles&) = delete;
@@ -28,16 +42,25 @@ class RecordFiles {
     std::uint64_t size() const { return begins_.back(); }
 
     // The bytes of a record: mapped, or read into scratch (record_bytes long). index < size(), unchecked.
-    // Thread-safe. Throws std::system_error or std::invalid_argument if the file can no longer be read.
+    // Thread-safe. Throws FileError or std::invalid_argument if the file can no longer be read.
     const std::uint8_t* record(std::uint64_t index, std::uint8_t* scratch) const;
 
-    // The label of a record's bytes. Throws std::invalid_argument, naming file, record and byte, if out of range.
+    // The label of a record's bytes. Throws std::invalid_argument, naming file, record and byte, if out of
+    // range.
     std::uint32_t label(std::uint64_t index, const std::uint8_t* record) const;
+
+    // The id and label of every record: size() values each. Touches every record. Throws as label() does.
+    void headers(std::uint32_t* record_ids, std::int64_t* labels) const;
+
+    // The pixels of the records named, one after the other. Throws std::out_of_range for an index outside
+    // 0..size()-1.
+    void images(const std::int64_t* indices, std::size_t count, std::uint8_t* pixels) const;
 
     // Throws std::out_of_range unless 0 <= index < size().
     void check_index(std::int64_t index) const;
 
-    // Throws std::invalid_argument if a file shrank since it was opened: reading its mapping would kill the process.
+    // Throws std::invalid_argument if a file shrank since it was opened: reading its mapping would kill the
+    // process.
     void check_sizes() const;
 
   private:

@@ -1,0 +1,208 @@
+#include "batch_decoder.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace selfie {
+
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+
+std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+Batch make_batch(std::shared_ptr<std::uint8_t> memory, std::size_t count) {
+    Batch batch;
+    std::uint8_t* place = memory.get();
+    const auto numbers = [&] {
+        auto* begin = reinterpret_cast<std::int64_t*>(place);
+        place += aligned(count * sizeof(std::int64_t));
+        return begin;
+    };
+    batch.labels = numbers();
+    batch.record_ids = numbers();
+    batch.indices = numbers();
+    batch.images = place;
+    batch.count = count;
+    batch.memory = std::move(memory);
+    return batch;
+}
+
+}  // namespace
+
+std::size_t batch_bytes(const PixelPlan& plan, std::size_t count) {
+    return 3 * aligned(count * sizeof(std::int64_t)) + aligned(count * plan.picture_bytes());
+}
+
+void picture_maps(const RecordFiles& files, const PixelPlan& plan, std::uint64_t seed, std::uint64_t epoch,
+                  const std::int64_t* indices, std::size_t count, float* scale, float* shift) {
+    files.check_sizes();
+    std::vector<std::uint8_t> record_scratch(plan.layout.record_bytes());
+    std::vector<std::uint8_t> pixel_scratch(plan.scratch_bytes());
+    for (std::size_t i = 0; i < count; ++i) {
+        files.check_index(indices[i]);
+        const auto index = static_cast<std::uint64_t>(indices[i]);
+        const std::uint8_t* record = files.record(index, record_scratch.data());
+        const Draw draw = draw_augmentation(plan.augment, plan.layout, seed, epoch, index);
+        pixel_kernel().picture_map(plan, record + kPixelOffset, draw, pixel_scratch.data(),
+                                   scale + i * plan.layout.channels, shift + i * plan.layout.channels);
+    }
+}
+
+struct BatchDecoder::State {
+    // A slice on its way: queued, then taken by one worker, then done. Deque elements never move.
+    struct Job {
+        EpochOrder order;
+        std::uint64_t start;
+        std::size_t count;
+        bool done = false;
+        Batch batch;
+        std::exception_ptr error;
+    };
+
+    State(std::shared_ptr<const RecordFiles> files_in, PixelPlan plan_in, std::shared_ptr<BufferPool> pool_in,
+          const std::int64_t* labels_in)
+        : files(std::move(files_in)), plan(std::move(plan_in)), pool(std::move(pool_in)), labels(labels_in) {}
+
+    void decode(Job& job, std::vector<std::uint8_t>& record_scratch,
+                std::vector<std::uint8_t>& pixel_scratch) {
+        Batch batch = make_batch(pool->acquire(), job.count);
+        job.order.indices(job.start, job.count, batch.indices);
+        auto* image = static_cast<std::uint8_t*>(batch.images);
+        const std::size_t picture_bytes = plan.picture_bytes();
+        for (std::size_t i = 0; i < job.count; ++i) {
+            if (stopping) return;
+            const auto index = static_cast<std::uint64_t>(batch.indices[i]);
+            const std::uint8_t* record = files->record(index, record_scratch.data());
+            const std::uint32_t stored = files->label(index, record);
+            batch.labels[i] = labels != nullptr ? labels[index] : stored;
+            batch.record_ids[i] = load_big_endian(record + kRecordIdOffset);
+            const Draw draw =
+                draw_augmentation(plan.augment, plan.layout, job.order.seed, job.order.epoch, index);
+            kernel.decode(plan, record + kPixelOffset, draw, pixel_scratch.data(), image);
+            image += picture_bytes;
+        }
+        job.batch = std::move(batch);
+    }
+
+    void work() {
+        std::vector<std::uint8_t> record_scratch(plan.layout.record_bytes());
+        std::vector<std::uint8_t> pixel_scratch(plan.scratch_bytes());
+        std::unique_lock lock(mutex);
+        for (;;) {
+            work_ready.wait(lock, [&] { return stopping || taken < jobs.size(); });
+            if (stopping) return;
+            Job& job = jobs[taken++];
+            lock.unlock();
+            try {
+                decode(job, record_scratch, pixel_scratch);
+            } catch (...) {
+                job.error = std::current_exception();
+            }
+            lock.lock();
+            job.done = true;
+            batch_ready.notify_all();
+        }
+    }
+
+    const std::shared_ptr<const RecordFiles> files;
+    const PixelPlan plan;
+    const std::shared_ptr<BufferPool> pool;
+    const std::int64_t* const labels;
+    const PixelKernel& kernel = pixel_kernel();
+    const pid_t owner = ::getpid();
+
+    std::mutex mutex;  // guards jobs, taken, each job's done and, to change it, stopping
+    std::condition_variable work_ready;
+    std::condition_variable batch_ready;
+    std::deque<Job> jobs;
+    std::size_t taken = 0;  // jobs[0..taken) are with a worker or done
+    std::atomic<bool> stopping = false;
+
+    std::mutex join_mutex;
+    std::vector<std::thread> workers;
+};
+
+BatchDecoder::BatchDecoder(std::shared_ptr<const RecordFiles> files, PixelPlan plan,
+                           std::shared_ptr<BufferPool> pool, const std::int64_t* labels, int num_threads)
+    : state_(std::make_unique<State>(std::move(files), std::move(plan), std::move(pool), labels)) {
+    if (num_threads < 1)
+        throw std::invalid_argument("num_threads must be positive, got " + std::to_string(num_threads));
+    check_augment(state_->plan.augment, state_->plan.layout);
+    state_->files->check_sizes();
+    try {
+        for (int i = 0; i < num_threads; ++i)
+            state_->workers.emplace_back([state = state_.get()] { state->work(); });
+    } catch (...) {
+        close();  // the system refused a thread: those that run must not outlive the state
+        throw;
+    }
+}
+
+BatchDecoder::~BatchDecoder() {
+    if (::getpid() == state_->owner)
+        close();
+    else
+        static_cast<void>(
+            state_.release());  // its threads do not exist here, its mutex may be locked for ever
+}
+
+void BatchDecoder::submit(const EpochOrder& order, std::uint64_t start, std::size_t count) {
+    order.check();
+    if (order.num_records != state_->files->size() || start > order.length() ||
+        count > order.length() - start)
+        throw std::invalid_argument("a slice must lie within the epoch of " +
+                                    std::to_string(state_->files->size()) + " records, got " +
+                                    std::to_string(count) + " at " + std::to_string(start));
+    if (batch_bytes(state_->plan, count) > state_->pool->buffer_bytes())
+        throw std::invalid_argument("a slice must fit the pool's buffers, got " + std::to_string(count) +
+                                    " records");
+    {
+        const std::lock_guard lock(state_->mutex);
+        if (state_->stopping) throw std::runtime_error("the decoder is closed");
+        state_->jobs.push_back({order, start, count, false, {}, nullptr});
+    }
+    state_->work_ready.notify_one();
+}
+
+std::optional<Batch> BatchDecoder::next(std::chrono::milliseconds timeout) {
+    std::unique_lock lock(state_->mutex);
+    if (state_->jobs.empty() && !state_->stopping) throw std::runtime_error("no batch was submitted");
+    const bool ready = state_->batch_ready.wait_for(lock, timeout, [&] {
+        return state_->stopping || (!state_->jobs.empty() && state_->jobs.front().done);
+    });
+    if (state_->stopping) throw std::runtime_error("the decoder is closed");
+    if (!ready) return std::nullopt;
+    State::Job job = std::move(state_->jobs.front());
+    state_->jobs.pop_front();
+    --state_->taken;
+    lock.unlock();
+    if (job.error) std::rethrow_exception(job.error);
+    return std::move(job.batch);
+}
+
+void BatchDecoder::close() {
+    {
+        const std::lock_guard lock(state_->mutex);
+        state_->stopping = true;
+    }
+    state_->work_ready.notify_all();
+    state_->batch_ready.notify_all();
+    const std::lock_guard lock(state_->join_mutex);
+    for (std::thread& worker : state_->workers)
+        if (worker.joinable()) worker.join();
+}
+
+const PixelPlan& BatchDecoder::plan() const { return state_->plan; }
+
+}  // namespace selfie

@@ -1,0 +1,284 @@
+// The border to Python: convert, release the GIL, call, wrap. selfie_io/_core.pyi mirrors it.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cerrno>
+#include <stdexcept>
+
+#include "batch_decoder.h"
+
+namespace py = pybind11;
+using namespace selfie;
+
+namespace {
+
+using Indices = py::array_t<std::int64_t, py::array::c_style>;
+using Pixels = py::array_t<std::uint8_t, py::array::c_style>;
+
+// Destroys without the GIL: closing files and joining workers may take a while.
+struct WithoutGil {
+    template <class T>
+    void operator()(T* object) const {
+        if (PyGILState_Check()) {
+            const py::gil_scoped_release release;
+            delete object;
+        } else {
+            delete object;
+        }
+    }
+};
+
+template <class Enum>
+Enum choice(const char* what, const std::string& name,
+            std::initializer_list<std::pair<const char*, Enum>> known) {
+    std::string names;
+    for (const auto& [text, value] : known) {
+        if (name == text) return value;
+        names += std::string(names.empty() ? "" : ", ") + text;
+    }
+    throw std::invalid_argument(std::string(what) + " must be one of " + names + ", got " + name);
+}
+
+std::shared_ptr<RecordFiles> open_files(std::vector<std::string> paths, std::int64_t channels,
+                                        std::int64_t height, std::int64_t width, std::uint32_t num_classes,
+                                        bool use_mmap) {
+    const py::gil_scoped_release release;
+    const ReadMode mode = use_mmap ? ReadMode::kMmap : ReadMode::kPread;
+    const RecordLayout layout = make_layout(channels, height, width);
+    return {new RecordFiles(std::move(paths), layout, num_classes, mode), WithoutGil()};
+}
+
+py::tuple headers(const RecordFiles& files) {
+    py::array_t<std::uint32_t> record_ids(static_cast<py::ssize_t>(files.size()));
+    py::array_t<std::int64_t> labels(static_cast<py::ssize_t>(files.size()));
+    std::uint32_t* ids = record_ids.mutable_data();
+    std::int64_t* values = labels.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        files.headers(ids, values);
+    }
+    return py::make_tuple(record_ids, labels);
+}
+
+void images(const RecordFiles& files, const Indices& indices, Pixels& out) {
+    const RecordLayout& layout = files.layout();
+    if (indices.ndim() != 1 || static_cast<std::size_t>(out.size()) != indices.size() * layout.pixel_bytes())
+        throw std::invalid_argument("out must hold one picture per index");
+    const std::int64_t* wanted = indices.data();
+    const auto count = static_cast<std::size_t>(indices.size());
+    std::uint8_t* pixels = out.mutable_data();
+    const py::gil_scoped_release release;
+    files.images(wanted, count, pixels);
+}
+
+EpochOrder make_order(const std::string& kind, std::uint64_t num_records, std::uint64_t seed,
+                      std::uint64_t epoch, std::uint64_t global_batch_size, std::uint64_t block_records,
+                      std::uint64_t window_records) {
+    EpochOrder order;
+    order.kind = choice<OrderKind>("order", kind,
+                                   {{"sequential", OrderKind::kSequential},
+                                    {"permutation", OrderKind::kPermutation},
+                                    {"independent", OrderKind::kIndependent},
+                                    {"quasi", OrderKind::kQuasi}});
+    order.num_records = num_records;
+    order.seed = seed;
+    order.epoch = epoch;
+    order.global_batch_size = global_batch_size;
+    order.block_records = block_records;
+    order.window_records = window_records;
+    order.check();
+    return order;
+}
+
+Indices order_indices(const EpochOrder& order, std::uint64_t start, std::uint64_t count) {
+    if (start > order.length() || count > order.length() - start)
+        throw std::out_of_range("positions must lie in 0.." + std::to_string(order.length()) + ", got " +
+                                std::to_string(count) + " at " + std::to_string(start));
+    Indices out(static_cast<py::ssize_t>(count));
+    order.indices(start, count, out.mutable_data());
+    return out;
+}
+
+PixelPlan make_plan(std::int64_t channels, std::int64_t height, std::int64_t width, std::int64_t pad,
+                    const std::string& pad_mode, std::int64_t crop_height, std::int64_t crop_width,
+                    const std::string& flip, double brightness, double contrast_low, double contrast_high,
+                    std::int64_t cutout, const std::string& normalize, std::vector<double> mean,
+                    std::vector<double> std, const std::string& dtype, bool channels_last) {
+    PixelPlan plan;
+    plan.layout = make_layout(channels, height, width);
+    plan.augment.pad = pad;
+    plan.augment.pad_mode =
+        choice<PadMode>("pad_mode", pad_mode, {{"zeros", PadMode::kZeros}, {"reflect", PadMode::kReflect}});
+    plan.augment.crop_height = crop_height;
+    plan.augment.crop_width = crop_width;
+    plan.augment.flip = choice<FlipMode>(
+        "flip", flip,
+        {{"none", FlipMode::kNone}, {"random", FlipMode::kRandom}, {"alternate", FlipMode::kAlternate}});
+    plan.augment.brightness = brightness;
+    plan.augment.contrast_low = contrast_low;
+    plan.augment.contrast_high = contrast_high;
+    plan.augment.cutout = cutout;
+    check_augment(plan.augment, plan.layout);
+    plan.normalize.mode = choice<NormalizeMode>("normalize", normalize,
+                                                {{"none", NormalizeMode::kNone},
+                                                 {"per_image", NormalizeMode::kPerImage},
+                                                 {"per_channel", NormalizeMode::kPerChannel}});
+    if (plan.normalize.mode == NormalizeMode::kPerChannel &&
+        (mean.size() != plan.layout.channels || std.size() != plan.layout.channels))
+        throw std::invalid_argument("mean and std need one value per channel");
+    plan.normalize.mean = std::move(mean);
+    plan.normalize.std = std::move(std);
+    plan.type = choice<PixelType>("dtype", dtype,
+                                  {{"float32", PixelType::kFloat32},
+                                   {"float16", PixelType::kFloat16},
+                                   {"bfloat16", PixelType::kBfloat16},
+                                   {"uint8", PixelType::kUint8}});
+    plan.channels_last = channels_last;
+    return plan;
+}
+
+py::tuple draws(const PixelPlan& plan, std::uint64_t seed, std::uint64_t epoch, const Indices& indices) {
+    const py::ssize_t count = indices.size();
+    py::array_t<std::int32_t> top(count), left(count), cutout_top(count), cutout_left(count);
+    py::array_t<bool> flip(count);
+    py::array_t<float> brightness(count), contrast(count);
+    for (py::ssize_t i = 0; i < count; ++i) {
+        const auto index = static_cast<std::uint64_t>(indices.data()[i]);
+        const Draw draw = draw_augmentation(plan.augment, plan.layout, seed, epoch, index);
+        top.mutable_data()[i] = draw.top;
+        left.mutable_data()[i] = draw.left;
+        flip.mutable_data()[i] = draw.flip;
+        brightness.mutable_data()[i] = draw.brightness;
+        contrast.mutable_data()[i] = draw.contrast;
+        cutout_top.mutable_data()[i] = draw.cutout_top;
+        cutout_left.mutable_data()[i] = draw.cutout_left;
+    }
+    return py::make_tuple(top, left, flip, brightness, contrast, cutout_top, cutout_left);
+}
+
+py::tuple maps(const PixelPlan& plan, const RecordFiles& files, std::uint64_t seed, std::uint64_t epoch,
+               const Indices& indices) {
+    const py::ssize_t count = indices.size();
+    const auto channels = static_cast<py::ssize_t>(plan.layout.channels);
+    py::array_t<float> scale({count, channels}), shift({count, channels});
+    const std::int64_t* wanted = indices.data();
+    float* scales = scale.mutable_data();
+    float* shifts = shift.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        picture_maps(files, plan, seed, epoch, wanted, static_cast<std::size_t>(count), scales, shifts);
+    }
+    return py::make_tuple(scale, shift);
+}
+
+py::dtype numpy_type(PixelType type) {
+    switch (type) {
+        case PixelType::kFloat32:
+            return py::dtype("f4");
+        case PixelType::kFloat16:
+            return py::dtype("f2");
+        case PixelType::kBfloat16:
+            return py::dtype("u2");  // NumPy has no bfloat16: the caller reinterprets
+        case PixelType::kUint8:
+            break;
+    }
+    return py::dtype("u1");
+}
+
+// Four arrays that share one owner: the batch's memory returns to the pool with the last of them.
+py::tuple wrap(const PixelPlan& plan, const Batch& batch) {
+    using Memory = std::shared_ptr<std::uint8_t>;
+    const py::capsule owner(new Memory(batch.memory),
+                            [](void* memory) { delete static_cast<Memory*>(memory); });
+    const auto count = static_cast<py::ssize_t>(batch.count);
+    const auto channels = static_cast<py::ssize_t>(plan.layout.channels);
+    const auto height = static_cast<py::ssize_t>(plan.augment.crop_height);
+    const auto width = static_cast<py::ssize_t>(plan.augment.crop_width);
+    const auto shape = plan.channels_last ? py::array::ShapeContainer{count, height, width, channels}
+                                          : py::array::ShapeContainer{count, channels, height, width};
+    const auto numbers = [&](std::int64_t* begin) {
+        return py::array_t<std::int64_t>({count}, begin, owner);
+    };
+    return py::make_tuple(py::array(numpy_type(plan.type), shape, batch.images, owner), numbers(batch.labels),
+                          numbers(batch.record_ids), numbers(batch.indices));
+}
+
+py::tuple next_batch(BatchDecoder& decoder) {
+    for (;;) {
+        std::optional<Batch> batch;
+        {
+            const py::gil_scoped_release release;
+            batch = decoder.next(std::chrono::milliseconds(200));
+        }
+        if (batch) return wrap(decoder.plan(), *batch);
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();  // Ctrl-C
+    }
+}
+
+using DecoderHolder = std::unique_ptr<BatchDecoder, WithoutGil>;
+
+DecoderHolder make_decoder(std::shared_ptr<RecordFiles> files, const PixelPlan& plan,
+                           std::shared_ptr<BufferPool> pool, const std::optional<Indices>& labels,
+                           int num_threads) {
+    if (labels && static_cast<std::uint64_t>(labels->size()) != files->size())
+        throw std::invalid_argument("labels needs one value per record");
+    const std::int64_t* values = labels ? labels->data() : nullptr;
+    const py::gil_scoped_release release;
+    return DecoderHolder(new BatchDecoder(std::move(files), plan, std::move(pool), values, num_threads));
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() = "Record files, epoch order and the fused decoder. Use it through selfie_io.";
+
+    py::register_exception_translator([](std::exception_ptr pointer) {
+        try {
+            if (pointer) std::rethrow_exception(pointer);
+        } catch (const FileError& error) {
+            errno = error.code().value();
+            PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.path().c_str());
+        }
+    });
+
+    m.def("isa", [] { return pixel_kernel().isa; });
+
+    py::class_<RecordFiles, std::shared_ptr<RecordFiles>>(m, "RecordFiles")
+        .def(py::init(&open_files), py::kw_only(), py::arg("paths"), py::arg("channels"), py::arg("height"),
+             py::arg("width"), py::arg("num_classes"), py::arg("use_mmap"))
+        .def("__len__", &RecordFiles::size)
+        .def("headers", &headers)
+        .def("images", &images, py::arg("indices"), py::arg("out").noconvert());
+
+    py::class_<EpochOrder>(m, "EpochOrder")
+        .def(py::init(&make_order), py::kw_only(), py::arg("kind"), py::arg("num_records"), py::arg("seed"),
+             py::arg("epoch"), py::arg("global_batch_size"), py::arg("block_records"),
+             py::arg("window_records"))
+        .def("__len__", &EpochOrder::length)
+        .def("indices", &order_indices, py::arg("start"), py::arg("count"));
+
+    py::class_<PixelPlan>(m, "PixelPlan")
+        .def(py::init(&make_plan), py::kw_only(), py::arg("channels"), py::arg("height"), py::arg("width"),
+             py::arg("pad"), py::arg("pad_mode"), py::arg("crop_height"), py::arg("crop_width"),
+             py::arg("flip"), py::arg("brightness"), py::arg("contrast_low"), py::arg("contrast_high"),
+             py::arg("cutout"), py::arg("normalize"), py::arg("mean"), py::arg("std"), py::arg("dtype"),
+             py::arg("channels_last"))
+        .def("draws", &draws, py::arg("seed"), py::arg("epoch"), py::arg("indices"))
+        .def("maps", &maps, py::arg("files"), py::arg("seed"), py::arg("epoch"), py::arg("indices"));
+
+    py::class_<BufferPool, std::shared_ptr<BufferPool>>(m, "BufferPool")
+        .def(py::init([](const PixelPlan& plan, std::size_t batch_size, std::size_t spare_buffers) {
+                 return std::make_shared<BufferPool>(batch_bytes(plan, batch_size), spare_buffers);
+             }),
+             py::kw_only(), py::arg("plan"), py::arg("batch_size"), py::arg("spare_buffers"));
+
+    py::class_<BatchDecoder, DecoderHolder>(m, "BatchDecoder")
+        // The labels' array stays alive as long as the decoder.
+        .def(py::init(&make_decoder), py::kw_only(), py::arg("files"), py::arg("plan"), py::arg("pool"),
+             py::arg("labels"), py::arg("num_threads"), py::keep_alive<1, 5>())
+        .def("submit", &BatchDecoder::submit, py::arg("order"), py::arg("start"), py::arg("count"),
+             py::call_guard<py::gil_scoped_release>())
+        .def("next", &next_batch)
+        .def("close", &BatchDecoder::close, py::call_guard<py::gil_scoped_release>());
+}

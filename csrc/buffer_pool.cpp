@@ -1,0 +1,68 @@
+#include "buffer_pool.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <mutex>
+#include <new>
+#include <utility>
+#include <vector>
+
+namespace selfie {
+
+struct BufferPool::Spares {
+    Spares(std::size_t bytes, std::size_t most) : buffer_bytes(bytes), most_spare(most) {}
+
+    ~Spares() {
+        for (std::uint8_t* buffer : buffers) ::munmap(buffer, buffer_bytes);
+    }
+
+    std::uint8_t* take() {
+        {
+            const std::lock_guard lock(mutex);
+            if (!buffers.empty()) {
+                std::uint8_t* buffer = buffers.back();
+                buffers.pop_back();
+                return buffer;
+            }
+        }
+        void* mapped =
+            ::mmap(nullptr, buffer_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (mapped == MAP_FAILED) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+        ::madvise(mapped, buffer_bytes, MADV_HUGEPAGE);  // a wish: not every kernel grants it
+#endif
+        return static_cast<std::uint8_t*>(mapped);
+    }
+
+    void give_back(std::uint8_t* buffer) {
+        // A forked child may have inherited a locked mutex: it only unmaps its own copy.
+        if (::getpid() == owner) {
+            const std::lock_guard lock(mutex);
+            if (buffers.size() < most_spare) {
+                buffers.push_back(buffer);  // room was reserved: cannot throw
+                return;
+            }
+        }
+        ::munmap(buffer, buffer_bytes);
+    }
+
+    const std::size_t buffer_bytes;
+    const std::size_t most_spare;
+    const pid_t owner = ::getpid();
+    std::mutex mutex;
+    std::vector<std::uint8_t*> buffers;
+};
+
+BufferPool::BufferPool(std::size_t buffer_bytes, std::size_t spare_buffers)
+    : spares_(std::make_shared<Spares>(buffer_bytes, spare_buffers)) {
+    spares_->buffers.reserve(spare_buffers);
+}
+
+std::size_t BufferPool::buffer_bytes() const { return spares_->buffer_bytes; }
+
+std::shared_ptr<std::uint8_t> BufferPool::acquire() {
+    return {spares_->take(), [spares = spares_](std::uint8_t* buffer) { spares->give_back(buffer); }};
+}
+
+}  // namespace selfie
