@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.files import file_name
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 
 MANIFEST_NAME = "dataset.json"
@@ -17,10 +18,6 @@ BLOCK_BYTES = 1 << 20  # the digests of blocks tell which part of a file is dama
 MAX_MANIFEST_BYTES = 1 << 28
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FILE_NAMES = {
-    "train": re.compile(r"data_batch_[1-9][0-9]{0,8}\.bin"),
-    "test": re.compile(r"test_batch\.bin"),
-}
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -114,7 +111,7 @@ def check_manifest(manifest: Manifest) -> None:
         raise ValueError(f"num_classes is 1..{MAX_CLASSES}, got {manifest.num_classes}")
     if len(manifest.class_names) != manifest.num_classes:
         raise ValueError(
-            f"class_names has one name a class: {manifest.num_classes} classes, {len(manifest.class_names)} names"
+            f"class_names: {manifest.num_classes} classes have {len(manifest.class_names)} names"
         )
     if len(set(manifest.class_names)) != manifest.num_classes:
         raise ValueError("class_names are distinct, got one of them twice")
@@ -122,22 +119,22 @@ def check_manifest(manifest: Manifest) -> None:
         values = getattr(manifest, key)
         if len(values) != manifest.channels or not all(math.isfinite(v) and 0 <= v <= 1 for v in values):
             raise ValueError(f"{key} has {manifest.channels} numbers from 0 to 1, got {values}")
+    if "train" not in manifest.splits:
+        raise ValueError(f"splits has 'train', got {list(manifest.splits)}")
     for split, entry in manifest.splits.items():
         if entry.records != sum(file.records for file in entry.files):
             raise ValueError(
                 f"split {split!r} says {entry.records} records, its files together "
                 f"{sum(file.records for file in entry.files)}"
             )
-        names = [file.name for file in entry.files]
-        if len(set(names)) != len(names):
-            raise ValueError(f"split {split!r} names a file twice: {names}")
-        for file in entry.files:
-            _check_file(split, file, record_bytes)
+        for position, file in enumerate(entry.files):
+            expected = file_name(split, position)
+            if file.name != expected:
+                raise ValueError(f"file {position} of split {split!r} is {expected}, got {file.name!r}")
+            _check_file(file, record_bytes)
 
 
-def _check_file(split: str, file: FileEntry, record_bytes: int) -> None:
-    if not _FILE_NAMES[split].fullmatch(file.name):
-        raise ValueError(f"split {split!r} has no file of the name {file.name!r}")
+def _check_file(file: FileEntry, record_bytes: int) -> None:
     if file.records < 0 or file.bytes != file.records * record_bytes:
         raise ValueError(
             f"{file.name}: {file.records} records of {record_bytes} bytes are not {file.bytes} bytes"
