@@ -1,0 +1,1 @@
+"""Label noise, label overlays and label history."""

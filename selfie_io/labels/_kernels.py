@@ -1,0 +1,169 @@
+"""The loops over labels that NumPy cannot say in one pass, compiled by numba on first use, cached on disk.
+
+Nothing is checked here but what memory safety and the caller's errors need. The kernels release the GIL and
+work on a range, so that plain threads share the work: numba's own thread pools do not survive a fork.
+"""
+# mypy: allow-untyped-defs, no-check-untyped-defs
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+
+
+def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    try:
+        compiled: Callable[..., Any] = njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither the package's folder nor the user's can keep the cache
+        compiled = njit(nogil=True)(function)
+    return compiled
+
+
+# The generator is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
+# 2014): draw number `key` of the sequence that starts at `base`. It is a bijection of the key.
+@_kernel
+def _draw(base, key):
+    bits = base + (key + np.uint64(1)) * _GOLDEN
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+@_kernel
+def draw_bits(base, keys, bits):
+    """Fill `bits` (uint64) with the draw of each key (int64)."""
+    for i in range(keys.size):
+        bits[i] = _draw(base, np.uint64(keys[i]))
+
+
+@_kernel
+def inject(base, table, num_classes, labels, keys, noisy, start, stop):
+    """Draw `noisy[start:stop]` from the alias tables of the labels' classes.
+
+    `table[label * num_classes + column]` holds a 32-bit threshold (high half) and the alias (low half). No
+    `keys` means the position. Returns the first position whose label is no class, or -1.
+    """
+    classes = np.uint64(num_classes)
+    by_position = keys.size == 0
+    for i in range(start, stop):
+        label = np.uint64(labels[i])
+        if label >= classes:
+            return i
+        bits = _draw(base, np.uint64(i) if by_position else np.uint64(keys[i]))
+        column = ((bits >> _HALF) * classes) >> _HALF
+        entry = table[label * classes + column]
+        noisy[i] = column if (bits & _LOW) < (entry >> _HALF) else entry & _LOW
+    return -1
+
+
+@_kernel
+def record_votes(ring, visits, sums, majorities, table, scratch, prefilled, indices, predicted):
+    """Append `predicted` to the rings of `indices` in order, keeping sums and majorities up to date.
+
+    `scratch` holds num_classes zeros and is left so. Returns the first position whose index or class is out
+    of range, before anything is changed, or -1.
+    """
+    length = ring.shape[1]
+    for i in range(indices.size):
+        if not 0 <= indices[i] < ring.shape[0] or not 0 <= predicted[i] < scratch.size:
+            return i
+    for i in range(indices.size):
+        index, new = indices[i], predicted[i]
+        votes = ring[index]
+        filled = length if prefilled else min(visits[index], length)
+        slot = visits[index] % length
+        visits[index] += 1
+        evicts = filled == length
+        old = np.int64(votes[slot])
+        if evicts and old == new:
+            continue
+        count_new = count_old = count_majority = 0
+        majority = np.int64(majorities[index])
+        for j in range(filled):
+            vote = votes[j]
+            count_new += vote == new
+            count_old += vote == old
+            count_majority += vote == majority
+        votes[slot] = new
+        sums[index] += table[count_new + 1] - table[count_new]
+        if evicts:
+            sums[index] += table[count_old - 1] - table[count_old]
+        if evicts and old == majority:
+            majorities[index] = _majority(votes[: min(filled + 1, length)], scratch)
+        elif count_new + 1 > count_majority or (count_new + 1 == count_majority and new < majority):
+            majorities[index] = new
+    return -1
+
+
+@_kernel
+def _majority(votes, scratch):
+    best, best_count = 0, 0
+    for j in range(votes.size):
+        vote = np.int64(votes[j])
+        scratch[vote] += 1
+        if scratch[vote] > best_count or (scratch[vote] == best_count and vote < best):
+            best, best_count = vote, scratch[vote]
+    for j in range(votes.size):
+        scratch[votes[j]] = 0
+    return best
+
+
+@_kernel
+def rebuild_votes(ring, visits, sums, majorities, table, scratch, prefilled):
+    """Compute sums and majorities from the rings alone."""
+    length = ring.shape[1]
+    for index in range(ring.shape[0]):
+        filled = length if prefilled else min(visits[index], length)
+        votes = ring[index, :filled]
+        majorities[index] = _majority(votes, scratch)
+        total = table[0]
+        for j in range(filled):
+            scratch[votes[j]] += 1
+        for j in range(filled):
+            total += table[scratch[votes[j]]]
+            scratch[votes[j]] = 0
+        sums[index] = total
+
+
+@_kernel
+def count_votes(ring, visits, prefilled, indices, counts):
+    """Count the votes of each class of `indices` into `counts`, which holds zeros."""
+    length = ring.shape[1]
+    for i in range(indices.size):
+        index = indices[i]
+        for j in range(length if prefilled else min(visits[index], length)):
+            counts[i, ring[index, j]] += 1
+
+
+@_kernel
+def vote_entropy(visits, sums, table, units, prefilled, indices, entropy, start, stop):
+    """Fill `entropy[start:stop]` from the sums; no `indices` means every sample.
+
+    Returns the first position whose index is out of range, or -1.
+    """
+    length = table.size - 1
+    everyone = indices.size == 0
+    for i in range(start, stop):
+        index = i if everyone else indices[i]
+        if not 0 <= index < sums.size:
+            return i
+        filled = length if prefilled else min(visits[index], length)
+        entropy[i] = min((table[filled] - sums[index]) * units[filled], 1.0) if filled else 1.0
+    return -1
+
+
+@_kernel
+def gather(values, indices, gathered, start, stop):
+    """Fill `gathered[start:stop]` with the values of `indices`, as `vote_entropy` does."""
+    everyone = indices.size == 0
+    for i in range(start, stop):
+        index = i if everyone else indices[i]
+        if not 0 <= index < values.size:
+            return i
+        gathered[i] = values[index]
+    return -1

@@ -1,0 +1,28 @@
+"""The one check that every array of labels or indices passes."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.int64]
+
+
+def integer_vector(name: str, values: npt.ArrayLike, size: int | None = None) -> Vector:
+    """Return `values` as a contiguous int64 vector, without a copy where it is one.
+
+    Raises ValueError, naming the argument, if it is not one-dimensional, not of integers or not of `size`.
+    """
+    array: npt.NDArray[Any] = np.asarray(values)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise ValueError(f"{name} is a vector of integers, got {array.dtype} of shape {array.shape}")
+    if size is not None and array.size != size:
+        raise ValueError(f"{name} has {size} values here, got {array.size}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def class_count(num_classes: int) -> int:
+    """Return `num_classes` as an int; raises ValueError if it is not an integer of at least 2."""
+    if not isinstance(num_classes, int | np.integer) or num_classes < 2:
+        raise ValueError(f"labels have at least 2 classes, got num_classes={num_classes!r}")
+    return int(num_classes)
