@@ -1,0 +1,183 @@
+"""TrainConfig: everything that decides a run. The command line is made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from selfie_train.registry import method_names, model_names
+
+NOISE_KINDS = ("none", "pair", "symmetric", "asymmetric", "overlay")
+_NOISE_ALIASES = {"pairflip": "pair", "symmetry": "symmetric"}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run: data, noise, method, network, schedule, machine.
+
+    Raises ValueError for a value outside its range or an unknown name, with the known ones.
+    """
+
+    dataset: str
+    """Folder of record files, as `selfie-convert pack` writes it."""
+    method: str = "selfie"
+    """default, active-bias, co-teaching, selfie, or a registered one."""
+    model: str = "densenet-25-12"
+    """densenet-10-12, densenet-25-12, densenet-40-12, vgg-19, convnet, or a registered one."""
+    noise: str = "none"
+    """pair:RATE, symmetric:RATE or asymmetric:RATE to inject it, overlay:NAME for stored labels, none for the
+    labels as they are (their noise is then unknown)."""
+    noise_rate: float | Literal["auto"] = "auto"
+    """What the method is told. auto: the observed rate of injected noise; real noise is estimated after warm-up."""
+    variant: Literal["paper", "official"] = "paper"
+    """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching)."""
+    epochs: int = 100
+    """Epochs of each run (SELFIE with restarts trains several runs)."""
+    warmup: int = 25
+    """Epochs of plain training before a method selects (SELFIE, Active Bias)."""
+    history: int = 15
+    """Predictions kept per sample (SELFIE)."""
+    threshold: float = 0.05
+    """Largest normalised entropy of a refurbishable sample's predictions (SELFIE)."""
+    restarts: int | None = None
+    """SELFIE's runs after the first; default 2 in the paper variant, 3 in the official one."""
+    reuse_refurbished: bool = False
+    """Keep a refurbished label when its sample's predictions waver again (SELFIE; always so in the official one)."""
+    two_pass: bool = False
+    """Run the chosen samples through the network once more, instead of masking the loss (always so in official)."""
+    batch_size: int = 128
+    """Samples of one step over all processes together."""
+    lr: float = 0.1
+    """Learning rate of the first epoch."""
+    schedule: Literal["step", "cosine"] = "step"
+    """step: a fifth after half of the epochs and again after three quarters; cosine: down to 0, epoch by epoch."""
+    momentum: float = 0.9
+    """Nesterov momentum of SGD."""
+    weight_decay: float = 5e-4
+    """On every parameter, batch norm and biases too."""
+    augment: Literal["none", "crop-flip"] = "none"
+    """crop-flip: pad by 4, crop at random, flip at random."""
+    seed: int = 0
+    """Of injected noise, weights, order, augmentation and dropout."""
+    device: str = "auto"
+    """cpu, cuda, cuda:N; auto takes CUDA where there is one."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: forward passes under autocast; weights and losses stay float32."""
+    channels_last: bool = False
+    """Pictures and weights in NHWC memory order."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    sync_batchnorm: bool = False
+    """Batch statistics over all processes (CUDA only)."""
+    checkpoint_batches: int = 0
+    """Write a checkpoint after so many batches too; 0: after each epoch only."""
+    tensorboard: bool = False
+    """Write TensorBoard events to RUN/tensorboard as well."""
+    shape: tuple[int, int, int] | None = None
+    """Channels, height, width of a folder without a manifest."""
+    out: str | None = None
+    """The run's folder; default runs/DATASET-METHOD-MODEL-NOISE-sSEED."""
+
+    def __post_init__(self) -> None:
+        _one_of("method", self.method, method_names())
+        _one_of("model", self.model, model_names())
+        _one_of("variant", self.variant, ("paper", "official"))
+        _one_of("schedule", self.schedule, ("step", "cosine"))
+        _one_of("augment", self.augment, ("none", "crop-flip"))
+        _one_of("precision", self.precision, ("float32", "bfloat16"))
+        parse_noise(self.noise)
+        if self.noise_rate != "auto":
+            _check_rate("noise_rate", self.noise_rate)
+        for name in ("epochs", "history", "batch_size"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("warmup", "seed", "checkpoint_batches"):
+            _at_least(name, getattr(self, name), 0)
+        if self.restarts is not None:
+            _at_least("restarts", self.restarts, 0)
+        for name in ("lr", "weight_decay", "threshold"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be finite and not negative, got {value}")
+        if not 0 < self.momentum < 1:
+            raise ValueError(f"momentum must be inside (0, 1) (it is Nesterov's), got {self.momentum}")
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run's files go."""
+        if self.out is not None:
+            return Path(self.out)
+        noise = self.noise.replace(":", "-")
+        return Path("runs") / f"{Path(self.dataset).name}-{self.method}-{self.model}-{noise}-s{self.seed}"
+
+    @property
+    def num_runs(self) -> int:
+        """How often training starts from new weights."""
+        if self.method != "selfie":
+            return 1
+        if self.restarts is None:
+            return 3 if self.variant == "paper" else 4
+        return 1 + self.restarts
+
+    @property
+    def second_pass(self) -> bool:
+        """Whether a step runs the chosen samples through the network again."""
+        return self.method == "selfie" and (self.two_pass or self.variant == "official")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
+        """The config that `to_json` described; an unknown key is a ValueError that names it."""
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown settings in the run's config: {', '.join(sorted(unknown))}")
+        if values.get("shape") is not None:
+            values = {**values, "shape": tuple(values["shape"])}
+        return cls(**values)
+
+
+def parse_noise(text: str) -> tuple[str, float | str | None]:
+    """Split `noise` into kind and rate (or overlay name): "pair:0.4" -> ("pair", 0.4).
+
+    Raises ValueError for an unknown kind (the known ones are listed) or a rate outside [0, 1].
+    """
+    kind, _, rest = text.partition(":")
+    kind = _NOISE_ALIASES.get(kind, kind)
+    if kind not in NOISE_KINDS:
+        raise ValueError(
+            f"noise must be pair:RATE, symmetric:RATE, asymmetric:RATE, overlay:NAME or none; got {text!r}"
+        )
+    if kind == "none" and not rest:
+        return kind, None
+    if kind == "overlay" and rest:
+        return kind, rest
+    try:
+        rate = float(rest)
+    except ValueError:
+        raise ValueError(
+            f"noise {kind!r} needs a value as in pair:0.4 or overlay:NAME, got {text!r}"
+        ) from None
+    if kind == "none":
+        raise ValueError(f"noise 'none' takes no value, got {text!r}")
+    _check_rate("the rate of noise", rate)
+    return kind, rate
+
+
+def _one_of(name: str, value: str, known: Any) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def _check_rate(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be inside [0, 1], got {value}")

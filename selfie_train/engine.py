@@ -1,0 +1,370 @@
+"""The training loop: `train` starts a run, `resume` goes on with one, exactly where its last checkpoint stands.
+
+On CPU a run is a pure function of its config, the data and torch's thread count, bit by bit: weights, order and
+augmentation, and the dropout of each step draw from streams of their own, so that nothing hangs on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfie_io.loading.loader import Loader
+from selfie_io.loading.options import Augment, PerImage
+from selfie_io.records.atomic import atomic_path
+from selfie_io.records.dataset import RecordSplit, open_dataset
+from selfie_train.checkpoint import flatten_state, latest_checkpoint, unflatten_state, write_checkpoint
+from selfie_train.config import TrainConfig
+from selfie_train.distributed import join_group
+from selfie_train.learner import Learner, learning_rate
+from selfie_train.logs import Row, RunLog
+from selfie_train.methods.base import Choice, Scores
+from selfie_train.metrics import SelectionCounts, mean_known, refurbish_accuracy, refurbished_fraction
+from selfie_train.noise_estimate import NoiseRateEstimate
+from selfie_train.registry import method_class
+from selfie_train.results import TrainResult, write_results
+from selfie_train.stopping import StopRequest
+from selfie_train.training_labels import training_labels
+
+LOOK_EVERY = 20  # batches between looks at the loss and, with several processes, at a wish to stop
+
+
+class Divergence(RuntimeError):
+    """The loss or a weight is no longer finite; the message names the last good checkpoint."""
+
+
+class Stopped(Exception):  # noqa: N818 - an end that was asked for is no error
+    """A signal ended the run after a whole batch; the message names the checkpoint to go on from."""
+
+
+def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
+    """Train as `config` says and leave everything in `config.run_folder`.
+
+    Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
+    Divergence if the loss is no longer finite, Stopped after Ctrl-C or SIGTERM.
+    """
+    folder = config.run_folder
+    training = Training(config, folder, quiet=quiet)
+    if (folder / "config.json").exists():
+        raise FileExistsError(f"{folder} holds a run already: resume it, or choose another folder")
+    training.group.wait()  # until every process has looked
+    if training.group.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / "config.json") as temporary:
+            temporary.write_text(json.dumps(config.to_json(), indent=1))
+    return training.finish()
+
+
+def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
+    """Go on with the run in `folder` at the batch after its last whole checkpoint; raises as `train` does.
+
+    Raises OSError if there is no run. The number of processes may differ from before.
+    """
+    folder = Path(folder)
+    config = TrainConfig.from_json(json.loads((folder / "config.json").read_text()))
+    training = Training(config, folder, quiet=quiet)
+    training.restore()
+    return training.finish()
+
+
+@dataclass
+class Position:
+    """Where a run stands, between two batches."""
+
+    run: int = 0
+    epoch: int = 0  # of the run
+    batch: int = 0  # of the epoch
+    step: int = 0  # batches over all runs
+    images: int = 0  # trained on over all runs
+    seconds: float = 0.0  # that took
+
+
+class Training:
+    """One run with everything it needs."""
+
+    def __init__(self, config: TrainConfig, folder: Path, *, quiet: bool) -> None:
+        self.config = config
+        self.folder = folder
+        self.group = join_group(config.device)
+        if config.batch_size % self.group.world_size:
+            raise ValueError(
+                f"batch_size {config.batch_size} is over all processes and must be a multiple of their number, "
+                f"{self.group.world_size}"
+            )
+        self.dataset = open_dataset(config.dataset, shape=config.shape)
+        self.labels = training_labels(self.dataset, config)
+        num_samples, num_classes = len(self.labels.given), self.dataset.num_classes
+        make_method = method_class(config.method)
+        self.method = make_method(config, num_samples, num_classes, self.labels.noise_rate or 0.0)
+        self.estimate: NoiseRateEstimate | None = None
+        if self.labels.noise_rate is None and make_method.needs_noise_rate:
+            if not 1 <= config.warmup < config.epochs:
+                raise ValueError(
+                    "an unknown noise rate is estimated after warm-up, so 1 <= warmup < epochs must hold, got "
+                    f"warmup {config.warmup} of {config.epochs}; or set noise_rate"
+                )
+            self.estimate = NoiseRateEstimate(
+                num_samples, num_classes, history_length=config.history, threshold=config.threshold
+            )
+        shape = self.dataset.layout.shape
+        self.learner = Learner(config, self.group, shape, num_classes, make_method.num_networks)
+        self.train_loader = self._loader(self.dataset.train, training=True)
+        self.test_loader = self._loader(self.dataset.test, training=False)
+
+        self.at = Position()
+        self.sums = (
+            self._no_sums()
+        )  # of this epoch and process: loss and errors against given labels, samples
+        self.selections = self._no_selections()
+        self.rows: list[Row] = []
+        self.noise_rates = [self.method.noise_rate]  # of each run so far
+        self.last_checkpoint: Path | None = None
+        self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
+        self.learner.start_run(0)
+
+    def finish(self) -> TrainResult:
+        """Train what is left, and write the results."""
+        self.log.restore(self.rows)
+        self.log.event("start", **self._circumstances())
+        at = self.at
+        try:
+            with StopRequest() as self.stop:
+                while at.run < self.config.num_runs:
+                    while at.epoch < self.config.epochs:
+                        self._train_epoch()
+                        self._end_epoch()
+                    self._next_run()
+        except Divergence as error:
+            self.log.event("divergence", message=str(error))
+            raise
+        finally:
+            self.log.close()
+            self.train_loader.close()
+            self.test_loader.close()
+        result = TrainResult(
+            folder=self.folder,
+            config=self.config,
+            log=self.rows,
+            networks=self.learner.networks,
+            labels=self.labels,
+            refurbished_labels=self.method.refurbished_labels(),
+            noise_rates=self.noise_rates,
+            images_per_second=at.images / at.seconds if at.seconds else None,
+        )
+        if self.group.is_first:
+            write_results(result, self.dataset, self.method, say=self.log.say)
+            self.log.event("end", **result.summary)
+        self.group.wait()
+        return result
+
+    def _train_epoch(self) -> None:
+        at, config = self.at, self.config
+        self.learner.set_learning_rate(learning_rate(config, at.epoch))
+        title = f"run {at.run} epoch {at.epoch + 1}/{config.epochs}"
+        self.log.start_epoch(title, len(self.train_loader), at.batch)
+        started = time.perf_counter()
+        for batch in self.train_loader:
+            global_size = self._global_size(len(batch.labels), at.batch)
+            if global_size >= 2 * self.group.world_size:  # batch norm needs two samples
+                choose = self._choose if self.method.needs_scores or self.estimate else None
+                scores, choices, sums = self.learner.step(batch, at.epoch, at.step, global_size, choose)
+                self.sums += torch.cat([sums, sums.new_tensor([len(batch.labels)])])
+                self._count_selections(scores, choices)
+            at.batch += 1
+            at.step += 1
+            at.images += global_size
+            started, previous = time.perf_counter(), started
+            at.seconds += started - previous
+            self._look_around()
+            started = time.perf_counter()
+        self.log.end_epoch()
+
+    def _choose(self, scores: Scores) -> list[Choice] | None:
+        if self.estimate is not None:
+            self.estimate.record(scores)
+        return self.method.choose(scores) if self.method.needs_scores else None
+
+    def _count_selections(self, scores: Scores | None, choices: list[Choice] | None) -> None:
+        if scores is None or choices is None:
+            return
+        correct = self.labels.is_given_correct(scores.indices)
+        if correct is not None:
+            for counts, choice in zip(self.selections, choices, strict=True):
+                if choice.clean is not None:
+                    counts.add(choice.clean, correct)
+
+    def _look_around(self) -> None:
+        """Between two batches: is the loss finite, has somebody asked to stop, is a checkpoint due?"""
+        at, config = self.at, self.config
+        last = at.batch == len(self.train_loader)
+        look = at.batch % LOOK_EVERY == 0 or last
+        stop = self.stop.asked if self.group.world_size == 1 else look and self.group.any(self.stop.asked)
+        due = config.checkpoint_batches and at.batch % config.checkpoint_batches == 0 and not last
+        if look or stop or due:
+            loss, errors, seen = self.sums.tolist()
+            if self.group.any(not math.isfinite(loss)):
+                self._diverged(f"the loss is {loss / max(seen, 1)}")
+            speed = at.images / at.seconds if at.seconds else 0.0
+            self.log.advance(at.batch, loss / max(seen, 1), 100 * errors / max(seen, 1), speed)
+        if due or stop:
+            self._checkpoint()
+        if stop:
+            self.log.event("stopped", run=at.run, epoch=at.epoch, batch=at.batch)
+            raise Stopped(
+                f"stopped at {self.last_checkpoint}; continue with: selfie-train resume {self.folder}"
+            )
+
+    def _end_epoch(self) -> None:
+        at, config, method = self.at, self.config, self.method
+        speed = at.images / at.seconds if at.seconds else 0.0
+        test_loss, test_error = self.learner.evaluate(
+            self.test_loader, batch_means=config.variant == "official"
+        )
+        loss, errors, seen = self.group.sum(self.sums).tolist()
+        refurbished = method.refurbished_labels()
+        precisions = [counts.label_precision for counts in self.selections]
+        row = {
+            "epoch": at.epoch + 1,
+            "run": at.run,
+            "lr": learning_rate(config, at.epoch),
+            "train_loss": loss / max(seen, 1),
+            "train_error": 100 * errors / max(seen, 1),
+            "test_loss": test_loss,
+            "test_error": test_error,
+            "noise_rate": method.noise_rate if method.needs_noise_rate and self.estimate is None else None,
+            "label_precision": mean_known(precisions),
+            "label_recall": mean_known(counts.label_recall for counts in self.selections),
+            "refurbished_fraction": refurbished_fraction(refurbished),
+            "refurbish_accuracy": refurbish_accuracy(refurbished, self.labels.clean),
+        }
+        self.rows.append(row)
+        self.log.row(row, speed, label_precisions=precisions)
+
+        at.epoch, at.batch = at.epoch + 1, 0
+        self.sums, self.selections = self._no_sums(), self._no_selections()
+        if self.estimate is not None and at.epoch == config.warmup:
+            method.noise_rate = self.estimate.rate(self.labels.given)
+            self.noise_rates[-1] = method.noise_rate
+            self.estimate = None
+            self.log.event("noise_rate_estimated", noise_rate=method.noise_rate)
+            self.log.say(f"noise rate estimated from the predictions of the warm-up: {method.noise_rate:.4f}")
+        self._checkpoint()
+
+    def _next_run(self) -> None:
+        at = self.at
+        at.run += 1
+        if at.run < self.config.num_runs:
+            at.epoch = 0
+            self.method.restart()
+            self.learner.start_run(at.run)
+            self.noise_rates.append(self.method.noise_rate)
+            self.log.event("restart", run=at.run, noise_rate=self.method.noise_rate)
+            self.log.say(f"run {at.run} starts with new weights and noise rate {self.method.noise_rate:.4f}")
+
+    def _checkpoint(self) -> None:
+        sums = self.group.sum(self.sums).tolist()
+        if not self.learner.is_finite():
+            self._diverged("a weight is not finite")
+        if not self.group.is_first:
+            return
+        method_arrays, method_values = flatten_state(self.method.state_dict(), "method")
+        estimate = {} if self.estimate is None else self.estimate.state_dict()
+        estimate_arrays, estimate_values = flatten_state(estimate, "estimate")
+        values = {
+            "position": dataclasses.asdict(self.at),
+            "loader": self.train_loader.state_dict(),
+            "sums": sums,
+            "selections": [dataclasses.asdict(counts) for counts in self.selections],
+            "rows": self.rows,
+            "noise_rate": self.method.noise_rate,
+            "noise_rates": self.noise_rates,
+            "estimating": self.estimate is not None,
+            "state": method_values | estimate_values,
+        }
+        arrays = self.learner.state() | method_arrays | estimate_arrays
+        self.last_checkpoint = write_checkpoint(self.folder / "checkpoints", self.at.step, arrays, values)
+
+    def restore(self) -> None:
+        """Go to the last whole checkpoint; stay at the start where there is none."""
+        checkpoint, defects = latest_checkpoint(self.folder / "checkpoints")
+        for defect in defects:
+            self.log.say(f"passed over: {defect}")
+        if checkpoint is None:
+            return
+        values, arrays = checkpoint.values, checkpoint.arrays
+        state = values["state"] | arrays
+        self.learner.load_state(arrays)
+        self.method.load_state_dict(unflatten_state(state, "method"))
+        if not values["estimating"]:
+            self.estimate = None
+        elif self.estimate is not None:
+            self.estimate.load_state_dict(unflatten_state(state, "estimate"))
+        self.method.noise_rate = values["noise_rate"]
+        self.noise_rates = values["noise_rates"]
+        self.train_loader.load_state_dict(values["loader"])
+        self.at = Position(**values["position"])
+        if self.group.is_first:  # the sums of all processes; the others go on from zero
+            self.sums += self.sums.new_tensor(values["sums"])
+        self.selections = [SelectionCounts(**counts) for counts in values["selections"]]
+        self.rows = values["rows"]
+        self.last_checkpoint = checkpoint.path
+        self.log.event("resume", checkpoint=checkpoint.path.name)
+
+    def _diverged(self, what: str) -> None:
+        at = self.at
+        good = self.last_checkpoint or "none was written yet"
+        raise Divergence(
+            f"{what} in run {at.run}, epoch {at.epoch + 1}, batch {at.batch}; last good checkpoint: {good}. "
+            "A lower learning rate may help"
+        )
+
+    def _loader(self, split: RecordSplit, *, training: bool) -> Loader:
+        config, layout = self.config, split.layout
+        augment = None
+        if training and config.augment == "crop-flip":
+            augment = Augment(pad=4, crop=(layout.height, layout.width), flip="random")
+        return Loader(
+            split,
+            batch_size=config.batch_size // self.group.world_size,
+            shuffle=training,
+            order="independent" if config.variant == "official" else "permutation",
+            seed=config.seed,
+            labels=self.labels.given if training else None,
+            augment=augment,
+            normalize=PerImage(),
+            layout="NHWC" if config.channels_last else "NCHW",
+            pin_memory=self.group.device.type == "cuda",
+            rank=self.group.rank,
+            world_size=self.group.world_size,
+        )
+
+    def _global_size(self, local_size: int, batch: int) -> int:
+        """Samples of a batch over all processes; only the last batch of an epoch can be smaller than asked."""
+        if batch + 1 < len(self.train_loader) or self.group.world_size == 1:
+            return local_size * self.group.world_size
+        return int(self.group.sum(self.sums.new_tensor([local_size])).item())
+
+    def _no_sums(self) -> torch.Tensor:
+        return torch.zeros(3, dtype=torch.float64, device=self.group.device)
+
+    def _no_selections(self) -> list[SelectionCounts]:
+        return [SelectionCounts() for _ in range(self.method.num_networks)]
+
+    def _circumstances(self) -> dict[str, Any]:
+        return {
+            "torch": torch.__version__,
+            "device": str(self.group.device),
+            "world_size": self.group.world_size,
+            "num_threads": torch.get_num_threads(),
+            "parameters": self.learner.num_parameters,
+            "observed_noise_rate": self.labels.observed_noise_rate,
+            "noise_rate": self.labels.noise_rate,
+            **{f"at_{name}": value for name, value in dataclasses.asdict(self.at).items()},
+        }

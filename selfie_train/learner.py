@@ -1,0 +1,249 @@
+"""The networks with their optimizers: the training step, evaluation, and their state as arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from selfie_io.loading.batch import Batch
+from selfie_train.config import TrainConfig
+from selfie_train.distributed import Group
+from selfie_train.methods.base import Choice, Scores
+from selfie_train.registry import model_builder
+
+Choose = Callable[[Scores], "list[Choice] | None"]
+
+
+def stream_seed(*key: int | str) -> int:
+    """A seed in 0..2**63-1 that depends on `key` alone: every random stream of a run has its own."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """The learning rate of `epoch` (from 0) of a run."""
+    done = epoch / config.epochs
+    if config.schedule == "cosine":
+        return config.lr * (1 + float(np.cos(np.pi * done))) / 2
+    return config.lr * 0.2 ** ((done >= 0.5) + (done >= 0.75))
+
+
+class Learner:
+    """The networks of a run on this process's device; restarted with new weights for every run of SELFIE."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        group: Group,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        num_networks: int,
+    ) -> None:
+        self.config = config
+        self.group = group
+        self._build = lambda: model_builder(config.model)(shape, num_classes)
+        self.networks = [self._prepare(self._build()) for _ in range(num_networks)]
+        self._forward = [
+            group.wrap(torch.compile(network) if config.compile else network) for network in self.networks
+        ]
+        # fused: one pass over each weight; on CPU and CUDA alike.
+        self.optimizers = [
+            torch.optim.SGD(
+                network.parameters(),
+                lr=config.lr,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+                nesterov=True,
+                fused=True,
+            )
+            for network in self.networks
+        ]
+
+    def start_run(self, run: int) -> None:
+        """New weights, which depend on (seed, run, network) alone, and optimizers without momentum."""
+        for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
+            torch.manual_seed(stream_seed(self.config.seed, "weights", run, number))
+            network.load_state_dict(self._build().state_dict())  # in place: it may be compiled and wrapped
+            optimizer.state.clear()
+
+    def set_learning_rate(self, value: float) -> None:
+        """Use `value` from the next step on."""
+        for optimizer in self.optimizers:
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = value
+
+    def step(
+        self, batch: Batch, epoch: int, step: int, global_size: int | None, choose: Choose | None
+    ) -> tuple[Scores | None, list[Choice] | None, Tensor]:
+        """Score a batch, let `choose` decide (None: the plain mean), and step every network.
+
+        `step` keys the dropout; `global_size` is the number of samples over all processes, needed for the plain mean.
+        Returns the global scores and choices (None for the plain mean) and this process's sums float64[2]: loss of
+        and errors against the given labels, averaged over the networks.
+        """
+        torch.manual_seed(stream_seed(self.config.seed, "dropout", step, self.group.rank))
+        images = self._place(batch.images)
+        labels = batch.labels.to(self.group.device, non_blocking=True)
+        for network in self._forward:
+            network.train()
+        with self._autocast():
+            logits = [network(images).float() for network in self._forward]
+        losses = [F.cross_entropy(output, labels, reduction="none") for output in logits]
+        predicted = [output.argmax(1) for output in logits]
+        sums = torch.stack(
+            [
+                torch.stack([loss.detach() for loss in losses]).double().sum() / len(losses),
+                torch.stack([guess != labels for guess in predicted]).double().sum() / len(losses),
+            ]
+        )
+
+        scores = choices = None
+        begin = 0
+        if choose is not None:
+            scores, begin = self._global_scores(batch, losses, predicted, epoch)
+            choices = choose(scores)
+            global_size = len(scores.indices)
+        for number, optimizer in enumerate(self.optimizers):
+            if choices is None:
+                # DDP averages gradients over the processes: each brings its sum, scaled so that the average is the mean.
+                loss = losses[number].sum() * (self.group.world_size / global_size)
+            elif not choices[number].weights.any():
+                continue
+            else:
+                mine = slice(begin, begin + len(labels))
+                loss = self._weighted_loss(number, images, logits[number], choices[number], mine)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return scores, choices, sums
+
+    def _weighted_loss(
+        self, number: int, images: Tensor, logits: Tensor, choice: Choice, mine: slice
+    ) -> Tensor:
+        total = float(choice.weights.sum(dtype=np.float64))
+        targets = torch.from_numpy(choice.targets[mine]).to(self.group.device)
+        weights = torch.from_numpy(choice.weights[mine]).to(self.group.device)
+        if self.config.second_pass and np.count_nonzero(choice.weights) >= 2:  # batch norm needs two
+            kept = weights > 0
+            with self._autocast():
+                logits = self._forward[number](images[kept]).float()
+            targets, weights = targets[kept], weights[kept]
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        return (losses * weights).sum() * (self.group.world_size / total)
+
+    def _global_scores(
+        self, batch: Batch, losses: list[Tensor], predicted: list[Tensor], epoch: int
+    ) -> tuple[Scores, int]:
+        # One transfer: float64 holds every index, class and float32 loss exactly.
+        device = self.group.device
+        columns = torch.stack(
+            [batch.indices.to(device).double(), batch.labels.to(device).double()]
+            + [loss.detach().double() for loss in losses]
+            + [guess.double() for guess in predicted]
+        )
+        rows, begin = self.group.gather(columns, self.config.batch_size // self.group.world_size)
+        num_networks = len(losses)
+        scores = Scores(
+            epoch=epoch,
+            indices=rows[0].astype(np.int64),
+            labels=rows[1].astype(np.int64),
+            losses=rows[2 : 2 + num_networks].astype(np.float32),
+            predicted=rows[2 + num_networks :].astype(np.int64),
+        )
+        return scores, begin
+
+    @torch.no_grad()
+    def evaluate(self, loader: Iterable[Batch], *, batch_means: bool = False) -> tuple[float, float]:
+        """Mean loss and error (percent) over all samples, averaged over the networks.
+
+        `batch_means` averages the means of the batches instead, as the official program does.
+        """
+        for network in self.networks:
+            self.group.share_buffers(network)
+            network.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.group.device)
+        for batch in loader:
+            if len(batch.labels) == 0:
+                continue
+            images = self._place(batch.images)
+            labels = batch.labels.to(self.group.device)
+            weight = 1 / len(labels) if batch_means else 1.0
+            for network in self.networks:
+                with self._autocast():
+                    logits = network(images).float()
+                loss = F.cross_entropy(logits, labels, reduction="sum").double()
+                errors = (logits.argmax(1) != labels).sum()
+                sums += weight * torch.stack([loss, errors.double(), loss.new_tensor(len(labels))])
+        loss_sum, errors_sum, count = self.group.sum(sums).tolist()
+        return loss_sum / count, 100 * errors_sum / count
+
+    @property
+    def num_parameters(self) -> int:
+        """Of one network."""
+        return sum(parameter.numel() for parameter in self.networks[0].parameters())
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a finite number."""
+        weights = [weight for network in self.networks for weight in network.parameters()]
+        return bool(torch.stack([torch.isfinite(weight).all() for weight in weights]).all())
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Weights, buffers and momentum of every network, by name."""
+        arrays = {}
+        for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
+            for name, value in network.state_dict().items():
+                arrays[f"network{number}.{name}"] = value.cpu().numpy()
+            for name, parameter in network.named_parameters():
+                momentum = (
+                    optimizer.state[parameter].get("momentum_buffer")
+                    if parameter in optimizer.state
+                    else None
+                )
+                if momentum is not None:
+                    arrays[f"momentum{number}.{name}"] = momentum.cpu().numpy()
+        return arrays
+
+    def load_state(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go back to `state()`; RuntimeError if it is of another network."""
+        for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
+            prefix = f"network{number}."
+            network.load_state_dict(
+                {
+                    name.removeprefix(prefix): torch.from_numpy(np.array(value))
+                    for name, value in arrays.items()
+                    if name.startswith(prefix)
+                }
+            )
+            optimizer.state.clear()
+            for name, parameter in network.named_parameters():
+                if f"momentum{number}.{name}" in arrays:
+                    momentum = torch.from_numpy(np.array(arrays[f"momentum{number}.{name}"]))
+                    optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
+
+    def _prepare(self, network: nn.Module) -> nn.Module:
+        if self.config.sync_batchnorm:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        network = network.to(self.group.device)
+        if self.config.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def _place(self, images: Tensor) -> Tensor:
+        images = images.to(self.group.device, non_blocking=True)
+        if (
+            self.config.channels_last
+        ):  # the loader wrote NHWC; torch calls the same memory NCHW, channels last
+            images = images.permute(0, 3, 1, 2)
+        return images
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.config.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.group.device.type, torch.bfloat16)

@@ -1,0 +1,28 @@
+"""Co-teaching (Han et al., NeurIPS 2018): two networks, each learns what the other finds easy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfie_train.methods.base import Choice, Method, Scores
+from selfie_train.refurbish import small_loss
+
+# Epochs until all of the noise rate is dropped: in the Co-teaching paper, and in the SELFIE authors' program.
+RAMP_EPOCHS = {"paper": 10, "official": 15}
+
+
+class CoTeaching(Method):
+    """Each network picks its low-loss samples; its peer trains on them."""
+
+    num_networks = 2
+
+    def drop_rate(self, epoch: int) -> float:
+        """1 - R(e): the share of a batch left out in `epoch` (from 0), growing to the noise rate."""
+        started = epoch if self.config.variant == "paper" else epoch + 1
+        return self.noise_rate * min(1.0, started / RAMP_EPOCHS[self.config.variant])
+
+    def choose(self, scores: Scores) -> list[Choice]:
+        """For each network the ceil(R b) samples of lowest loss of the OTHER one."""
+        drop_rate = self.drop_rate(scores.epoch)
+        picks = [small_loss(losses, drop_rate) for losses in scores.losses]
+        return [Choice(scores.labels, pick.astype(np.float32), pick) for pick in reversed(picks)]

@@ -1,0 +1,67 @@
+"""SELFIE (Song, Kim, Lee, ICML 2019): learn the clean samples and those whose label can be refurbished."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfie_train.config import TrainConfig
+from selfie_train.methods.base import Choice, Method, Scores
+from selfie_train.refurbish import Refurbisher
+
+
+class Selfie(Method):
+    """After warm-up: the low-loss samples with their given labels, the consistent ones with what they predict."""
+
+    def __init__(self, config: TrainConfig, num_samples: int, num_classes: int, noise_rate: float) -> None:
+        super().__init__(config, num_samples, num_classes, noise_rate)
+        self.refurbisher = Refurbisher(
+            num_samples,
+            num_classes,
+            history_length=config.history,
+            threshold=config.threshold,
+            variant=config.variant,
+            reuse_refurbished=config.reuse_refurbished,
+        )
+
+    def choose(self, scores: Scores) -> list[Choice] | None:
+        """Steps 2 to 5 of a mini-batch: C, R, their targets, and only then the new predictions."""
+        indices, labels = scores.indices, scores.labels
+        choices = None
+        if scores.epoch >= self.config.warmup:
+            selection = self.refurbisher.select(indices, labels, scores.losses[0], self.noise_rate)
+            choices = [Choice(selection.targets, selection.weights, selection.clean)]
+        elif self.refurbisher.official:
+            targets = self.refurbisher.warmup_targets(indices, labels)
+            choices = [Choice(targets, np.ones(len(targets), np.float32))]
+        self.refurbisher.record(indices, scores.predicted[0])
+        return choices
+
+    def restart(self) -> None:
+        """Start anew, with the refurbished labels kept and a lower noise rate where many were found."""
+        self.noise_rate = self.refurbisher.estimated_noise_rate(self.noise_rate)
+        self.refurbisher.restart()
+
+    def refurbished_labels(self) -> NDArray[np.int64]:
+        """int64[N], -1 where none."""
+        return self.refurbisher.refurbished_labels()
+
+    def sample_columns(self) -> dict[str, NDArray[Any]]:
+        """Entropy, majority and number of the recorded predictions."""
+        everything = np.arange(self.num_samples)
+        history = self.refurbisher.history
+        return {
+            "entropy": history.entropy(everything),
+            "majority_label": history.majority(everything),
+            "visits": history.visits(everything),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Histories and refurbished labels."""
+        return {"refurbisher": self.refurbisher.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to `state`."""
+        self.refurbisher.load_state_dict(state["refurbisher"])
