@@ -42,6 +42,38 @@ def draw_bits(base, keys, bits):
 
 
 @_kernel
+def alias_tables(weights, table):
+    """Build the alias table of each row of `weights`: int64 (k, k), rows of sum k * 2^32; they are used up.
+
+    Vose, "A linear algorithm for generating random numbers with a given distribution" (1991), in integers:
+    nothing is lost to rounding, so a class of weight 0 is never drawn.
+    """
+    num_classes = weights.shape[0]
+    full = np.int64(1) << 32
+    waiting = np.empty(num_classes, np.int64)  # columns below full from the left, the others from the right
+    for row in range(num_classes):
+        weight = weights[row]
+        below, others = 0, num_classes
+        for column in range(num_classes):
+            if weight[column] < full:
+                waiting[below] = column
+                below += 1
+            else:
+                others -= 1
+                waiting[others] = column
+            table[row * num_classes + column] = column
+        while below > 0:
+            below -= 1
+            column, donor = waiting[below], waiting[others]
+            table[row * num_classes + column] = weight[column] << 32 | donor
+            weight[donor] -= full - weight[column]
+            if weight[donor] < full:
+                others += 1
+                waiting[below] = donor
+                below += 1
+
+
+@_kernel
 def inject(base, table, num_classes, labels, keys, noisy, start, stop):
     """Draw `noisy[start:stop]` from the alias tables of the labels' classes.
 

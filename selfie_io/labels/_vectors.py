@@ -26,3 +26,13 @@ def class_count(num_classes: int) -> int:
     if not isinstance(num_classes, int | np.integer) or num_classes < 2:
         raise ValueError(f"labels have at least 2 classes, got num_classes={num_classes!r}")
     return int(num_classes)
+
+
+def labels_of_classes(name: str, values: npt.ArrayLike, num_classes: int, size: int | None = None) -> Vector:
+    """Do as `integer_vector`; raises ValueError also if there are no labels or one is out of range."""
+    labels = integer_vector(name, values, size)
+    if not labels.size:
+        raise ValueError(f"{name} has at least one label, got none")
+    for bad in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
+        raise ValueError(f"{name} has labels 0..{num_classes - 1}, got {labels[bad]} at position {bad}")
+    return labels

@@ -21,7 +21,8 @@ class LabelHistory:
     Beside the ring stand 13 or 14 bytes a sample: the visits, the majority and the sum of c ln c over the
     vote counts c, kept up to date by `record`, so that asking reads no ring. The sum is an integer (fixed
     point): it does not drift, and the entropy is a pure function of the counts. With `prefilled` a ring
-    starts full of class 0, and these votes count, as in the authors' program. `indices=None` asks for every sample.
+    starts full of class 0, and these votes count, as in the authors' program. `indices=None` asks for every
+    sample.
 
     Raises ValueError if a size is not positive, or num_classes < 2.
     """

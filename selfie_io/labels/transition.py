@@ -1,0 +1,172 @@
+"""Transition matrices, T[i, j] = P(noisy label j | clean label i): made by rule, read from CSV, observed."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from selfie_io.labels._vectors import class_count, integer_vector, labels_of_classes
+
+Matrix = npt.NDArray[np.float64]
+
+ROW_SUM_TOLERANCE = 1e-6  # a row that was written with six digits
+
+_CIFAR10_CONFUSIONS = {
+    9: 1,
+    2: 0,
+    4: 7,
+    3: 5,
+    5: 3,
+}  # truck, bird, deer, cat, dog (Patrini et al., CVPR 2017)
+_CIFAR100_SUPERCLASSES = (
+    (4, 30, 55, 72, 95), (1, 32, 67, 73, 91), (54, 62, 70, 82, 92), (9, 10, 16, 28, 61),
+    (0, 51, 53, 57, 83), (22, 39, 40, 86, 87), (5, 20, 25, 84, 94), (6, 7, 14, 18, 24),
+    (3, 42, 43, 88, 97), (12, 17, 37, 68, 76), (23, 33, 49, 60, 71), (15, 19, 21, 31, 38),
+    (34, 63, 64, 66, 75), (26, 45, 77, 79, 99), (2, 11, 35, 46, 98), (27, 29, 44, 78, 93),
+    (36, 50, 65, 74, 80), (47, 52, 56, 59, 96), (8, 13, 48, 58, 90), (41, 69, 81, 85, 89),
+)  # fmt: skip
+
+
+def transition_matrix(kind: str, num_classes: int, rate: float, *, include_true: bool = False) -> Matrix:
+    """Make the matrix of a kind of noise: "symmetric" ("symmetry"), "pair" ("pairflip") or "asymmetric".
+
+    symmetric sends `rate` of each class to the other classes evenly, or to all with `include_true`; pair to
+    the next class, the last to the first; asymmetric to the class it is mistaken for: truck to automobile,
+    bird to airplane, deer to horse, cat and dog to each other with 10 classes (CIFAR-10), the next one of the
+    superclass with 100 (CIFAR-100). Returns float64 (num_classes, num_classes); rows sum to 1.
+    Raises ValueError for an unknown kind, num_classes < 2, a rate outside [0, 1], or classes without a map.
+    """
+    class_count(num_classes)
+    check_rate(rate)
+    if kind not in _KINDS:
+        raise ValueError(f"the kinds of noise are {', '.join(_KINDS)}; got {kind!r}")
+    make = _KINDS[kind]
+    if include_true and make is not _symmetric:
+        raise ValueError(f"include_true is for symmetric noise, got kind {kind!r}")
+    return _symmetric(num_classes, rate, include_true) if include_true else make(num_classes, rate)
+
+
+def check_rate(rate: float) -> None:
+    """Raise ValueError if `rate` is not a number in [0, 1]."""
+    if not isinstance(rate, int | float | np.number) or not 0 <= rate <= 1:
+        raise ValueError(f"a noise rate is in [0, 1], got {rate!r}")
+
+
+def _symmetric(num_classes: int, rate: float, include_true: bool = False) -> Matrix:
+    if include_true:
+        return np.full((num_classes, num_classes), rate / num_classes) + (1 - rate) * np.eye(num_classes)
+    matrix = np.full((num_classes, num_classes), rate / (num_classes - 1))
+    np.fill_diagonal(matrix, 1 - rate)
+    return matrix
+
+
+def _to_one_class(targets: npt.NDArray[np.int64], rate: float) -> Matrix:
+    matrix = np.eye(targets.size)
+    sources = np.flatnonzero(targets != np.arange(targets.size))
+    matrix[sources, sources] = 1 - rate
+    matrix[sources, targets[sources]] = rate
+    return matrix
+
+
+def _pair(num_classes: int, rate: float) -> Matrix:
+    return _to_one_class(np.roll(np.arange(num_classes), -1), rate)
+
+
+def _asymmetric(num_classes: int, rate: float) -> Matrix:
+    targets = np.arange(num_classes)
+    if num_classes == 10:
+        for source, target in _CIFAR10_CONFUSIONS.items():
+            targets[source] = target
+    elif num_classes == 100:
+        for group in _CIFAR100_SUPERCLASSES:
+            targets[list(group)] = np.roll(group, -1)
+    else:
+        raise ValueError(
+            f"asymmetric noise is known for 10 classes (CIFAR-10) and 100 (CIFAR-100), got {num_classes}; "
+            f"give the matrix itself for other classes"
+        )
+    return _to_one_class(targets, rate)
+
+
+_KINDS: dict[str, Callable[[int, float], Matrix]] = {
+    "symmetric": _symmetric,
+    "symmetry": _symmetric,
+    "pair": _pair,
+    "pairflip": _pair,
+    "asymmetric": _asymmetric,
+}
+
+
+def check_matrix(matrix: npt.ArrayLike) -> Matrix:
+    """Return `matrix` as float64 if it is row-stochastic.
+
+    Raises ValueError, naming the row, if it is not square with at least 2 classes, has an entry outside
+    [0, 1] or a row whose sum is further from 1 than 1e-6.
+    """
+    array = np.asarray(matrix)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"a transition matrix is square and of numbers, got {array.dtype} of shape {array.shape}"
+        )
+    class_count(array.shape[0])
+    array = array.astype(np.float64)
+    for row, column in np.argwhere(~((array >= 0) & (array <= 1)))[:1]:
+        raise ValueError(f"row {row}, column {column}: a probability is in [0, 1], got {array[row, column]}")
+    sums = array.sum(axis=1)
+    for row in np.flatnonzero(np.abs(sums - 1) > ROW_SUM_TOLERANCE)[:1]:
+        raise ValueError(f"row {row}: the rows of a transition matrix sum to 1, got {sums[row]}")
+    return array
+
+
+def read_matrix(path: str | Path) -> Matrix:
+    """Read a transition matrix from CSV: one row a line, without header.
+
+    Raises ValueError as `check_matrix` does, naming the file; OSError if it cannot be read.
+    """
+    rows: list[list[float]] = []
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            for number, fields in enumerate(csv.reader(file), 1):
+                if any(field.strip() for field in fields):
+                    rows.append([_number(field, number) for field in fields])
+        for row, values in enumerate(rows):
+            if len(values) != len(rows):
+                raise ValueError(f"row {row} has {len(values)} values, the matrix has {len(rows)} rows")
+        return check_matrix(np.array(rows, np.float64).reshape(len(rows), len(rows)))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _number(field: str, line: int) -> float:
+    try:
+        return float(field)
+    except ValueError:
+        raise ValueError(f"line {line}: {field!r} is not a number") from None
+
+
+def observed_matrix(clean: npt.ArrayLike, noisy: npt.ArrayLike, num_classes: int) -> Matrix:
+    """Measure the transition matrix from two label vectors (N,); float64 (num_classes, num_classes).
+
+    A class without samples keeps its row of the identity. Raises ValueError if a label is out of range, the
+    vectors are empty or of different lengths.
+    """
+    class_count(num_classes)
+    before = labels_of_classes("clean", clean, num_classes)
+    after = labels_of_classes("noisy", noisy, num_classes, before.size)
+    counts = np.bincount(before * num_classes + after, minlength=num_classes**2).astype(np.float64)
+    counts = counts.reshape(num_classes, num_classes)
+    missing = counts.sum(axis=1) == 0
+    counts[missing, missing] = 1
+    matrix: Matrix = counts / counts.sum(axis=1, keepdims=True)
+    return matrix
+
+
+def observed_noise_rate(clean: npt.ArrayLike, noisy: npt.ArrayLike) -> float:
+    """Return the share of labels that differ. Raises ValueError if they are empty or of different lengths."""
+    before = integer_vector("clean", clean)
+    after = integer_vector("noisy", noisy, before.size)
+    if not before.size:
+        raise ValueError("a noise rate needs at least one label, got none")
+    return float(np.mean(before != after))
