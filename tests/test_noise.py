@@ -135,7 +135,8 @@ beaver dolphin otter seal whale; aquarium_fish flatfish ray shark trout; orchid 
 bottle bowl can cup plate; apple mushroom orange pear sweet_pepper; clock keyboard lamp telephone television;
 bed chair couch table wardrobe; bee beetle butterfly caterpillar cockroach; bear leopard lion tiger wolf;
 bridge castle house road skyscraper; cloud forest mountain plain sea;
-camel cattle chimpanzee elephant kangaroo; fox porcupine possum raccoon skunk; crab lobster snail spider worm; baby boy girl man woman;
+camel cattle chimpanzee elephant kangaroo; fox porcupine possum raccoon skunk;
+crab lobster snail spider worm; baby boy girl man woman;
 crocodile dinosaur lizard snake turtle; hamster mouse rabbit shrew squirrel;
 maple_tree oak_tree palm_tree pine_tree willow_tree; bicycle bus motorcycle pickup_truck train;
 lawn_mower rocket streetcar tank tractor

@@ -1,0 +1,203 @@
+"""Label overlays: written, read back, bound to their base labels, never half written; hostile files refused."""
+
+import hashlib
+import json
+import struct
+
+import msgspec
+import numpy as np
+import pytest
+
+from selfie_io.labels import overlay as overlay_writer
+from selfie_io.labels.noise import inject_noise, transition_matrix
+from selfie_io.labels.overlay import save_overlay
+from selfie_io.records.dataset import open_dataset
+from selfie_io.records.overlays import list_overlays, overlay_digest, read_overlay, read_provenance
+
+LABELS = np.array([0, 1, 2, 2, 1, 0, 0, 1])
+
+
+def make_dataset(folder, labels=LABELS):
+    folder.mkdir()
+    for file in ("data_batch_1.bin", "test_batch.bin"):
+        (folder / file).write_bytes(b"".join(struct.pack(">II4x", i, y) for i, y in enumerate(labels)))
+    return open_dataset(folder, shape=(1, 2, 2), num_classes=3)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return make_dataset(tmp_path / "set")
+
+
+def files_of(dataset):
+    return {path.name: path.read_bytes() for path in (dataset.path / "labels").iterdir()}
+
+
+def test_what_is_written_is_read(dataset):
+    matrix = transition_matrix("pair", 3, 0.4)
+    noisy = inject_noise(LABELS, matrix, seed=5)
+    provenance = {"kind": "pair", "rate": np.float64(0.4), "seed": 5, "transition_matrix": matrix}
+    saved = save_overlay(dataset, "pair-0.4", noisy, provenance)
+    got = dataset.train.labels_from("pair-0.4")
+    assert got.dtype == np.int64
+    np.testing.assert_array_equal(got, noisy)
+    stored = np.load(dataset.path / "labels/pair-0.4.npy")
+    assert (stored.dtype, stored.shape) == (np.dtype("<i4"), (8,))
+    told = json.loads((dataset.path / "labels/pair-0.4.json").read_text())
+    assert told["sha256"] == saved.sha256 == overlay_digest(noisy)
+    assert told["base_sha256"] == overlay_digest(LABELS)
+    assert told["observed_noise_rate"] == np.mean(noisy != LABELS)
+    assert told["provenance"] == {**provenance, "rate": 0.4, "transition_matrix": matrix.tolist()}
+    assert read_provenance(dataset.path, "pair-0.4") == told["provenance"]
+    assert sorted(files_of(dataset)) == ["pair-0.4.json", "pair-0.4.npy"]
+
+
+def test_digest_does_not_depend_on_the_dtype():
+    expected = hashlib.sha256(struct.pack("<2i", 1, 2)).hexdigest()
+    assert overlay_digest([1, 2]) == overlay_digest(np.array([1, 2], ">i8")) == expected
+
+
+def test_list_names_what_is_complete(dataset):
+    assert list_overlays(dataset.path) == []
+    for name in ("b", "a", "c"):
+        save_overlay(dataset, name, LABELS)
+    (dataset.path / "labels/c.json").unlink()  # what a killed first writer leaves
+    (dataset.path / "labels/.d.json").write_bytes(b"")
+    assert list_overlays(dataset.path) == ["a", "b"]
+    with pytest.raises(FileNotFoundError, match=r"c\.json: no such overlay; this data set has a, b"):
+        dataset.train.labels_from("c")
+
+
+def test_an_overlay_of_other_labels_is_refused(dataset, tmp_path):
+    save_overlay(dataset, "mine", LABELS)
+    other = make_dataset(tmp_path / "other", LABELS[::-1])
+    (dataset.path / "labels").rename(other.path / "labels")
+    with pytest.raises(ValueError, match=r"mine\.npy: made from other labels .*" + overlay_digest(LABELS)):
+        other.train.labels_from("mine")
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("writes_before_the_kill", range(4))
+def test_a_killed_replacement_leaves_the_old_or_the_new(dataset, monkeypatch, writes_before_the_kill):
+    old, new = LABELS, (LABELS + 1) % 3
+    save_overlay(dataset, "name", old, {"kind": "old"})
+    whole = overlay_writer.atomic_path
+    left = writes_before_the_kill
+
+    def killed_in_time(path):
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+        return whole(path)
+
+    monkeypatch.setattr(overlay_writer, "atomic_path", killed_in_time)
+    if writes_before_the_kill < 3:
+        with pytest.raises(Killed):
+            save_overlay(dataset, "name", new, {"kind": "new"})
+    else:
+        save_overlay(dataset, "name", new, {"kind": "new"})
+    expected, kind = (old, "old") if writes_before_the_kill < 2 else (new, "new")
+    np.testing.assert_array_equal(dataset.train.labels_from("name"), expected)
+    assert read_provenance(dataset.path, "name")["kind"] == kind
+    # The next writer puts it right.
+    monkeypatch.setattr(overlay_writer, "atomic_path", whole)
+    save_overlay(dataset, "name", new)
+    np.testing.assert_array_equal(dataset.train.labels_from("name"), new)
+    assert b'"previous": null' in files_of(dataset)["name.json"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".hidden", "../up", "a/b", "a\\b", "-rf", "a\0", "a b", "ä", "x" * 101, "a\n"]
+)
+def test_names_that_are_no_file_names(dataset, name):
+    with pytest.raises(ValueError, match="overlay's name"):
+        save_overlay(dataset, name, LABELS)
+    with pytest.raises(ValueError, match="overlay's name"):
+        dataset.train.labels_from(name)
+    assert not (dataset.path / "labels").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS[:-1], "labels has 8 values here, got 7"),
+        (np.full(8, 3), r"0..2, got 3 at position 0"),
+        (-LABELS, "got -1 at position 1"),
+        (LABELS.astype(float), "float64"),
+        (LABELS[None], r"\(1, 8\)"),
+    ],
+)
+def test_labels_that_do_not_fit_are_not_written(dataset, labels, message):
+    with pytest.raises(ValueError, match=message):
+        save_overlay(dataset, "bad", labels)
+    with pytest.raises(ValueError, match="got object"):
+        save_overlay(dataset, "bad", LABELS, {"classes": {object()}})
+    assert not (dataset.path / "labels").exists()
+
+
+def header_of(shape, dtype="<i4", magic=b"\x93NUMPY\x01\x00"):
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return magic + struct.pack("<H", len(text)) + text.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "name.npy"),
+        (b"not an array at all", "name.npy"),
+        (header_of((8,)) + bytes(31), "8 labels have 32 bytes, got 31"),
+        (header_of((8,)) + bytes(33), "got 33"),
+        (header_of((8,)) + bytes(32), "its SHA-256 is"),
+        (header_of((10**12,)) + bytes(32), r"int32 \(8,\), got int32 \(1000000000000,\)"),
+        (header_of((8,), "<i8") + bytes(64), "got int64"),
+        (header_of((8,), "|O") + bytes(64), "got object"),
+        (header_of((8,), magic=b"\x93NUMPY\x09\x00"), "name.npy"),
+        (b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16, "name.npy"),
+    ],
+)
+def test_damaged_arrays_are_refused(dataset, content, message):
+    save_overlay(dataset, "name", LABELS)
+    (dataset.path / "labels/name.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        dataset.train.labels_from("name")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": "2.0"}, r"name\.json: format_version 2\.0 is not 1\.x"),
+        ({"format_version": None}, "format_version"),
+        ({"sha256": "0" * 64}, "its SHA-256 is"),
+        ({"records": 9}, r"int32 \(9,\), got int32 \(8,\)"),
+        ({"records": -1}, r"\(-1,\)"),
+        ({"num_classes": 2}, r"labels are 0..1, got 0..2"),
+        ({"provenance": []}, "provenance"),
+    ],
+)
+def test_damaged_json_is_refused(dataset, change, message):
+    save_overlay(dataset, "name", LABELS)
+    path = dataset.path / "labels/name.json"
+    path.write_bytes(msgspec.json.encode({**json.loads(path.read_bytes()), **change}))
+    with pytest.raises(ValueError, match=message):
+        dataset.train.labels_from("name")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"[" * 100_000])
+def test_what_is_no_json_is_refused(dataset, content):
+    save_overlay(dataset, "name", LABELS)
+    (dataset.path / "labels/name.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"name\.json"):
+        read_overlay(dataset.path, "name", LABELS)
+
+
+def test_keys_of_a_newer_minor_version_are_ignored(dataset):
+    save_overlay(dataset, "name", LABELS)
+    path = dataset.path / "labels/name.json"
+    path.write_bytes(
+        msgspec.json.encode({**json.loads(path.read_bytes()), "format_version": "1.7", "new": 1})
+    )
+    np.testing.assert_array_equal(dataset.train.labels_from("name"), LABELS)
