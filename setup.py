@@ -16,6 +16,7 @@ class CMakeBuild(build_ext):
     """Configures with the tools of THIS build, so that a cache left by another one cannot mislead it."""
 
     def build_extension(self, ext: Extension) -> None:
+        """Configure, build and put the extension where setuptools wants it."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         build_dir = Path(self.build_temp).resolve()
         build_dir.mkdir(parents=True, exist_ok=True)

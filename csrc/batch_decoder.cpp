@@ -95,6 +95,14 @@ struct BatchDecoder::State {
         job.batch = std::move(batch);
     }
 
+    // A forked child has no workers, and may have inherited a locked mutex: waiting would be for ever.
+    bool is_owner() const { return ::getpid() == owner; }
+
+    void check_owner() const {
+        if (!is_owner())
+            throw std::runtime_error("an iteration does not survive a fork: begin a new one in the child");
+    }
+
     void work() {
         std::vector<std::uint8_t> record_scratch(plan.layout.record_bytes());
         std::vector<std::uint8_t> pixel_scratch(plan.scratch_bytes());
@@ -158,6 +166,7 @@ BatchDecoder::~BatchDecoder() {
 }
 
 void BatchDecoder::submit(const EpochOrder& order, std::uint64_t start, std::size_t count) {
+    state_->check_owner();
     order.check();
     if (order.num_records != state_->files->size() || start > order.length() ||
         count > order.length() - start)
@@ -176,6 +185,7 @@ void BatchDecoder::submit(const EpochOrder& order, std::uint64_t start, std::siz
 }
 
 std::optional<Batch> BatchDecoder::next(std::chrono::milliseconds timeout) {
+    state_->check_owner();
     std::unique_lock lock(state_->mutex);
     if (state_->jobs.empty() && !state_->stopping) throw std::runtime_error("no batch was submitted");
     const bool ready = state_->batch_ready.wait_for(lock, timeout, [&] {
@@ -192,6 +202,7 @@ std::optional<Batch> BatchDecoder::next(std::chrono::milliseconds timeout) {
 }
 
 void BatchDecoder::close() {
+    if (!state_->is_owner()) return;
     {
         const std::lock_guard lock(state_->mutex);
         state_->stopping = true;

@@ -1,0 +1,123 @@
+"""The native core, as selfie_io sees it (csrc/bindings.cpp).
+
+Errors: ValueError for bad values, IndexError for positions and indices out of range, OSError with the path.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+def isa() -> str:
+    """The instruction set in use: generic, avx2, avx512 or neon (SELFIE_IO_ISA overrides)."""
+
+class RecordFiles:
+    """One split's files, open. Opening reads sizes and no record."""
+
+    def __init__(
+        self,
+        *,
+        paths: list[str],
+        channels: int,
+        height: int,
+        width: int,
+        num_classes: int,  # 0: unknown
+        use_mmap: bool,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def headers(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        """(record_ids, labels) of every record, (N,) each."""
+
+    def images(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> None:
+        """Copy the pixels of records into out, one after the other."""
+
+class EpochOrder:
+    """Which record stands at which position of an epoch; its length is the number of positions."""
+
+    def __init__(
+        self,
+        *,
+        kind: str,  # sequential, permutation, independent, quasi
+        num_records: int,
+        seed: int,
+        epoch: int,
+        global_batch_size: int,
+        block_records: int,
+        window_records: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def indices(self, start: int, count: int) -> npt.NDArray[np.int64]:
+        """The records at positions start..start+count-1."""
+
+class PixelPlan:
+    """What happens to every picture of a loader."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        height: int,
+        width: int,
+        pad: int,
+        pad_mode: str,  # zeros, reflect
+        crop_height: int,
+        crop_width: int,
+        flip: str,  # none, random, alternate
+        brightness: float,
+        contrast_low: float,
+        contrast_high: float,
+        cutout: int,
+        normalize: str,  # none, per_image, per_channel
+        mean: list[float],
+        std: list[float],
+        dtype: str,  # float32, float16, bfloat16, uint8
+        channels_last: bool,
+    ) -> None: ...
+    def draws(
+        self, seed: int, epoch: int, indices: npt.NDArray[np.int64]
+    ) -> tuple[
+        npt.NDArray[np.int32],
+        npt.NDArray[np.int32],
+        npt.NDArray[np.bool_],
+        npt.NDArray[np.float32],
+        npt.NDArray[np.float32],
+        npt.NDArray[np.int32],
+        npt.NDArray[np.int32],
+    ]:
+        """top, left, flip, brightness, contrast, cutout_top, cutout_left, (n,) each."""
+
+    def maps(
+        self, files: RecordFiles, seed: int, epoch: int, indices: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """scale and shift, (n, C) each."""
+
+class BufferPool:
+    """Recycled memory for batches."""
+
+    def __init__(self, *, plan: PixelPlan, batch_size: int, spare_buffers: int) -> None: ...
+
+class BatchDecoder:
+    """Worker threads: slices of an epoch in, batches out in the same order."""
+
+    def __init__(
+        self,
+        *,
+        files: RecordFiles,
+        plan: PixelPlan,
+        pool: BufferPool,
+        labels: npt.NDArray[np.int64] | None,
+        num_threads: int,
+    ) -> None: ...
+    def submit(self, order: EpochOrder, start: int, count: int) -> None:
+        """Queue a slice of at most the pool's batch_size."""
+
+    def next(
+        self,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(images, labels, record_ids, indices) of the next batch; bfloat16 comes as uint16.
+
+        The arrays share one buffer, which they own. Raises what the worker raised.
+        """
+
+    def close(self) -> None:
+        """Stop the workers; may be called twice."""

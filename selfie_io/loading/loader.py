@@ -1,0 +1,243 @@
+"""The Loader: checks the options, keeps epoch and position, and hands each epoch to one backend."""
+
+import json
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy.typing as npt
+import torch
+
+from selfie_io.loading.batch import Batch
+from selfie_io.loading.native import NativeBackend
+from selfie_io.loading.options import (
+    Augment,
+    BackendName,
+    Dtype,
+    IoMode,
+    Layout,
+    LoaderOptions,
+    Order,
+    PerChannel,
+    PerImage,
+    check_epoch,
+    check_labels,
+    default_threads,
+)
+from selfie_io.loading.reader import Draws, Reader
+from selfie_io.records.dataset import RecordSplit
+
+STATE_VERSION = 1
+
+
+class Backend(Protocol):
+    """What turns an epoch into batches; it knows neither the Loader nor another backend."""
+
+    def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
+        """The batches from_batch, from_batch + 1, ... of an epoch."""
+
+
+class Loader:
+    """Iterates over a split in batches of tensors; each iteration is the next epoch.
+
+    split: the records to load
+    batch_size: records of a batch, on this rank
+    shuffle: read in a new order each epoch (see order) instead of the order on disk
+    drop_last: leave out a last batch that is smaller than the others
+    seed: 0..2^64-1; the batches are a pure function of (files, options, seed, epoch)
+    labels: whole numbers (N,) to use instead of the stored labels
+    augment: random changes of the pictures; None for none
+    normalize: PerImage(), PerChannel(mean, std), or None for byte values 0..255
+    dtype: of the images; "uint8" rounds to the nearest whole number and saturates
+    layout: "NCHW" or "NHWC"
+    order: "permutation" shuffles all records each epoch; "independent" draws each global batch anew without
+        replacement, as the authors' program does; "quasi" shuffles blocks and windows of blocks, for data
+        larger than memory
+    num_threads: decoding threads; None for the processors that this process may use
+    prefetch_batches: batches decoded ahead
+    io: "mmap" maps the files, "pread" reads record by record
+    pin_memory: page-locked batches, for copies to a GPU that overlap with work
+    backend: "native" (C++ threads), "dali" (NVIDIA DALI) or "resident" (the split lives on the device)
+    device: where the tensors end up
+    rank, world_size: this process's contiguous part of each global batch of batch_size * world_size records
+
+    Raises ValueError for options that are wrong or do not fit the split, OSError if a file cannot be opened.
+    """
+
+    def __init__(
+        self,
+        split: RecordSplit,
+        *,
+        batch_size: int = 128,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        labels: npt.ArrayLike | None = None,
+        augment: Augment | None = None,
+        normalize: PerImage | PerChannel | None = PerImage(),  # noqa: B008 (frozen)
+        dtype: Dtype = "float32",
+        layout: Layout = "NCHW",
+        order: Order = "permutation",
+        num_threads: int | None = None,
+        prefetch_batches: int = 4,
+        io: IoMode = "mmap",
+        pin_memory: bool = False,
+        backend: BackendName = "native",
+        device: str | torch.device = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not isinstance(split, RecordSplit):
+            raise ValueError(f"split must be a RecordSplit, such as open_dataset(...).train, got {split!r}")
+        self.options = LoaderOptions(
+            batch_size=batch_size,
+            shuffle=bool(shuffle),
+            drop_last=bool(drop_last),
+            seed=seed,
+            labels=None if labels is None else check_labels(labels, len(split), split.num_classes),
+            augment=Augment() if augment is None else augment,
+            normalize=normalize,
+            dtype=dtype,
+            layout=layout,
+            order=order,
+            num_threads=default_threads() if num_threads is None else num_threads,
+            prefetch_batches=prefetch_batches,
+            io=io,
+            pin_memory=bool(pin_memory),
+            backend=backend,
+            device=str(device),
+            rank=rank,
+            world_size=world_size,
+        )
+        self.split = split
+        self._position = self._next = (0, 0)  # (epoch, batch): where to resume, and where iter() begins
+        self._open()
+
+    def _open(self) -> None:
+        _check_device(self.options)
+        self._reader = Reader(self.split, self.options)
+        self._backend: Backend | None = NativeBackend(self._reader)
+
+    def __len__(self) -> int:
+        """Batches of an epoch, the same on every rank."""
+        return self._reader.slices.num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._backend is None:
+            raise RuntimeError("the loader is closed")
+        epoch, batch = self._position = self._next
+        check_epoch(epoch)
+        self._next = (epoch + 1, 0)
+        return self._epoch(self._backend, epoch, batch)
+
+    def _epoch(self, backend: Backend, epoch: int, from_batch: int) -> Iterator[Batch]:
+        for done, batch in enumerate(backend.batches(epoch, from_batch), start=from_batch + 1):
+            self._position = (epoch, done)
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next iteration be this epoch, from its beginning; ValueError unless it is below 2^32."""
+        check_epoch(epoch)
+        self._position = self._next = (int(epoch), 0)
+
+    def draws(self, epoch: int, indices: npt.ArrayLike) -> Draws:
+        """The augmentation of some records in an epoch, as arrays; see Draws.
+
+        Raises ValueError for an epoch that does not exist, IndexError for an index outside the split.
+        """
+        check_epoch(epoch)
+        return self._reader.draws(epoch, self.split.check_indices(indices))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iteration stands: small, plain JSON, independent of threads and number of ranks."""
+        epoch, batch = self._position
+        if batch > 0 and batch >= len(self):
+            epoch, batch = epoch + 1, 0
+        return {
+            "version": STATE_VERSION,
+            "epoch": epoch,
+            "position": batch * self._reader.slices.global_batch_size,
+            **self._identity(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration give the batches that remained when `state` was taken.
+
+        Raises ValueError if the state is of another loader, naming what differs: seed, order and data must
+        agree; batch_size * world_size may differ if the position is a whole number of global batches.
+        """
+        expected = {"version": STATE_VERSION, **self._identity()}
+        for key, value in expected.items():
+            if state.get(key) != value:
+                raise ValueError(
+                    f"the state must have {key} {value!r} as this loader, got {state.get(key)!r}"
+                )
+        epoch, position = state.get("epoch"), state.get("position")
+        if not isinstance(epoch, int) or not isinstance(position, int) or position < 0:
+            raise ValueError(f"the state must have a whole epoch and position, got {json.dumps(state)}")
+        check_epoch(epoch)
+        size = self._reader.slices.global_batch_size
+        if position % size != 0 or position // size > len(self):
+            raise ValueError(
+                f"the position must be a whole number of global batches of {size}, at most {len(self)}, "
+                f"got {position}"
+            )
+        self._position = self._next = (epoch, position // size)
+
+    def _identity(self) -> dict[str, Any]:
+        """What must agree for a position to mean the same."""
+        options = self.options
+        order = options.order if options.shuffle else "sequential"
+        identity = {"seed": int(options.seed), "order": order, "num_records": len(self.split)}
+        if order == "independent":  # each draw belongs to one batch
+            identity["global_batch_size"] = self._reader.slices.global_batch_size
+        return identity
+
+    def close(self) -> None:
+        """Let go of buffers and files; batches already handed out stay. May be called twice."""
+        self._backend = None
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        closed = self._backend is None
+        return {
+            "split": self.split,
+            "options": self.options,
+            "position": self._position,
+            "next": self._next,
+            "closed": closed,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.split, self.options = state["split"], state["options"]
+        self._position, self._next = state["position"], state["next"]
+        self._open()
+        if state["closed"]:
+            self.close()
+
+    def __repr__(self) -> str:
+        options = self.options
+        return (
+            f"Loader({self.split!r}, batch_size={options.batch_size}, batches={len(self)}, "
+            f"backend={options.backend!r}, epoch={self._position[0]})"
+        )
+
+
+def _check_device(options: LoaderOptions) -> None:
+    try:
+        device = torch.device(options.device)
+    except RuntimeError as error:
+        raise ValueError(
+            f'device must be "cpu" or a device of torch such as "cuda:0", got {options.device!r}'
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f'device {options.device!r} needs a GPU that torch can use; device="cpu" works here')
+    if options.pin_memory and not torch.cuda.is_available():
+        raise ValueError("pin_memory=True needs a GPU that torch can use; leave it out here")

@@ -1,0 +1,79 @@
+"""The native backend: worker threads of the C++ core decode into a recycled ring of batches."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from selfie_io import _core
+from selfie_io.loading.batch import Batch
+from selfie_io.loading.reader import Reader
+
+
+class NativeBackend:
+    """Yields the batches of an epoch from the CPU, copied to another device if the options name one."""
+
+    def __init__(self, reader: Reader) -> None:
+        options = reader.options
+        self._reader = reader
+        self._device = torch.device(options.device)
+        # Workers take a batch each: with fewer in flight than workers, some would idle.
+        self._ring_batches = max(options.prefetch_batches, options.num_threads)
+        self._pool: _core.BufferPool | None = None
+        self._pool_owner = -1
+
+    def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
+        """The batches from_batch, from_batch + 1, ... of an epoch, as views of memory that they own."""
+        reader, options = self._reader, self._reader.options
+        order = reader.epoch_order(epoch)
+        decoder = _core.BatchDecoder(
+            files=reader.files,
+            plan=reader.plan,
+            pool=self._buffers(),
+            labels=options.labels,
+            num_threads=options.num_threads,
+        )
+        try:
+            last = reader.slices.num_batches
+            for batch in range(from_batch, min(from_batch + self._ring_batches, last)):
+                decoder.submit(order, *reader.slices[batch])
+            for batch in range(from_batch, last):
+                arrays = decoder.next()
+                if batch + self._ring_batches < last:
+                    decoder.submit(order, *reader.slices[batch + self._ring_batches])
+                yield self._finish(*arrays)
+        finally:
+            decoder.close()
+
+    def _buffers(self) -> _core.BufferPool:
+        """The ring's memory, kept from epoch to epoch; a forked child makes its own."""
+        if self._pool is None or self._pool_owner != os.getpid():
+            # One more than in flight: the batch that the user holds.
+            self._pool = _core.BufferPool(
+                plan=self._reader.plan,
+                batch_size=self._reader.options.batch_size,
+                spare_buffers=self._ring_batches + 1,
+            )
+            self._pool_owner = os.getpid()
+        return self._pool
+
+    def _finish(
+        self,
+        images: npt.NDArray[np.generic],
+        labels: npt.NDArray[np.int64],
+        record_ids: npt.NDArray[np.int64],
+        indices: npt.NDArray[np.int64],
+    ) -> Batch:
+        pixels = torch.from_numpy(images)
+        if self._reader.options.dtype == "bfloat16":
+            pixels = pixels.view(torch.bfloat16)
+        batch = Batch(
+            pixels, torch.from_numpy(labels), torch.from_numpy(record_ids), torch.from_numpy(indices)
+        )
+        if self._reader.options.pin_memory:
+            batch = Batch(*(tensor.pin_memory() for tensor in batch))
+        if self._device.type != "cpu":
+            batch = Batch(*(tensor.to(self._device, non_blocking=True) for tensor in batch))
+        return batch

@@ -1,0 +1,174 @@
+"""What a user may ask of a loader, checked when it is said."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from selfie_io.records.layout import RecordLayout
+
+PadMode = Literal["zeros", "reflect"]
+Flip = Literal["none", "random", "alternate"]
+Dtype = Literal["float32", "float16", "bfloat16", "uint8"]
+Layout = Literal["NCHW", "NHWC"]
+Order = Literal["permutation", "independent", "quasi"]
+IoMode = Literal["mmap", "pread"]
+BackendName = Literal["native", "dali", "resident"]
+
+MAX_SEED = 2**64 - 1
+MAX_EPOCH = 2**32 - 1
+
+
+def _choice(name: str, value: object, known: object) -> None:
+    if value not in get_args(known):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
+
+
+def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+        bound = f"at least {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{name} must be a whole number {bound}, got {value!r}")
+
+
+def check_epoch(epoch: int) -> None:
+    """Raise ValueError unless the epoch is one that the random draws are defined for."""
+    _whole("epoch", epoch, 0, MAX_EPOCH)
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """Standardise each picture over all its values: (x - mean) / max(std, 1 / sqrt(C * H * W))."""
+
+
+@dataclass(frozen=True, init=False)
+class PerChannel:
+    """Standardise each channel by a given mean and standard deviation, for pixels in 0..1 as in torchvision.
+
+    One number per channel; a single number will do for one channel. Raises ValueError unless all are finite,
+    every std is positive and there are as many of one as of the other.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        object.__setattr__(self, "mean", tuple(map(float, np.atleast_1d(mean))))
+        object.__setattr__(self, "std", tuple(map(float, np.atleast_1d(std))))
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean and std must have one number per channel, got {self.mean} and {self.std}")
+        if not all(map(math.isfinite, self.mean + self.std)) or min(self.std, default=0) <= 0:
+            raise ValueError(f"mean must be finite and std positive, got {self.mean} and {self.std}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Random changes of a picture, in this order: pad, crop, flip, brightness, contrast, (normalise,) cutout.
+
+    pad: pixels added on each side, with byte 0 or by reflection without repeating the edge
+    crop: (height, width) of a window at a random place; None keeps the picture's size
+    flip: "random" mirrors half of the pictures; "alternate" mirrors each in every other epoch
+    brightness: adds a delta from [-brightness, brightness), in byte units, without clipping
+    contrast: (low, high), scales each channel around its mean by a factor from that range
+    cutout: side of a square that is set to 0.0 after normalisation; its centre is uniform over the picture
+    """
+
+    pad: int = 0
+    crop: tuple[int, int] | None = None
+    pad_mode: PadMode = "zeros"
+    flip: Flip = "none"
+    brightness: float = 0.0
+    contrast: tuple[float, float] | None = None
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        _whole("pad", self.pad, 0)
+        _whole("cutout", self.cutout, 0)
+        _choice("pad_mode", self.pad_mode, PadMode)
+        _choice("flip", self.flip, Flip)
+        if self.crop is not None:
+            if not isinstance(self.crop, Sequence) or len(self.crop) != 2:
+                raise ValueError(f"crop must be (height, width), got {self.crop!r}")
+            _whole("crop height", self.crop[0], 1)
+            _whole("crop width", self.crop[1], 1)
+        if not (math.isfinite(self.brightness) and self.brightness >= 0):
+            raise ValueError(f"brightness must be finite and not negative, got {self.brightness!r}")
+        contrast = self.contrast or (1.0, 1.0)
+        if len(contrast) != 2 or not 0 <= contrast[0] <= contrast[1] < math.inf:
+            raise ValueError(f"contrast must be (low, high) with 0 <= low <= high, got {self.contrast!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderOptions:
+    """The options of a Loader; Loader's docstring says what each does."""
+
+    batch_size: int
+    shuffle: bool
+    drop_last: bool
+    seed: int
+    labels: npt.NDArray[np.int64] | None
+    augment: Augment
+    normalize: PerImage | PerChannel | None
+    dtype: Dtype
+    layout: Layout
+    order: Order
+    num_threads: int
+    prefetch_batches: int
+    io: IoMode
+    pin_memory: bool
+    backend: BackendName
+    device: str
+    rank: int
+    world_size: int
+
+    def __post_init__(self) -> None:
+        _whole("batch_size", self.batch_size, 1)
+        _whole("seed", self.seed, 0, MAX_SEED)
+        _whole("num_threads", self.num_threads, 1)
+        _whole("prefetch_batches", self.prefetch_batches, 1)
+        _whole("world_size", self.world_size, 1)
+        _whole("rank", self.rank, 0, self.world_size - 1)
+        for name, known in (
+            ("dtype", Dtype),
+            ("layout", Layout),
+            ("order", Order),
+            ("io", IoMode),
+            ("backend", BackendName),
+        ):
+            _choice(name, getattr(self, name), known)
+        if not isinstance(self.augment, Augment):
+            raise ValueError(f"augment must be an Augment or None, got {self.augment!r}")
+        if self.normalize is not None and not isinstance(self.normalize, PerImage | PerChannel):
+            raise ValueError(f"normalize must be PerImage(), PerChannel(...) or None, got {self.normalize!r}")
+
+
+def crop_size(augment: Augment, layout: RecordLayout) -> tuple[int, int]:
+    """The (height, width) of the pictures that come out."""
+    return augment.crop or (layout.height, layout.width)
+
+
+def default_threads() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_labels(labels: npt.ArrayLike, num_records: int, num_classes: int | None) -> npt.NDArray[np.int64]:
+    """Labels to use instead of the stored ones, as contiguous int64 (N,).
+
+    Raises ValueError unless they are whole numbers, one per record, each naming a class.
+    """
+    array = np.asarray(labels)
+    if array.shape != (num_records,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"labels must be {num_records} whole numbers, got shape {array.shape} of {array.dtype}"
+        )
+    array = np.ascontiguousarray(array, dtype=np.int64)
+    wrong = np.flatnonzero((array < 0) | (array >= (num_classes or np.iinfo(np.int64).max)))
+    if wrong.size:
+        bound = "not be negative" if num_classes is None else f"be in 0..{num_classes - 1}"
+        raise ValueError(f"labels must {bound}, got {array[wrong[0]]} at index {wrong[0]}")
+    return array

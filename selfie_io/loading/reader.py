@@ -1,0 +1,99 @@
+"""What every backend asks of the native core: record files, the epoch's order, draws, and the pixel plan."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from selfie_io import _core
+from selfie_io.loading.options import LoaderOptions, PerChannel, PerImage, crop_size
+from selfie_io.loading.order import EpochSlices, quasi_sizes
+from selfie_io.records.dataset import RecordSplit
+
+
+class Draws(NamedTuple):
+    """The augmentation of n records, one array entry each.
+
+    top, left: int32, of the crop in the unpadded picture (negative inside the padding)
+    flip: bool; brightness: float32, in byte units; contrast: float32, a factor
+    cutout_top, cutout_left: int32, of the square in the finished picture (it may stick out)
+    """
+
+    top: npt.NDArray[np.int32]
+    left: npt.NDArray[np.int32]
+    flip: npt.NDArray[np.bool_]
+    brightness: npt.NDArray[np.float32]
+    contrast: npt.NDArray[np.float32]
+    cutout_top: npt.NDArray[np.int32]
+    cutout_left: npt.NDArray[np.int32]
+
+
+class Reader:
+    """One split read under one set of options.
+
+    Raises ValueError where the options do not fit the split's pictures, OSError if a file cannot be opened.
+    """
+
+    def __init__(self, split: RecordSplit, options: LoaderOptions) -> None:
+        self.split = split
+        self.options = options
+        self.files = split.open_files(use_mmap=options.io == "mmap")
+        self.slices = EpochSlices.of(options, len(split))
+        self.plan = _make_plan(split, options)
+
+    def epoch_order(self, epoch: int) -> _core.EpochOrder:
+        """The records in the order of an epoch."""
+        block, window = quasi_sizes(self.split.layout.record_bytes)
+        return _core.EpochOrder(
+            kind=self.options.order if self.options.shuffle else "sequential",
+            num_records=len(self.split),
+            seed=self.options.seed,
+            epoch=epoch,
+            global_batch_size=min(self.slices.global_batch_size, len(self.split)),
+            block_records=block,
+            window_records=window,
+        )
+
+    def draws(self, epoch: int, indices: npt.NDArray[np.int64]) -> Draws:
+        """The augmentation of some records in an epoch."""
+        return Draws(*self.plan.draws(self.options.seed, epoch, indices))
+
+    def maps(
+        self, epoch: int, indices: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Scale and shift, float32 (n, C) each: value = fmaf(byte, scale, shift)."""
+        return self.plan.maps(self.files, self.options.seed, epoch, indices)
+
+
+def _make_plan(split: RecordSplit, options: LoaderOptions) -> _core.PixelPlan:
+    layout, augment, normalize = split.layout, options.augment, options.normalize
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    kind = "per_image" if isinstance(normalize, PerImage) else "none"
+    if isinstance(normalize, PerChannel):
+        kind, mean, std = "per_channel", normalize.mean, normalize.std
+        if len(mean) != layout.channels:
+            raise ValueError(
+                f"PerChannel needs a mean and std per channel, got {len(mean)} for {layout.channels} channels"
+            )
+    height, width = crop_size(augment, layout)
+    low, high = augment.contrast or (1.0, 1.0)
+    return _core.PixelPlan(
+        channels=layout.channels,
+        height=layout.height,
+        width=layout.width,
+        pad=augment.pad,
+        pad_mode=augment.pad_mode,
+        crop_height=height,
+        crop_width=width,
+        flip=augment.flip,
+        brightness=augment.brightness,
+        contrast_low=low,
+        contrast_high=high,
+        cutout=augment.cutout,
+        normalize=kind,
+        mean=list(mean),
+        std=list(std),
+        dtype=options.dtype,
+        channels_last=options.layout == "NHWC",
+    )

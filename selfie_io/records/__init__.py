@@ -1,0 +1,1 @@
+"""Records on disk: layout, manifest, reading, atomic writing, checking."""

@@ -1,0 +1,249 @@
+"""A folder of record files, opened: shape, classes and splits, without reading any record."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from selfie_io import _core
+from selfie_io.records.files import guess_shape, record_files
+from selfie_io.records.layout import MAX_CLASSES, RecordLayout
+from selfie_io.records.manifest import Manifest, SplitEntry, read_manifest
+from selfie_io.records.overlays import read_overlay
+
+if TYPE_CHECKING:
+    import torch
+
+
+class RecordSplit:
+    """The records of one split, at positions ("indices") 0..N-1 in the order of the files.
+
+    Also a map-style dataset of torch: split[i] is (uint8 tensor (C, H, W), label).
+    """
+
+    def __init__(
+        self,
+        dataset_path: Path,
+        name: str,
+        files: Sequence[Path],
+        layout: RecordLayout,
+        num_classes: int | None,
+    ) -> None:
+        """Raises OSError if a file cannot be opened, ValueError if one does not hold whole records."""
+        self.dataset_path = dataset_path
+        self.name = name
+        self.files = list(files)
+        self.layout = layout
+        self.num_classes = num_classes  # None: unknown, labels are only held against MAX_CLASSES
+        self._records = self.open_files(use_mmap=True)
+
+    def open_files(self, *, use_mmap: bool) -> _core.RecordFiles:
+        """The files as the native core reads them, opened anew."""
+        return _core.RecordFiles(
+            paths=[str(path) for path in self.files],
+            channels=self.layout.channels,
+            height=self.layout.height,
+            width=self.layout.width,
+            num_classes=self.num_classes or 0,
+            use_mmap=use_mmap,
+        )
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @cached_property
+    def _headers(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        record_ids, labels = self._records.headers()
+        record_ids.flags.writeable = labels.flags.writeable = False  # shared by everybody who asks
+        return record_ids, labels
+
+    @property
+    def record_ids(self) -> npt.NDArray[np.uint32]:
+        """The stored ids, uint32 (N,), read-only. The first use reads the header of every record."""
+        return self._headers[0]
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The stored labels, int64 (N,), read-only. The first use reads the header of every record.
+
+        Raises ValueError for a label that names no class, with file, record and byte.
+        """
+        return self._headers[1]
+
+    def labels_from(self, name: str) -> npt.NDArray[np.int64]:
+        """The labels of an overlay of the training split, int64 (N,).
+
+        Raises ValueError if it was made from other labels, FileNotFoundError if there is none of that name.
+        """
+        if self.name != "train":
+            raise ValueError(f"overlays are labels of the training split, this is {self.name!r}")
+        return read_overlay(self.dataset_path, name, self.labels)
+
+    def images(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """The pixels of some records, uint8 (n, C, H, W). Raises IndexError for an index outside 0..N-1."""
+        wanted = self.check_indices(indices)
+        pixels = np.empty((wanted.size, *self.layout.shape), np.uint8)
+        self._records.images(wanted, pixels)
+        return pixels
+
+    def check_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The indices as contiguous int64 (n,).
+
+        Raises ValueError unless they are a row of whole numbers, IndexError for one outside 0..N-1.
+        """
+        array = np.asarray(indices)
+        if array.ndim != 1 or not (array.size == 0 or np.issubdtype(array.dtype, np.integer)):
+            raise ValueError(
+                f"indices must be a row of whole numbers, got shape {array.shape} of {array.dtype}"
+            )
+        wrong = (array < 0) | (array >= len(self))
+        if wrong.any():
+            raise IndexError(f"an index must be in 0..{len(self) - 1}, got {array[wrong][0]}")
+        return np.ascontiguousarray(array, dtype=np.int64)
+
+    def __getitem__(self, index: int) -> tuple["torch.Tensor", int]:
+        import torch  # only users of torch pay for it
+
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"an index must be in {-len(self)}..{len(self) - 1}, got {index}")
+        position = index % len(self)
+        return torch.from_numpy(self.images([position])[0]), int(self.labels[position])
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple["torch.Tensor", int]]:
+        """What torch's DataLoader asks for: a whole batch at once."""
+        import torch
+
+        images = torch.from_numpy(self.images(indices))
+        return [(image, int(self.labels[index])) for image, index in zip(images, indices, strict=True)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_records", "_headers")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._records = self.open_files(use_mmap=True)
+
+    def __repr__(self) -> str:
+        path = str(self.dataset_path)
+        return f"RecordSplit({path!r}, {self.name!r}, records={len(self)}, shape={self.layout.shape})"
+
+
+class RecordDataset:
+    """A folder of record files: its layout, classes and splits.
+
+    Of a folder without manifest, what is not known is found out when asked for, from the training split.
+    """
+
+    def __init__(
+        self, path: Path, layout: RecordLayout, splits: dict[str, RecordSplit], manifest: Manifest | None
+    ) -> None:
+        self.path = path
+        self.layout = layout
+        self.splits = splits
+        self.manifest = manifest
+
+    @property
+    def name(self) -> str:
+        """The manifest's name of the data set, or the folder's."""
+        return self.manifest.name if self.manifest else self.path.resolve().name
+
+    @property
+    def train(self) -> RecordSplit:
+        """The training split."""
+        return self.splits["train"]
+
+    @property
+    def test(self) -> RecordSplit:
+        """The test split. Raises ValueError if the data set has none."""
+        if "test" not in self.splits:
+            raise ValueError(f"{self.path}: has no test split (test_batch.bin)")
+        return self.splits["test"]
+
+    @cached_property
+    def num_classes(self) -> int:
+        """The number of classes; of a folder that does not say, the largest training label + 1."""
+        return self.train.num_classes or int(self.train.labels.max()) + 1
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The name of each class; of a folder that does not say, "0", "1", ..."""
+        return self.manifest.class_names if self.manifest else [str(i) for i in range(self.num_classes)]
+
+    @property
+    def channel_mean(self) -> list[float]:
+        """The mean of each channel over the training split, for pixels in 0..1."""
+        return self._channel_statistics[0]
+
+    @property
+    def channel_std(self) -> list[float]:
+        """The standard deviation of each channel over the training split, for pixels in 0..1."""
+        return self._channel_statistics[1]
+
+    @cached_property
+    def _channel_statistics(self) -> tuple[list[float], list[float]]:
+        if self.manifest:
+            return self.manifest.channel_mean, self.manifest.channel_std
+        sums = np.zeros(self.layout.channels, np.uint64)
+        squares = np.zeros(self.layout.channels, np.uint64)
+        for begin in range(0, len(self.train), 1024):
+            pixels = self.train.images(np.arange(begin, min(begin + 1024, len(self.train)))).astype(np.uint64)
+            sums += pixels.sum(axis=(0, 2, 3))
+            squares += (pixels * pixels).sum(axis=(0, 2, 3))
+        count = len(self.train) * self.layout.height * self.layout.width
+        mean = sums / count
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return (mean / 255).tolist(), (std / 255).tolist()
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name}={len(split)}" for name, split in self.splits.items())
+        return f"RecordDataset({str(self.path)!r}, {splits}, shape={self.layout.shape})"
+
+
+def open_dataset(
+    path: str | Path, *, shape: tuple[int, int, int] | None = None, num_classes: int | None = None
+) -> RecordDataset:
+    """Open a folder of record files; no record is read, so the time does not grow with their number.
+
+    shape: (channels, height, width) of the pictures, for a folder without manifest; None guesses among the
+        shapes known from published data sets
+    num_classes: for a folder without manifest: labels from there on are refused when they are met
+
+    Raises ValueError if the folder contradicts itself, its manifest or what was given, OSError if it cannot
+    be read.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of record files; `selfie-convert pack` makes one")
+    if num_classes is not None and not 1 <= num_classes <= MAX_CLASSES:
+        raise ValueError(f"num_classes must be in 1..{MAX_CLASSES}, got {num_classes}")
+    manifest = read_manifest(folder)
+    if manifest is None:
+        layout = RecordLayout(*(guess_shape(folder) if shape is None else shape))
+        files = record_files(folder)
+    else:
+        layout = manifest.layout
+        _check_agrees("shape", shape, layout.shape, folder)
+        _check_agrees("num_classes", num_classes, manifest.num_classes, folder)
+        num_classes = manifest.num_classes
+        files = {name: _listed_files(folder, entry) for name, entry in manifest.splits.items()}
+    splits = {name: RecordSplit(folder, name, paths, layout, num_classes) for name, paths in files.items()}
+    return RecordDataset(folder, layout, splits, manifest)
+
+
+def _check_agrees(what: str, given: object, stored: object, folder: Path) -> None:
+    if given is not None and given != stored:
+        raise ValueError(f"{folder}: the manifest's {what} is {stored}, got {given}")
+
+
+def _listed_files(folder: Path, entry: SplitEntry) -> list[Path]:
+    for file in entry.files:
+        path = folder / file.name
+        bytes_there = path.stat().st_size
+        if bytes_there != file.bytes:
+            raise ValueError(
+                f"{path}: the manifest says {file.bytes} bytes ({file.records} records), got {bytes_there}"
+            )
+    return [folder / file.name for file in entry.files]

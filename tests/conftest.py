@@ -1,0 +1,44 @@
+"""Record folders for tests, written byte by byte from the format's definition, without the package."""
+
+import struct
+
+import numpy as np
+import pytest
+
+
+def write_records(path, record_ids, labels, images):
+    """One record file: big-endian id and label, then the pixels, for each record."""
+    with path.open("wb") as file:
+        for record_id, label, image in zip(record_ids, labels, images, strict=True):
+            file.write(struct.pack(">II", record_id, label) + image.astype(np.uint8).tobytes())
+
+
+def make_folder(folder, *, shape=(3, 32, 32), train_files=(40, 33), test=20, num_classes=10, seed=0):
+    """A folder of the authors' format: no manifest, shuffled ids. Returns train's (ids, labels, images)."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    total = sum(train_files)
+    record_ids = random.permutation(total)
+    labels = random.integers(0, num_classes, total)
+    labels[:num_classes] = np.arange(num_classes)[:total]
+    images = random.integers(0, 256, (total, *shape)).astype(np.uint8)
+    begin = 0
+    for number, count in enumerate(train_files, 1):
+        part = slice(begin, begin + count)
+        write_records(folder / f"data_batch_{number}.bin", record_ids[part], labels[part], images[part])
+        begin += count
+    if test:
+        write_records(
+            folder / "test_batch.bin",
+            np.arange(test),
+            random.integers(0, num_classes, test),
+            random.integers(0, 256, (test, *shape)),
+        )
+    return record_ids, labels, images
+
+
+@pytest.fixture
+def authors_folder(tmp_path):
+    """73 + 20 records of 3x32x32 in the authors' format."""
+    make_folder(tmp_path / "set")
+    return tmp_path / "set"
