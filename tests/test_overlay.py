@@ -1,4 +1,4 @@
-"""Label overlays: written, read back, bound to their base labels, never half written; hostile files refused."""
+"""Label overlays: written, read back, bound to their base labels, never half written, hostile or damaged."""
 
 import hashlib
 import json

@@ -199,3 +199,22 @@ def gather(values, indices, gathered, start, stop):
             return i
         gathered[i] = values[index]
     return -1
+
+
+# Welford, "Note on a method for calculating corrected sums of squares and products" (1962).
+@_kernel
+def record_moments(counts, means, squares, indices, values):
+    """Add one value a time to the mean and the sum of squared deviations of its index, in order.
+
+    Returns the first position whose index or value is out of range, before anything is changed, or -1.
+    """
+    for i in range(indices.size):
+        if not 0 <= indices[i] < counts.size or not 0.0 <= values[i] <= 1.0:
+            return i
+    for i in range(indices.size):
+        index = indices[i]
+        counts[index] += 1
+        deviation = values[i] - means[index]
+        means[index] += deviation / counts[index]
+        squares[index] += deviation * (values[i] - means[index])
+    return -1

@@ -66,7 +66,7 @@ def import_human_labels(
     path = Path(path)
     columns = _read_columns(path, key)
     if key not in columns:
-        raise ValueError(f"{path}: has the keys {', '.join(map(str, columns))}; got {key!r}")
+        raise ValueError(f"{path}: has labels by the keys {list(columns)}, got {key!r}")
     base = dataset.train.labels
     clean_key = "clean_coarse_label" if "coarse" in key else "clean_label"
     try:
@@ -121,9 +121,9 @@ def _read_csv(path: Path) -> dict[Any, Any]:
         for line, row in enumerate(rows, 2):
             if len(row) != len(header):
                 raise ValueError(f"line {line} has {len(row)} fields, the header {len(header)}")
-    except (ValueError, csv.Error) as error:
+        return {name: np.array([row[i] for row in rows], np.int64) for i, name in enumerate(header)}
+    except (ValueError, OverflowError, csv.Error) as error:
         raise ValueError(f"{path}: {error}") from error
-    return dict(zip(header, np.array(rows, np.int64).reshape(-1, len(header)).T, strict=True))
 
 
 def _write_json(path: Path, overlay: Overlay) -> None:
