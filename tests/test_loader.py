@@ -1,0 +1,406 @@
+"""What the Loader promises: epochs, purity, resume, ownership, errors, and behaviour at the borders."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_folder, write_records
+
+import selfie_io as sio
+
+AUGMENT = sio.Augment(pad=4, flip="random", brightness=20.0)
+
+
+@pytest.fixture
+def split(authors_folder):
+    return sio.open_dataset(authors_folder, shape=(3, 32, 32)).train
+
+
+def same(left, right):
+    """Whether two runs of batches are equal in every field."""
+    left, right = list(left), list(right)
+    return len(left) == len(right) and all(
+        torch.equal(a, b) for one, two in zip(left, right, strict=True) for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_batches_hold_what_was_written(tmp_path):
+    record_ids, labels, images = make_folder(tmp_path / "set")
+    loader = sio.Loader(
+        sio.open_dataset(tmp_path / "set", shape=(3, 32, 32)).train, batch_size=32, normalize=None
+    )
+    batches = list(loader)
+    assert [len(batch.labels) for batch in batches] == [32, 32, 9]
+    assert len(loader) == 3
+    joined = sio.Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    np.testing.assert_array_equal(joined.images.numpy(), images.astype(np.float32))
+    np.testing.assert_array_equal(joined.labels.numpy(), labels)
+    np.testing.assert_array_equal(joined.record_ids.numpy(), record_ids)
+    np.testing.assert_array_equal(joined.indices.numpy(), np.arange(73))
+    assert {tensor.dtype for tensor in joined[1:]} == {torch.int64}
+
+
+def test_each_iteration_is_the_next_epoch(split):
+    loader = sio.Loader(split, batch_size=10, shuffle=True, augment=AUGMENT, seed=1)
+    orders = [torch.cat([batch.indices for batch in loader]).tolist() for _ in range(3)]
+    assert all(sorted(order) == list(range(73)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+    loader.set_epoch(1)
+    assert torch.cat([batch.indices for batch in loader]).tolist() == orders[1]
+    assert torch.cat([batch.indices for batch in loader]).tolist() == orders[2]
+
+
+def test_an_early_break_moves_on_to_the_next_epoch(split):
+    loader, other = (sio.Loader(split, batch_size=10, shuffle=True, seed=1) for _ in range(2))
+    next(iter(loader))
+    other.set_epoch(1)
+    assert same(loader, other)
+
+
+@pytest.mark.parametrize("order", ["permutation", "independent", "quasi"])
+def test_threads_prefetch_and_io_change_nothing(split, order):
+    options = {"batch_size": 7, "shuffle": True, "order": order, "augment": AUGMENT, "seed": 9}
+    wanted = list(sio.Loader(split, num_threads=1, prefetch_batches=1, **options))
+    for num_threads, prefetch, io in itertools.product((1, 2, 7), (1, 5), ("mmap", "pread")):
+        loader = sio.Loader(split, num_threads=num_threads, prefetch_batches=prefetch, io=io, **options)
+        assert same(loader, wanted)
+
+
+def test_a_record_looks_the_same_in_any_batch(split):
+    """Augmentation depends on (seed, epoch, index) alone."""
+    (wide,) = sio.Loader(split, batch_size=73, augment=AUGMENT, seed=2)
+    narrow = sio.Loader(split, batch_size=5, shuffle=True, augment=AUGMENT, seed=2)
+    for batch in narrow:
+        assert torch.equal(batch.images, wide.images[batch.indices])
+
+
+@pytest.mark.parametrize("order", [None, "permutation", "independent", "quasi"])
+def test_resume_at_any_batch(split, order):
+    options = {
+        "batch_size": 8,
+        "shuffle": order is not None,
+        "order": order or "permutation",
+        "augment": AUGMENT,
+    }
+    loader = sio.Loader(split, **options)
+    loader.set_epoch(3)
+    batches, states = [], [loader.state_dict()]
+    for batch in loader:
+        batches.append(batch)
+        states.append(loader.state_dict())
+    for done, state in enumerate(states):
+        resumed = sio.Loader(split, num_threads=2, **options)
+        resumed.load_state_dict(json.loads(json.dumps(state)))
+        if done < len(batches):
+            assert same(resumed, batches[done:])
+        else:  # the epoch is over: the next one begins
+            assert resumed.state_dict()["epoch"] == 4
+            assert len(list(resumed)) == len(resumed)
+
+
+def test_resume_on_another_number_of_ranks(split):
+    loader = sio.Loader(split, batch_size=8, shuffle=True)
+    stream = iter(loader)
+    for _ in range(4):
+        next(stream)
+    state = loader.state_dict()
+    rest = list(stream)
+    ranks = [sio.Loader(split, batch_size=4, shuffle=True, rank=rank, world_size=2) for rank in range(2)]
+    for rank in ranks:
+        rank.load_state_dict(state)
+    for wanted, first, second in zip(rest, *ranks, strict=True):
+        assert torch.equal(wanted.images, torch.cat([first.images, second.images]))
+    with pytest.raises(ValueError, match="whole number of global batches of 5"):
+        sio.Loader(split, batch_size=5, shuffle=True).load_state_dict(state)
+
+
+def test_a_state_of_another_loader_is_refused(split):
+    state = sio.Loader(split, batch_size=8, shuffle=True, seed=1).state_dict()
+    for wrong in ({"seed": 2}, {"shuffle": False}, {"order": "quasi"}):
+        with pytest.raises(ValueError, match="the state must have"):
+            sio.Loader(split, **{"batch_size": 8, "shuffle": True, "seed": 1, **wrong}).load_state_dict(state)
+    loader = sio.Loader(split, batch_size=8, shuffle=True, seed=1)
+    for wrong in ({"position": -8}, {"position": 8000}, {"epoch": "3"}, {"version": 99}):
+        with pytest.raises(ValueError, match="got"):
+            loader.load_state_dict({**state, **wrong})
+
+
+def test_kept_batches_never_change(split):
+    loader = sio.Loader(split, batch_size=10, shuffle=True, augment=AUGMENT, prefetch_batches=2)
+    kept = [batch for _ in range(4) for batch in loader]
+    copies = [sio.Batch(*(tensor.clone() for tensor in batch)) for batch in kept]
+    for _ in range(3):
+        list(loader)
+    assert same(kept, copies)
+
+
+def test_tensors_outlive_loader_and_each_other(split):
+    loader = sio.Loader(split, batch_size=73, augment=AUGMENT)
+    images = next(iter(loader)).images
+    wanted = images.clone()
+    view = images[3:, :, ::2]
+    loader.close()
+    del loader, images
+    for _ in range(3):
+        list(sio.Loader(split, batch_size=73))
+    assert torch.equal(view, wanted[3:, :, ::2])
+
+
+def test_buffers_are_used_again(split):
+    loader = sio.Loader(split, batch_size=10, prefetch_batches=2, num_threads=1, drop_last=True)
+    places = {batch.images.data_ptr() for _ in range(20) for batch in loader}
+    assert len(places) <= 5
+
+
+def test_memory_stays_flat_over_epochs(tmp_path):
+    """20 epochs of 2,000 pictures, in a process of its own: resident memory grows by less than 4 MB."""
+    make_folder(tmp_path / "set", train_files=(2000,), test=0)
+    code = f"""
+        import os, selfie_io as sio
+        def resident():
+            return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        split = sio.open_dataset({str(tmp_path / "set")!r}, shape=(3, 32, 32)).train
+        loader = sio.Loader(split, batch_size=64, shuffle=True, num_threads=2)
+        sizes = [resident() for _ in range(23) for batch in loader][3 * len(loader):]
+        assert max(sizes) - sizes[0] < 4 << 20, sizes
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_two_iterators_and_two_loaders_at_once(split):
+    first, second = (sio.Loader(split, batch_size=10, shuffle=True, augment=AUGMENT) for _ in range(2))
+    second.set_epoch(1)
+    epoch0, epoch1 = iter(first), iter(first)
+    pairs = list(zip(epoch1, second, strict=True))
+    assert same([one for one, _ in pairs], [two for _, two in pairs])
+    first.set_epoch(0)
+    assert same(epoch0, first)
+
+
+def test_labels_can_be_replaced(split):
+    labels = (split.labels + 1) % 10
+    loader = sio.Loader(split, batch_size=10, shuffle=True, labels=labels)
+    del labels
+    for batch in loader:
+        np.testing.assert_array_equal(batch.labels.numpy(), (split.labels[batch.indices.numpy()] + 1) % 10)
+
+
+def test_drop_last(split):
+    assert len(sio.Loader(split, batch_size=10, drop_last=True)) == 7
+    assert len(list(sio.Loader(split, batch_size=10, drop_last=True))) == 7
+    assert list(sio.Loader(split, batch_size=100, drop_last=True)) == []
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be a whole number at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number at least 1, got 2.5"),
+        ({"seed": -1}, "seed must be a whole number in 0..18446744073709551615, got -1"),
+        ({"dtype": "float64"}, "dtype must be one of float32, float16, bfloat16, uint8, got 'float64'"),
+        ({"layout": "CHW"}, "layout must be one of NCHW, NHWC, got 'CHW'"),
+        ({"order": "random"}, "order must be one of permutation, independent, quasi, got 'random'"),
+        ({"io": "aio"}, "io must be one of mmap, pread, got 'aio'"),
+        ({"backend": "gpu"}, "backend must be one of native, dali, resident, got 'gpu'"),
+        ({"num_threads": 0}, "num_threads must be a whole number at least 1, got 0"),
+        ({"rank": 2, "world_size": 2}, "rank must be a whole number in 0..1, got 2"),
+        ({"device": "gpu0"}, "device must be"),
+        ({"augment": {"pad": 4}}, "augment must be an Augment or None"),
+        ({"normalize": "image"}, "normalize must be PerImage"),
+        ({"normalize": sio.PerChannel([0.5], [0.5])}, "got 1 for 3 channels"),
+        ({"augment": sio.Augment(crop=(33, 32))}, "crop height must be in 1..32 .*, got 33"),
+        (
+            {"augment": sio.Augment(pad=32, pad_mode="reflect")},
+            "pad < height = 32, got pad = 32",
+        ),
+        ({"labels": [0] * 72}, "labels must be 73 whole numbers, got shape"),
+        ({"labels": [0.5] * 73}, "labels must be 73 whole numbers, got .* float64"),
+        ({"labels": [0] * 72 + [-1]}, "labels must not be negative, got -1 at index 72"),
+    ],
+)
+def test_wrong_options_are_refused(split, options, message):
+    with pytest.raises(ValueError, match=message):
+        sio.Loader(split, **{"batch_size": 8, **options})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sio.Augment(pad=-1), "pad must be a whole number at least 0, got -1"),
+        (lambda: sio.Augment(crop=(0, 4)), "crop height must be a whole number at least 1, got 0"),
+        (lambda: sio.Augment(crop=32), "crop must be .height, width., got 32"),
+        (lambda: sio.Augment(flip="both"), "flip must be one of none, random, alternate, got 'both'"),
+        (lambda: sio.Augment(pad_mode="edge"), "pad_mode must be one of zeros, reflect, got 'edge'"),
+        (lambda: sio.Augment(brightness=float("nan")), "brightness must be finite and not negative, got nan"),
+        (lambda: sio.Augment(contrast=(1.8, 0.2)), r"contrast must be .* got \(1.8, 0.2\)"),
+        (lambda: sio.PerChannel([0.5], [0.0]), "mean must be finite and std positive"),
+        (lambda: sio.PerChannel([0.5, 0.5], [0.5]), "one number per channel"),
+    ],
+)
+def test_wrong_augmentations_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_label_out_of_range_is_refused_by_its_batch(tmp_path):
+    """Batches before the bad record arrive, its own names file, record and byte, and again next time."""
+    images = np.zeros((6, 1, 4, 4))
+    write_records(tmp_path / "data_batch_1.bin", range(6), [0, 1, 2, 0, 1, 2], images)
+    write_records(tmp_path / "data_batch_2.bin", range(6, 12), [0, 1, 2, 3, 1, 2], images)
+    split = sio.open_dataset(tmp_path, shape=(1, 4, 4), num_classes=3).train
+    loader = sio.Loader(split, batch_size=3, num_threads=2)
+    for _ in range(2):
+        stream = iter(loader)
+        for _ in range(3):
+            next(stream)
+        with pytest.raises(ValueError, match=r"data_batch_2.bin: record 3 \(byte 76\): .* 0\.\.2, got 3"):
+            next(stream)
+
+
+def test_an_absurd_label_is_refused_without_a_class_count(tmp_path):
+    write_records(tmp_path / "data_batch_1.bin", [0, 1], [0, 2**31], np.zeros((2, 1, 4, 4)))
+    split = sio.open_dataset(tmp_path, shape=(1, 4, 4)).train
+    with pytest.raises(ValueError, match=r"record 1 \(byte 28\)"):
+        list(sio.Loader(split, batch_size=2))
+    with pytest.raises(ValueError, match=r"record 1 \(byte 28\)"):
+        split.labels  # noqa: B018
+
+
+@pytest.mark.parametrize("io", ["mmap", "pread"])
+def test_a_file_that_shrinks_is_an_error_not_a_crash(tmp_path, io):
+    write_records(tmp_path / "data_batch_1.bin", range(9), [0] * 9, np.zeros((9, 1, 4, 4)))
+    split = sio.open_dataset(tmp_path, shape=(1, 4, 4)).train
+    loader = sio.Loader(split, batch_size=2, io=io)
+    list(loader)
+    os.truncate(tmp_path / "data_batch_1.bin", 24 * 4)
+    with pytest.raises(ValueError, match="had 216 bytes when it was opened and has 96 now"):
+        list(loader)
+
+
+def test_a_closed_loader_says_so(split):
+    with sio.Loader(split, batch_size=8) as loader:
+        kept = next(iter(loader))
+    loader.close()
+    with pytest.raises(RuntimeError, match="the loader is closed"):
+        iter(loader)
+    assert kept.images.shape == (8, 3, 32, 32)
+
+
+# Threads, processes, signals
+
+
+def test_the_gil_is_free_while_waiting(tmp_path):
+    """Another thread runs on while the consumer waits for a batch that takes a while."""
+    make_folder(tmp_path / "set", train_files=(400,), test=0, shape=(3, 256, 256), num_classes=2)
+    split = sio.open_dataset(tmp_path / "set", shape=(3, 256, 256)).train
+    ticks, done = [], threading.Event()
+
+    def tick():
+        while not done.is_set():
+            ticks.append(time.perf_counter())
+
+    thread = threading.Thread(target=tick)
+    loader = sio.Loader(split, batch_size=400, num_threads=1)
+    thread.start()
+    begin = time.perf_counter()
+    next(iter(loader))
+    end = time.perf_counter()
+    done.set()
+    thread.join()
+    during = [tick for tick in ticks if begin < tick < end]
+    assert max(np.diff([begin, *during, end])) < 0.8 * (end - begin)
+
+
+def test_pickling_keeps_position_and_options(split):
+    loader = sio.Loader(split, batch_size=10, shuffle=True, augment=AUGMENT, labels=split.labels)
+    stream = iter(loader)
+    next(stream)
+    copy = pickle.loads(pickle.dumps(loader))
+    assert copy.state_dict() == loader.state_dict()
+    assert len(pickle.dumps(loader)) < 4000
+    loader.set_epoch(1)
+    assert same(copy, loader)
+
+
+def test_spawned_process(split):
+    loader = sio.Loader(split, batch_size=73, shuffle=True, augment=AUGMENT)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_sum, (loader,)) == _sum(loader)
+
+
+def _sum(loader):
+    return sum(float(batch.images.double().sum()) for batch in loader)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_fork_in_mid_epoch(split):
+    """The child begins a new epoch of its own; going on with the parent's is an error, never a hang."""
+    loader = sio.Loader(split, batch_size=4, shuffle=True, augment=AUGMENT, num_threads=2)
+    stream = iter(loader)
+    kept = next(stream)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        code = 1
+        try:
+            try:
+                next(stream)
+            except RuntimeError as error:
+                code = 2 if "does not survive a fork" in str(error) else 3
+            other = sio.Loader(split, batch_size=4, shuffle=True, augment=AUGMENT)
+            other.set_epoch(1)
+            if code == 2 and same(loader, other):
+                code = 0
+            del stream, kept
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(list(stream)) == len(loader) - 1
+
+
+def test_ctrl_c_ends_a_wait(tmp_path):
+    """A wait for a batch that never comes: SIGINT ends it within two seconds, and the process exits."""
+    make_folder(tmp_path / "set", train_files=(400,), test=0, shape=(3, 256, 256), num_classes=2)
+    code = f"""
+        import selfie_io as sio
+        split = sio.open_dataset({str(tmp_path / "set")!r}, shape=(3, 256, 256)).train
+        loader = sio.Loader(split, batch_size=400, num_threads=1)
+        print("waiting", flush=True)
+        while True:
+            for batch in loader:
+                pass
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.3)
+    begin = time.perf_counter()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert time.perf_counter() - begin < 2
+    assert "KeyboardInterrupt" in stderr
+
+
+def test_nothing_is_left_in_shared_memory(split):
+    before = set(Path("/dev/shm").iterdir())
+    list(sio.Loader(split, batch_size=10))
+    assert set(Path("/dev/shm").iterdir()) == before
