@@ -65,8 +65,7 @@ def verify_folder(
     if manifest is None:
         if shape is None:
             raise ValueError(f"{folder}: without {MANIFEST_NAME} the picture shape must be given")
-        layout = RecordLayout(*shape)
-        return _scan(folder, record_files(folder), layout, num_classes, deep, advance)
+        return verify_files(folder, shape, num_classes=num_classes, deep=deep, advance=advance)
     if shape not in (None, manifest.layout.shape):
         raise ValueError(f"{folder / MANIFEST_NAME}: the shape is {manifest.layout.shape}, got {shape}")
     if num_classes not in (None, manifest.num_classes):
@@ -97,6 +96,18 @@ def verify_folder(
                 Defect(MANIFEST_NAME, f"the training pixels have channel_mean {mean} and channel_std {std}")
             )
     return report
+
+
+def verify_files(
+    folder: str | Path,
+    shape: tuple[int, int, int],
+    *,
+    num_classes: int | None = None,
+    deep: bool = False,
+    advance: Callable[[int], None] | None = None,
+) -> Report:
+    """Check the record files of `folder` as `verify_folder` does, whatever a manifest says."""
+    return _scan(Path(folder), record_files(folder), RecordLayout(*shape), num_classes, deep, advance)
 
 
 def manifest_of(report: Report, *, name: str, class_names: list[str], provenance: dict[str, Any]) -> Manifest:

@@ -1,0 +1,1 @@
+"""selfie-convert: data sets of the field to record files and back."""

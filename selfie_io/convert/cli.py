@@ -1,0 +1,74 @@
+"""The selfie-convert command: parse, call, exit status."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Union
+
+import tyro
+
+from selfie_io.convert.adopt import Adopt
+from selfie_io.convert.command import BAD_COMMAND, BAD_DATA, Command, CommandError
+from selfie_io.convert.info import Info
+from selfie_io.convert.noise import Noise
+from selfie_io.convert.pack import Pack
+from selfie_io.convert.preview import Preview
+from selfie_io.convert.verify import Verify
+
+COMMANDS: tuple[type[Command], ...] = (Pack, Adopt, Info, Verify, Preview, Noise)
+_INTERRUPTED = 130
+
+_DESCRIPTION = """Data sets of pictures to record files and back.
+
+  selfie-convert pack pictures.zip data/mine     read pictures, write record files
+  selfie-convert adopt data/animal10n            give the authors' record files a manifest
+  selfie-convert info data/mine                  what is in it
+  selfie-convert verify data/mine --deep         is it whole and undamaged
+  selfie-convert preview data/mine grid.png      look at it
+  selfie-convert noise data/mine --rate 0.4      a noisy set of labels beside the true ones
+
+Exit status: 0 done; 1 the data is bad, each defect named by file, record and byte; 2 the command is wrong.
+A command that fails or is killed leaves the old state or the new one, never half."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    overview = not given or given[0] in ("-h", "--help")
+    commands: Any = Union[tuple(_brief(one) if overview else one for one in COMMANDS)]  # noqa: UP007
+    command: Command = tyro.cli(
+        commands,
+        prog="selfie-convert",
+        description=_DESCRIPTION,
+        args=given,
+        config=(
+            tyro.conf.DisallowNone,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.OmitSubcommandPrefixes,
+            tyro.conf.PositionalMetavarFromFieldName,
+        ),
+    )
+    try:
+        return command.run()
+    except CommandError as error:
+        _complain(error)
+        return BAD_COMMAND
+    except (ValueError, IndexError, OSError, ModuleNotFoundError) as error:
+        _complain(error)
+        return BAD_DATA
+    except KeyboardInterrupt:
+        _complain("interrupted; nothing was changed")
+        return _INTERRUPTED
+
+
+def _brief(command: type[Command]) -> Any:
+    """The command with the first line of its help alone, for the overview."""
+    return Annotated[command, tyro.conf.subcommand(description=(command.__doc__ or "").split("\n")[0])]
+
+
+def _complain(error: Exception | str) -> None:
+    for line in str(error).splitlines():
+        print(f"selfie-convert: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""selfie-convert info: what a data set is."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from selfie_io.convert.command import DONE, Command, CommandError, parse_shape, shape_text
+from selfie_io.records.files import guess_shape
+from selfie_io.records.manifest import read_manifest
+from selfie_io.records.overlays import list_overlays
+from selfie_io.records.verify import verify_folder
+
+
+@dataclass(frozen=True)
+class Info(Command):
+    """Say what FOLDER holds: shape, classes and their sizes, splits, whence it came, label overlays.
+
+    "ids 0..N-1" tells whether the record ids are exactly 0..N-1 (in any order), which the SELFIE authors' own
+    program needs of the training split; this one reads any distinct ids.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """The data set."""
+    shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
+    """The shape of a picture, if there is no manifest; else the one known shape that fits."""
+    json: bool = False
+    """Print it as JSON."""
+
+    def run(self) -> int:
+        """Read the headers of all records and print what is known."""
+        if not self.folder.is_dir():
+            raise CommandError(f"there is no folder {self.folder}")
+        facts = self._facts()
+        if self.json:
+            print(json.dumps(facts))
+            return DONE
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=facts["name"], show_header=False, title_justify="left")
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for key in ("folder", "shape", "num_classes", "channel_mean", "channel_std", "overlays", "defects"):
+            value = facts[key]
+            if key == "shape":
+                value = f"{shape_text(value)}, {facts['record_bytes']} bytes a record"
+            elif isinstance(value, list):
+                value = ", ".join(f"{one:.4f}" if isinstance(one, float) else one for one in value)
+            if value not in ("", None):
+                table.add_row(key.replace("_", " "), str(value))
+        for split, found in facts["splits"].items():
+            ids = "0..N-1" if found["contiguous_ids"] else "not 0..N-1"
+            counts = found["records_per_class"]
+            table.add_row(
+                split,
+                f"{found['records']:,} records in {found['files']} files, ids {ids}, "
+                f"{min(counts):,} to {max(counts):,} a class",
+            )
+        table.add_row("classes", ", ".join(facts["class_names"]))
+        if facts["provenance"] is not None:
+            table.add_row("provenance", json.dumps(facts["provenance"]))
+        Console().print(table)
+        return DONE
+
+    def _facts(self) -> dict[str, Any]:
+        manifest = read_manifest(self.folder)
+        shape = parse_shape(self.shape) if self.shape else None
+        if manifest is None:
+            shape = shape or guess_shape(self.folder)
+        report = verify_folder(self.folder, shape=shape)
+        return {
+            "folder": str(self.folder),
+            "name": manifest.name if manifest else self.folder.resolve().name,
+            "manifest": manifest is not None,
+            "shape": list(report.layout.shape),
+            "record_bytes": report.layout.record_bytes,
+            "num_classes": report.num_classes,
+            "class_names": manifest.class_names if manifest else [str(i) for i in range(report.num_classes)],
+            "splits": {
+                split: {
+                    "records": found.records,
+                    "files": len(found.files),
+                    "contiguous_ids": found.contiguous_ids,
+                    "records_per_class": _padded(found.label_counts, report.num_classes),
+                }
+                for split, found in report.splits.items()
+            },
+            "channel_mean": manifest.channel_mean if manifest else None,
+            "channel_std": manifest.channel_std if manifest else None,
+            "overlays": list_overlays(self.folder),
+            "defects": [str(defect) for defect in report.defects],
+            "provenance": manifest.provenance if manifest else None,
+        }
+
+
+def _padded(counts: "np.ndarray[Any, Any]", num_classes: int) -> list[int]:
+    return [*counts.tolist(), *[0] * (num_classes - len(counts))]

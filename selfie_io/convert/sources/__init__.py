@@ -1,0 +1,44 @@
+"""One small reader per kind of source; `open_source` finds the one that fits."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from selfie_io.convert.sources.base import Source, SourceOptions
+from selfie_io.convert.sources.digits import Digits
+from selfie_io.convert.sources.idx import Idx
+from selfie_io.convert.sources.image_folder import ImageFolder
+from selfie_io.convert.sources.tree import open_tree
+
+KINDS: dict[str, type[Source]] = {source.kind: source for source in (Idx, ImageFolder, Digits)}
+
+
+@contextlib.contextmanager
+def open_source(path: str, kind: str, options: SourceOptions) -> Iterator[tuple[Source, str]]:
+    """Open what stands at `path` (or the word "digits"); yields the source and what was seen of its kind.
+
+    Raises ValueError if `kind` is unknown, or "auto" and not exactly one kind fits, or the source is bad;
+    OSError if it cannot be read.
+    """
+    if kind not in ("auto", *KINDS):
+        raise ValueError(f"the kinds are auto, {', '.join(KINDS)}, got {kind!r}")
+    if kind == "digits" or (kind == "auto" and path == "digits" and not Path(path).exists()):
+        yield Digits(None, options), "digits: the word"
+        return
+    with open_tree(path) as tree:
+        seen = {name: source.recognise(tree) for name, source in KINDS.items() if kind in ("auto", name)}
+        fitting = {name: what for name, what in seen.items() if what is not None}
+        if kind == "auto" and len(fitting) != 1:
+            raise ValueError(
+                f"{path}: "
+                + (
+                    "more than one kind fits, choose with --kind: "
+                    + "; ".join(f"{name} ({what})" for name, what in fitting.items())
+                    if fitting
+                    else f"no kind fits; the kinds are {', '.join(KINDS)}"
+                )
+            )
+        if not fitting:
+            raise ValueError(f"{path}: is not of the kind {kind}")
+        name, what = next(iter(fitting.items()))
+        yield KINDS[name](tree, options), f"{name}: {what}"

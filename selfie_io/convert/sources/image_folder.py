@@ -1,0 +1,115 @@
+"""Pictures in one folder per class, split into train and test or not; a folder, a zip or a tar."""
+
+# ruff: noqa: D102 - base.py documents the methods.
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from selfie_io.convert.sources.base import Item, Source, SourceOptions, split_off_test
+from selfie_io.convert.sources.tree import Tree
+
+PICTURE_SUFFIXES = {
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
+}  # fmt: skip
+_TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there
+
+
+class _File(NamedTuple):
+    name: str
+    class_name: str
+
+
+class ImageFolder(Source):
+    """`train/<class>/*` with `test/<class>/*` (or val), or a single tree of `<class>/*`.
+
+    Classes are in the order of their sorted names, pictures in the order of their class and sorted names.
+    """
+
+    kind = "image-folder"
+
+    @classmethod
+    def recognise(cls, tree: Tree) -> str | None:
+        prefix, groups = _groups(tree)
+        train = groups.get("train") or groups.get("")
+        if not train or {file.class_name for file in train} <= {"train", "training", "test", "testing"}:
+            return None
+        if not all(is_picture(file.name) for file in train[:100]):
+            return None
+        where = prefix + ("train/" if "train" in groups else "")
+        return f"{where}{train[0].class_name}/{PurePosixPath(train[0].name).name}"
+
+    def __init__(self, tree: Tree, options: SourceOptions) -> None:
+        self._tree = tree
+        prefix, groups = _groups(tree)
+        notes = []
+        if "train" in groups:
+            if options.test_fraction is not None:
+                raise ValueError(f"{tree.path}: has {prefix}train/: a test fraction has no meaning there")
+            test_names = [name for name in _TEST_NAMES if name in groups]
+            files = {"train": groups["train"]}
+            if test_names:
+                files["test"] = groups[test_names[0]]
+            notes = [
+                f"{prefix}{name}/ is left out: {test_names[0]}/ is the test split" for name in test_names[1:]
+            ]
+        elif "" in groups:
+            if options.test_fraction is None:
+                raise ValueError(
+                    f"{tree.path}: a single tree of classes needs --test-fraction (0 for no test split)"
+                )
+            files = {"train": groups[""]}
+        else:
+            raise ValueError(f"{tree.path}: no train/<class>/<picture> and no <class>/<picture> is there")
+        self.notes: Sequence[str] = notes
+        self.class_names = sorted({file.class_name for file in files["train"]})
+        label_of = {name: label for label, name in enumerate(self.class_names)}
+        for file in files.get("test", []):
+            if file.class_name not in label_of:
+                raise ValueError(f"{tree.place(file.name)}: the class {file.class_name!r} is not in train/")
+        self._files = {
+            split: [(file.name, label_of[file.class_name]) for file in of_split]
+            for split, of_split in files.items()
+        }
+        if "" in groups and options.test_fraction is not None:
+            every = self._files["train"]
+            parts = split_off_test(
+                [label for _, label in every], [name for name, _ in every], options.test_fraction
+            )
+            self._files = {
+                split: [every[position] for position in part]
+                for split, part in zip(("train", "test"), parts, strict=True)
+                if part
+            }
+        self.splits = {split: len(of_split) for split, of_split in self._files.items()}
+
+    def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
+        for name, label in self._files[split][start:stop]:
+            yield Item(self._tree.read(name), label, name)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file name ends as those of pictures do."""
+    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _groups(tree: Tree) -> tuple[str, dict[str, list[_File]]]:
+    """The folders that stand above everything, and the files by split, or under "" where there are no splits.
+
+    Files that stand beside the folders (a README) are left out.
+    """
+    prefix = ""
+    while True:
+        inside = [name[len(prefix) :] for name in tree.names if name.startswith(prefix)]
+        tops = {name.split("/", 1)[0] for name in inside if "/" in name}
+        if "train" in tops:
+            groups: dict[str, list[_File]] = {}
+            for name in inside:
+                split, _, rest = name.partition("/")
+                if split in ("train", *_TEST_NAMES) and "/" in rest:
+                    groups.setdefault(split, []).append(_File(prefix + name, rest.split("/", 1)[0]))
+            return prefix, groups
+        if len(tops) != 1 or any(name.count("/") < 2 for name in inside if "/" in name):
+            files = [_File(prefix + name, name.split("/", 1)[0]) for name in inside if "/" in name]
+            return prefix, {"": files} if files else {}
+        prefix += tops.pop() + "/"
