@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfie_train.config import TrainConfig
-    from selfie_train.engine import Divergence, TrainResult, resume, train
+    from selfie_train.engine import Divergence, Stopped, resume, train
     from selfie_train.methods.base import Choice, Method, Scores
     from selfie_train.refurbish import Refurbisher
     from selfie_train.registry import register_method, register_model
+    from selfie_train.results import TrainResult
 
 _HOME = {
     "Choice": "methods.base",
@@ -19,8 +20,9 @@ _HOME = {
     "Method": "methods.base",
     "Refurbisher": "refurbish",
     "Scores": "methods.base",
+    "Stopped": "engine",
     "TrainConfig": "config",
-    "TrainResult": "engine",
+    "TrainResult": "results",
     "register_method": "registry",
     "register_model": "registry",
     "resume": "engine",
@@ -33,6 +35,7 @@ __all__ = [
     "Method",
     "Refurbisher",
     "Scores",
+    "Stopped",
     "TrainConfig",
     "TrainResult",
     "register_method",

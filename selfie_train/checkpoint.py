@@ -1,7 +1,7 @@
-"""Checkpoints: arrays in a safetensors file, the rest in a JSON file beside it, told by digest, the last two kept.
+"""Checkpoints: arrays in a safetensors file, the rest in a JSON file beside it, checked by digest, two kept.
 
-The JSON file is written last and names the digest of the other: a checkpoint without it, or that it does not fit, is
-none. Nothing in either can run code when it is read.
+The JSON file is written last and names the digest of the other: a checkpoint without it, or that it does not
+fit, is none. Nothing in either can run code when it is read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Checkpoint(NamedTuple):
 def write_checkpoint(
     folder: Path, step: int, arrays: dict[str, NDArray[Any]], values: dict[str, Any]
 ) -> Path:
-    """Write step number `step` (it orders the checkpoints), then delete all but the last two; return its JSON file."""
+    """Write the checkpoint of `step` and delete all but the last two steps; returns its JSON file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:09d}.json"
     with atomic_path(path.with_suffix(".safetensors")) as temporary:
@@ -51,7 +51,10 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the checkpoint of a JSON file; ValueError if a digest or the version does not fit, OSError if unreadable."""
+    """Read the checkpoint of a JSON file.
+
+    Raises ValueError if a digest or the version does not fit, OSError if a file cannot be read.
+    """
     try:
         content = json.loads(path.read_text())
         stored = content.pop("sha256")
@@ -69,8 +72,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint of `folder` that is whole (None: there is none), and what is wrong with newer ones."""
-    defects = []
+    """The newest whole checkpoint of `folder`, None if there is none, and what is wrong with newer ones."""
+    defects: list[str] = []
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
             return read_checkpoint(path), defects

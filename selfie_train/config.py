@@ -31,7 +31,7 @@ class TrainConfig:
     """pair:RATE, symmetric:RATE or asymmetric:RATE to inject it, overlay:NAME for stored labels, none for the
     labels as they are (their noise is then unknown)."""
     noise_rate: float | Literal["auto"] = "auto"
-    """What the method is told. auto: the observed rate of injected noise; real noise is estimated after warm-up."""
+    """What the method is told. auto: the observed rate of injected noise; real noise is estimated."""
     variant: Literal["paper", "official"] = "paper"
     """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching)."""
     epochs: int = 100
@@ -45,15 +45,17 @@ class TrainConfig:
     restarts: int | None = None
     """SELFIE's runs after the first; default 2 in the paper variant, 3 in the official one."""
     reuse_refurbished: bool = False
-    """Keep a refurbished label when its sample's predictions waver again (SELFIE; always so in the official one)."""
+    """Keep a refurbished label when its sample's predictions waver again (SELFIE)."""
     two_pass: bool = False
-    """Run the chosen samples through the network once more, instead of masking the loss (always so in official)."""
+    """Run the chosen samples through the network again instead of masking the loss (SELFIE)."""
     batch_size: int = 128
     """Samples of one step over all processes together."""
     lr: float = 0.1
     """Learning rate of the first epoch."""
     schedule: Literal["step", "cosine"] = "step"
-    """step: a fifth after half of the epochs and again after three quarters; cosine: down to 0, epoch by epoch."""
+    """step: a fifth after half of the epochs and again after three quarters; cosine: down to 0, epoch by
+    epoch.
+    """
     momentum: float = 0.9
     """Nesterov momentum of SGD."""
     weight_decay: float = 5e-4

@@ -1,7 +1,9 @@
-"""The training loop: `train` starts a run, `resume` goes on with one, exactly where its last checkpoint stands.
+"""The training loop: `train` starts a run, `resume` goes on with one, exactly where its last checkpoint
+stands.
 
-On CPU a run is a pure function of its config, the data and torch's thread count, bit by bit: weights, order and
-augmentation, and the dropout of each step draw from streams of their own, so that nothing hangs on where it stopped.
+On CPU a run is a pure function of its config, the data and torch's thread count, bit by bit: weights, order
+and augmentation, and the dropout of each step draw from streams of their own, so that nothing hangs on where
+it stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from selfie_io.loading.loader import Loader
@@ -40,7 +43,7 @@ class Divergence(RuntimeError):
     """The loss or a weight is no longer finite; the message names the last good checkpoint."""
 
 
-class Stopped(Exception):  # noqa: N818 - an end that was asked for is no error
+class Stopped(Exception):
     """A signal ended the run after a whole batch; the message names the checkpoint to go on from."""
 
 
@@ -95,8 +98,8 @@ class Training:
         self.group = join_group(config.device)
         if config.batch_size % self.group.world_size:
             raise ValueError(
-                f"batch_size {config.batch_size} is over all processes and must be a multiple of their number, "
-                f"{self.group.world_size}"
+                "batch_size counts over all processes and must be a multiple of their number, "
+                f"{self.group.world_size}; got {config.batch_size}"
             )
         self.dataset = open_dataset(config.dataset, shape=config.shape)
         self.labels = training_labels(self.dataset, config)
@@ -107,8 +110,8 @@ class Training:
         if self.labels.noise_rate is None and make_method.needs_noise_rate:
             if not 1 <= config.warmup < config.epochs:
                 raise ValueError(
-                    "an unknown noise rate is estimated after warm-up, so 1 <= warmup < epochs must hold, got "
-                    f"warmup {config.warmup} of {config.epochs}; or set noise_rate"
+                    "an unknown noise rate is estimated after warm-up, so 1 <= warmup < epochs must hold, "
+                    f"got warmup {config.warmup} of {config.epochs}; or set noise_rate"
                 )
             self.estimate = NoiseRateEstimate(
                 num_samples, num_classes, history_length=config.history, threshold=config.threshold
@@ -187,6 +190,8 @@ class Training:
         self.log.end_epoch()
 
     def _choose(self, scores: Scores) -> list[Choice] | None:
+        if not np.isfinite(scores.losses).all():
+            self._diverged("a loss is not finite")
         if self.estimate is not None:
             self.estimate.record(scores)
         return self.method.choose(scores) if self.method.needs_scores else None
@@ -346,7 +351,7 @@ class Training:
         )
 
     def _global_size(self, local_size: int, batch: int) -> int:
-        """Samples of a batch over all processes; only the last batch of an epoch can be smaller than asked."""
+        """Samples of a batch over all processes; only the last batch of an epoch can be a smaller one."""
         if batch + 1 < len(self.train_loader) or self.group.world_size == 1:
             return local_size * self.group.world_size
         return int(self.group.sum(self.sums.new_tensor([local_size])).item())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
     done = epoch / config.epochs
     if config.schedule == "cosine":
         return config.lr * (1 + float(np.cos(np.pi * done))) / 2
-    return config.lr * 0.2 ** ((done >= 0.5) + (done >= 0.75))
+    num_drops = (done >= 0.5) + (done >= 0.75)
+    return config.lr / float(5**num_drops)
 
 
 class Learner:
@@ -48,11 +49,9 @@ class Learner:
     ) -> None:
         self.config = config
         self.group = group
-        self._build = lambda: model_builder(config.model)(shape, num_classes)
+        self.shape, self.num_classes = shape, num_classes
         self.networks = [self._prepare(self._build()) for _ in range(num_networks)]
-        self._forward = [
-            group.wrap(torch.compile(network) if config.compile else network) for network in self.networks
-        ]
+        self._forward = [group.wrap(self._compiled(network)) for network in self.networks]
         # fused: one pass over each weight; on CPU and CUDA alike.
         self.optimizers = [
             torch.optim.SGD(
@@ -80,13 +79,13 @@ class Learner:
                 parameters["lr"] = value
 
     def step(
-        self, batch: Batch, epoch: int, step: int, global_size: int | None, choose: Choose | None
+        self, batch: Batch, epoch: int, step: int, global_size: int, choose: Choose | None
     ) -> tuple[Scores | None, list[Choice] | None, Tensor]:
         """Score a batch, let `choose` decide (None: the plain mean), and step every network.
 
-        `step` keys the dropout; `global_size` is the number of samples over all processes, needed for the plain mean.
-        Returns the global scores and choices (None for the plain mean) and this process's sums float64[2]: loss of
-        and errors against the given labels, averaged over the networks.
+        `step` keys the dropout; `global_size` counts the samples over all processes. Returns
+        the global scores and choices (None for the plain mean) and this process's sums float64[2]: loss and
+        errors against the given labels, averaged over the networks.
         """
         torch.manual_seed(stream_seed(self.config.seed, "dropout", step, self.group.rank))
         images = self._place(batch.images)
@@ -109,10 +108,10 @@ class Learner:
         if choose is not None:
             scores, begin = self._global_scores(batch, losses, predicted, epoch)
             choices = choose(scores)
-            global_size = len(scores.indices)
         for number, optimizer in enumerate(self.optimizers):
             if choices is None:
-                # DDP averages gradients over the processes: each brings its sum, scaled so that the average is the mean.
+                # DDP averages gradients over the processes: each brings its sum, scaled so that the average
+                # is the mean.
                 loss = losses[number].sum() * (self.group.world_size / global_size)
             elif not choices[number].weights.any():
                 continue
@@ -227,9 +226,15 @@ class Learner:
                     momentum = torch.from_numpy(np.array(arrays[f"momentum{number}.{name}"]))
                     optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
 
+    def _build(self) -> nn.Module:
+        return model_builder(self.config.model)(self.shape, self.num_classes)
+
+    def _compiled(self, network: nn.Module) -> nn.Module:
+        return cast(nn.Module, torch.compile(network)) if self.config.compile else network
+
     def _prepare(self, network: nn.Module) -> nn.Module:
         if self.config.sync_batchnorm:
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         network = network.to(self.group.device)
         if self.config.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

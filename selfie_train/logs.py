@@ -1,6 +1,6 @@
 """What a run tells: log.csv (one row an epoch), events.jsonl (what happened when), the terminal, TensorBoard.
 
-log.csv holds nothing that depends on the clock: a resumed run ends with the same file as one that never stopped.
+log.csv holds nothing of the clock: a resumed run ends with the same file as one that never stopped.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text)
+        self.console.print(text, soft_wrap=True)
 
     def restore(self, rows: list[Row]) -> None:
         """Make log.csv hold exactly `rows`, whatever a killed process left in it."""
@@ -141,4 +141,4 @@ def _tensorboard_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError("tensorboard=True needs the extra: pip install 'selfie[report]'") from error
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))

@@ -1,8 +1,8 @@
 """The noise rate of real labels, from what a network predicts while it still fits the clean ones.
 
-Deep networks learn clean samples before they memorise noisy ones: at the end of warm-up a sample whose predictions
-agree with each other but not with its given label is probably mislabelled. The estimate is the share of those among
-the samples whose predictions agree.
+Deep networks learn clean samples before they memorise noisy ones: at the end of warm-up a sample whose
+predictions agree with each other but not with its given label is probably mislabelled. The estimate is the
+share of those among the samples whose predictions agree.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""SELFIE's choice for one mini-batch: which samples are clean, which can be refurbished, and with which label.
+"""SELFIE's choice for a mini-batch: which samples are clean, which can be refurbished, and the label.
 
 NumPy arrays in and out; any training loop can use it. Source: Song, Kim, Lee, "SELFIE: Refurbishing Unclean
-Samples for Robust Deep Learning", ICML 2019, section 3; variant="official" follows the authors' published program.
+Samples for Robust Deep Learning", ICML 2019, section 3; variant="official" is the authors' program.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def small_loss(losses: ArrayLike, noise_rate: float) -> NDArray[np.bool_]:
 def num_small_loss(batch_size: int, noise_rate: float) -> int:
     """ceil(batch_size * (1 - noise_rate)), where a product that is an integer but for rounding counts as it.
 
-    In floating point 10 * (1 - 0.7) is 3.0000000000000004, whose ceiling would keep one sample too many. That error
-    is a few times 2**-53 of the batch size, while the product of an observed rate m / N misses an integer by 1 / N or
-    more: 1e-12 of the batch size lies well between the two for every N below a billion.
+    In floating point 10 * (1 - 0.7) is 3.0000000000000004, whose ceiling would keep one sample too many. That
+    error is a few times 2**-53 of the batch size, while the product of an observed rate m / N misses an
+    integer by 1 / N or more: 1e-12 of the batch size lies well between the two for every N below a billion.
     """
     if not 0 <= noise_rate <= 1:
         raise ValueError(f"noise_rate must be inside [0, 1], got {noise_rate}")
@@ -86,10 +86,10 @@ class Refurbisher:
     def select(
         self, indices: ArrayLike, labels: ArrayLike, losses: ArrayLike, noise_rate: float
     ) -> Selection:
-        """Choose from a batch by its losses float[b] against the given labels int64[b], before `record` sees it.
+        """Choose from a batch by its losses float[b] against labels int64[b], before `record` sees it.
 
-        Raises ValueError if the three differ in length or noise_rate is outside [0, 1], IndexError for an index
-        outside the training set.
+        Raises ValueError if the three differ in length or noise_rate is outside [0, 1], IndexError for an
+        index outside the training set.
         """
         positions = np.asarray(indices, dtype=np.int64)
         targets = np.array(labels, dtype=np.int64)
@@ -112,7 +112,7 @@ class Refurbisher:
         return Selection(targets, (clean | refurbished).astype(np.float32), clean, refurbished)
 
     def warmup_targets(self, indices: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
-        """Labels int64[b] to learn during warm-up: the given ones; in the official variant refurbished ones first."""
+        """Labels int64[b] to learn in warm-up: the given ones; official: refurbished ones where there are."""
         targets = np.array(labels, dtype=np.int64)
         if self.official:
             known = self._refurbished[np.asarray(indices, dtype=np.int64)]

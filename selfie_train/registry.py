@@ -49,7 +49,7 @@ def method_class(name: str) -> type[Method]:
 
 
 def model_builder(name: str) -> BuildModel:
-    """The function (picture shape, num_classes) -> nn.Module called `name`; ValueError lists the known ones."""
+    """The function (picture shape, num_classes) -> nn.Module of a name; ValueError lists the known ones."""
     return _find(_MODELS, "model", name)  # type: ignore[no-any-return]
 
 
@@ -59,7 +59,7 @@ def register_method(name: str) -> Callable[[type[Method]], type[Method]]:
 
 
 def register_model(name: str) -> Callable[[BuildModel], BuildModel]:
-    """Make a function (picture shape, num_classes) -> nn.Module known as `name`; ValueError if it is taken."""
+    """Make a function (picture shape, num_classes) -> nn.Module known as `name`; ValueError if taken."""
     return _register(_MODELS, "model", name)
 
 

@@ -1,4 +1,4 @@
-"""What a finished run leaves: TrainResult in memory; summary.json, labels.csv and report.html in its folder."""
+"""What a finished run leaves: TrainResult in memory; summary.json, labels.csv, report.html in its folder."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class TrainResult:
 def write_results(
     result: TrainResult, dataset: RecordDataset, method: Method, *, say: Callable[[str], None]
 ) -> None:
-    """Write labels.csv, report.html (or say how to get it) and, last, summary.json: with it the run is done."""
+    """Write labels.csv, report.html (or say how to get it) and last summary.json: with it the run is done."""
     with atomic_path(result.folder / "labels.csv") as temporary:
         _write_labels(temporary, result, dataset, method)
     try:
         from selfie_train.report.run import write_run_report
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         say(f"no report.html, {error.name} is missing: pip install 'selfie[report]'")
     else:
         write_run_report(result, dataset)
@@ -96,6 +96,13 @@ def _write_labels(path: Path, result: TrainResult, dataset: RecordDataset, metho
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
+
+
+def read_refurbished(folder: Path) -> NDArray[np.int64]:
+    """The refurbished labels int64[N] in a finished run's labels.csv, -1 where none; OSError if missing."""
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = csv.DictReader(file)
+        return np.array([int(row["refurbished_label"] or -1) for row in rows], dtype=np.int64)
 
 
 def _blank_negative(values: NDArray[np.int64] | None, count: int) -> list[Any]:

@@ -1,7 +1,8 @@
 """What a method is: it sees a batch's scores and chooses targets and weights. NumPy only, no torch.
 
-The engine makes one forward pass a step, hands every method the scores of the GLOBAL batch (all processes see the
-same arrays and so keep the same memory), and steps each network on sum(weight * cross entropy) / sum(weight).
+The engine makes one forward pass a step, hands every method the scores of the GLOBAL batch (all processes see
+the same arrays and so keep the same memory), and steps each network on sum(weight * cross entropy) /
+sum(weight).
 """
 
 from __future__ import annotations

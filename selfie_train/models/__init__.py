@@ -1,1 +1,1 @@
-"""The networks. Each is built by a function (picture shape, num_classes) -> nn.Module; any size and channels work."""
+"""The networks, each built by a function (picture shape, num_classes) -> nn.Module, for any picture shape."""

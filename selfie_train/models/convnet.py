@@ -8,7 +8,7 @@ WIDTHS = (16, 32, 64)
 
 
 def convnet(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Three pairs of conv, batch norm, ReLU (16, 32, 64 channels), pooled by two between them, averaged, linear."""
+    """Three pairs of conv, batch norm, ReLU (16, 32, 64 channels), pooled between, averaged, linear."""
     layers: list[nn.Module] = []
     channels = shape[0]
     for width in WIDTHS:

@@ -42,7 +42,7 @@ def _transition(channels: int) -> list[nn.Module]:
 
 
 def densenet(depth: int, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Three blocks of (depth - 4) / 3 layers, a transition between two; ValueError if they cannot be equal."""
+    """Three blocks of (depth - 4) / 3 layers, a transition between two; ValueError if that is no integer."""
     if depth < 7 or (depth - 4) % NUM_BLOCKS:
         raise ValueError(f"the depth of a DenseNet must be 3 n + 4 with n >= 1, got {depth}")
     channels = STEM_CHANNELS

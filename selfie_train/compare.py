@@ -1,0 +1,191 @@
+"""Puts runs side by side: groups that differ in the seed alone, mean and deviation, a table, a report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table as RichTable
+
+from selfie_io.records.atomic import atomic_path
+from selfie_train.config import TrainConfig, parse_noise
+from selfie_train.logs import Row, read_log
+from selfie_train.paper import paper_error
+
+# Settings that do not make a run another experiment.
+_NOT_COMPARED = ("seed", "out", "dataset", "device", "checkpoint_batches", "tensorboard")
+FIGURES = (
+    "best_test_error",
+    "last_test_error",
+    "last10_test_error",
+    "label_precision",
+    "label_recall",
+    "refurbish_accuracy",
+    "refurbished_fraction",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder tells it, finished or not."""
+
+    folder: Path
+    config: TrainConfig
+    log: list[Row]
+    summary: dict[str, Any] | None  # None: not finished
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one setting, by seed."""
+
+    runs: list[Run]
+
+    @property
+    def config(self) -> TrainConfig:
+        """The config of the first run."""
+        return self.runs[0].config
+
+    @property
+    def finished(self) -> list[Run]:
+        """The runs that are done."""
+        return [run for run in self.runs if run.summary is not None]
+
+    def figure(self, name: str) -> tuple[float, float | None] | None:
+        """Mean and sample deviation (None of a single run) over finished runs; None where no run knows it."""
+        values = [run.summary[name] for run in self.runs if run.summary and run.summary.get(name) is not None]
+        if not values:
+            return None
+        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    @property
+    def paper(self) -> float | None:
+        """The paper's best test error in this setting."""
+        kind, rate = parse_noise(self.config.noise)
+        noise_rate = rate if isinstance(rate, float) else None
+        return paper_error(
+            self.config.model, Path(self.config.dataset).name, kind, noise_rate, self.config.method
+        )
+
+
+def read_run(folder: Path) -> Run:
+    """Read what is there of a run; OSError if it is none, ValueError if a file is damaged."""
+    config = TrainConfig.from_json(json.loads((folder / "config.json").read_text()))
+    summary_path = folder / "summary.json"
+    summary = json.loads(summary_path.read_text()) if summary_path.exists() else None
+    log = read_log(folder) if (folder / "log.csv").exists() else []
+    return Run(folder, config, log, summary)
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Gather the runs that differ in nothing but the seed, in order of first appearance."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        setting = {key: value for key, value in run.config.to_json().items() if key not in _NOT_COMPARED}
+        name = json.dumps({**setting, "dataset": Path(run.config.dataset).name}, sort_keys=True)
+        groups.setdefault(name, []).append(run)
+    return [Group(sorted(members, key=lambda run: run.config.seed)) for members in groups.values()]
+
+
+def compare(runs: Sequence[Path], out: Path, *, say: Callable[[str], None] = print) -> list[Group]:
+    """Write OUT/table.csv and OUT/report.html about runs, finished or not.
+
+    Raises OSError for a folder that holds no run, ValueError if there is none to compare.
+    """
+    if not runs:
+        raise ValueError("compare needs at least one run's folder, got none")
+    groups = group_runs([read_run(Path(folder)) for folder in runs])
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / "table.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        means = [f"{name}{part}" for name in FIGURES for part in ("", "_deviation")]
+        writer.writerow(
+            ["dataset", "noise", "model", "method", "finished", "runs", *means, "paper_best_error"]
+        )
+        for group in groups:
+            config = group.config
+            cells: list[Any] = [Path(config.dataset).name, config.noise, config.model, config.method]
+            cells += [len(group.finished), len(group.runs)]
+            for name in FIGURES:
+                cells += group.figure(name) or (None, None)
+            writer.writerow([*cells, group.paper])
+    try:
+        from selfie_train.report.comparison import write_comparison_report
+    except ModuleNotFoundError as error:
+        say(f"no report.html, {error.name} is missing: pip install 'selfie[report]'")
+    else:
+        write_comparison_report(groups, out / "report.html")
+    return groups
+
+
+def setting_names(groups: Sequence[Group]) -> list[str]:
+    """A name for each group: the method, with the settings in which groups of this comparison differ."""
+    settings = [
+        {
+            **{key: value for key, value in group.config.to_json().items() if key not in _NOT_COMPARED},
+            "dataset": Path(group.config.dataset).name,
+        }
+        for group in groups
+    ]
+    differing = (
+        [
+            key
+            for key in settings[0]
+            if key != "method" and len({json.dumps(setting[key]) for setting in settings}) > 1
+        ]
+        if settings
+        else []
+    )
+    # dataset, noise and model speak for themselves; of the others the setting's name is needed too.
+    plain = ("dataset", "noise", "model")
+    return [
+        " ".join(
+            [setting["method"]]
+            + [str(setting[key]) if key in plain else f"{key}={setting[key]}" for key in differing]
+        )
+        for setting in settings
+    ]
+
+
+def figure_cell(group: Group, name: str) -> str:
+    """The mean of a figure, with +- its deviation where there are several runs; n/a where unknown."""
+    figure = group.figure(name)
+    if figure is None:
+        return "n/a"
+    scale, unit = (1, "") if name.endswith("_error") else (100, "")
+    mean, deviation = figure
+    text = f"{scale * mean:.2f}{unit}"
+    return text if deviation is None else f"{text} ± {scale * deviation:.2f}"
+
+
+def comparison_columns(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the table of a comparison, every figure in percent."""
+    columns = ["method", "runs", *(name.replace("_", " ") + ", %" for name in FIGURES)]
+    papers = any(group.paper is not None for group in groups)
+    if papers:
+        columns.append("paper's best, %")
+    rows = []
+    for name, group in zip(setting_names(groups), groups, strict=True):
+        row = [name, f"{len(group.finished)} of {len(group.runs)}"]
+        row += [figure_cell(group, figure) for figure in FIGURES]
+        if papers:
+            row.append("n/a" if group.paper is None else f"{group.paper:.1f}")
+        rows.append(row)
+    return columns, rows
+
+
+def terminal_table(groups: Sequence[Group]) -> RichTable:
+    """The comparison for the terminal; columns that say nothing about any group are left out."""
+    columns, rows = comparison_columns(groups)
+    table = RichTable()
+    kept = [place for place in range(len(columns)) if any(row[place] != "n/a" for row in rows)]
+    for place in kept:
+        table.add_column(columns[place], justify="left" if place == 0 else "right")
+    for row in rows:
+        table.add_row(*(row[place] for place in kept))
+    return table

@@ -1,0 +1,112 @@
+"""The demo: pictures -> records -> 40 % pair noise -> Default and SELFIE on the same labels, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from selfie_io.convert.pack import Pack
+from selfie_io.labels.noise import inject_noise, transition_matrix
+from selfie_io.labels.overlay import save_overlay
+from selfie_io.records.dataset import RecordDataset, open_dataset
+from selfie_train.compare import Group, compare, terminal_table
+from selfie_train.config import TrainConfig
+from selfie_train.results import read_refurbished
+from selfie_train.sweep import complete
+
+NOISE_RATE = 0.4
+# Records above which the short schedule is used: an epoch of it takes as long as many epochs of digits.
+LARGE = 10_000
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "small": {"epochs": 60, "warmup": 15, "history": 10, "restarts": 1},
+    "large": {"epochs": 10, "warmup": 3, "history": 3, "restarts": 1},
+}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found."""
+
+    dataset: RecordDataset
+    groups: list[Group]  # Default, SELFIE
+    report: Path | None
+
+
+def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
+    """Run the demo into `out`, on digits, a source that `selfie-convert pack` reads, or a folder of records.
+
+    What is there already of an earlier demo is used. Raises as pack, `train` and `resume` do.
+    """
+    dataset = _records(data, out)
+    labels = _noisy_labels(dataset, seed)
+    schedule = SCHEDULES["large" if len(dataset.train) > LARGE else "small"]
+    configs = [
+        TrainConfig(
+            dataset=str(dataset.path),
+            method=method,
+            model="convnet",
+            noise=f"overlay:{labels}",
+            seed=seed,
+            out=str(out / f"{method}-s{seed}"),
+            **schedule,
+        )
+        for method in ("default", "selfie")
+    ]
+    for config in configs:
+        console.rule(f"{config.method}, {config.num_runs} x {config.epochs} epochs")
+        if not complete(config):
+            console.print(f"{config.run_folder} is done already")
+    groups = compare([config.run_folder for config in configs], out, say=console.print)
+    console.print(terminal_table(groups))
+    return DemoResult(dataset, groups, _report(dataset, groups, out, console))
+
+
+def _records(data: str, out: Path) -> RecordDataset:
+    if (Path(data) / "dataset.json").exists():
+        return open_dataset(data)
+    folder = out / Path(data).resolve().name
+    if not folder.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        Pack(source=data, out=folder, workers=1).run()
+    return open_dataset(folder)
+
+
+def _noisy_labels(dataset: RecordDataset, seed: int) -> str:
+    """Write the noisy labels as an overlay and return its name; the record files keep the true ones."""
+    name = f"demo-pair-{NOISE_RATE}-s{seed}"
+    matrix = transition_matrix("pair", dataset.num_classes, NOISE_RATE)
+    noisy = inject_noise(dataset.train.labels, matrix, seed=seed, record_ids=dataset.train.record_ids)
+    provenance = {
+        "kind": "pair",
+        "rate": NOISE_RATE,
+        "seed": seed,
+        "transition_matrix": matrix.tolist(),
+    }
+    save_overlay(dataset, name, noisy, provenance)
+    return name
+
+
+def _report(dataset: RecordDataset, groups: list[Group], out: Path, console: Console) -> Path | None:
+    try:
+        from selfie_train.report.comparison import write_comparison_report
+        from selfie_train.report.run import refurbished_gallery
+    except ModuleNotFoundError:
+        return None  # compare has said how to get it
+    selfie = groups[1].runs[0]
+    given = dataset.train.labels_from(selfie.config.noise.removeprefix("overlay:"))
+    gallery = refurbished_gallery(dataset, given, read_refurbished(selfie.folder), dataset.train.labels)
+    noise = float(np.mean(given != dataset.train.labels))
+    write_comparison_report(
+        groups,
+        out / "report.html",
+        title=f"SELFIE on {dataset.name}: {noise:.1%} of the training labels are wrong",
+        lead="Same network, epochs, pictures and noisy labels. SELFIE trains again from new weights "
+        f"{selfie.config.num_runs - 1} time(s), with the noise rate it has found, as in its paper.",
+        more=[] if gallery is None else [gallery],
+    )
+    console.print(f"report: {out / 'report.html'}")
+    return out / "report.html"

@@ -1,0 +1,1 @@
+"""HTML reports that need no other file: tables, curves and pictures, for light and dark screens."""

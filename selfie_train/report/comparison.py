@@ -1,0 +1,101 @@
+"""The report of a comparison: the table, the test error by epoch, and by noise rate beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from selfie_train.compare import Group, comparison_columns, setting_names
+from selfie_train.config import parse_noise
+from selfie_train.paper import NOISE_RATES, paper_errors
+from selfie_train.report.page import Figure, Section, Table, write_page
+from selfie_train.report.plots import Curve, draw_curves
+
+TITLE = "Learning with noisy labels"
+
+
+def write_comparison_report(
+    groups: Sequence[Group],
+    path: Path,
+    *,
+    title: str = TITLE,
+    lead: str = "",
+    more: Sequence[Section] = (),
+) -> None:
+    """Write the page; `more` sections follow the figures."""
+    columns, rows = comparison_columns(groups)
+    kept = [place for place in range(len(columns)) if any(row[place] != "n/a" for row in rows)]
+    table = Table(
+        "Results",
+        [columns[place] for place in kept],
+        [[row[place] for place in kept] for row in rows],
+        "Mean ± sample deviation over the finished runs. n/a: unknown, or the method has no such figure.",
+    )
+    sections: list[Section] = [table]
+    if any(run.log for group in groups for run in group.runs):
+        svg = draw_curves([("Test error", "%", epoch_curves(groups))], "epoch, all runs in a row")
+        sections.append(Figure("By epoch", svg, "Line: mean over seeds; band: least to most."))
+    sections += _rate_figures(groups)
+    write_page(path, title, lead or f"{sum(len(group.runs) for group in groups)} runs.", [*sections, *more])
+
+
+def epoch_curves(groups: Sequence[Group]) -> list[Curve]:
+    """The test error of each group, epoch by epoch, as far as all of its runs have come."""
+    curves = []
+    for number, (name, group) in enumerate(zip(setting_names(groups), groups, strict=True)):
+        logs = [run.log for run in group.runs if run.log]
+        if not logs:
+            continue
+        shortest = min(map(len, logs))
+        errors = np.array([[row["test_error"] for row in log[:shortest]] for log in logs])
+        curves.append(
+            Curve(
+                name,
+                list(range(1, shortest + 1)),
+                errors.mean(axis=0).tolist(),
+                number,
+                low=errors.min(axis=0).tolist(),
+                high=errors.max(axis=0).tolist(),
+            )
+        )
+    return curves
+
+
+def _rate_figures(groups: Sequence[Group]) -> list[Section]:
+    """One figure for each (data set, model, kind of noise) with several rates, or that the paper has too."""
+    settings: dict[tuple[str, str, str], dict[str, dict[float, Group]]] = {}
+    for group in groups:
+        kind, rate = parse_noise(group.config.noise)
+        if isinstance(rate, float) and group.figure("best_test_error"):
+            key = (Path(group.config.dataset).name, group.config.model, kind)
+            settings.setdefault(key, {}).setdefault(group.config.method, {})[rate] = group
+    sections: list[Section] = []
+    for (dataset, model, kind), methods in settings.items():
+        curves = []
+        for colour, (method, by_rate) in enumerate(methods.items()):
+            rates = sorted(by_rate)
+            figures = [by_rate[rate].figure("best_test_error") or (np.nan, None) for rate in rates]
+            means = [figure[0] for figure in figures]
+            spread = [figure[1] or 0.0 for figure in figures]
+            curves.append(
+                Curve(
+                    method,
+                    [100 * rate for rate in rates],
+                    means,
+                    colour,
+                    low=[mean - part for mean, part in zip(means, spread, strict=True)],
+                    high=[mean + part for mean, part in zip(means, spread, strict=True)],
+                    marker="o",
+                )
+            )
+            reported = paper_errors(model, dataset, kind, method)
+            if reported is not None:
+                x = [100 * rate for rate in NOISE_RATES]
+                curves.append(Curve(f"{method}, paper", x, reported, colour, dashed=True))
+        if any(len(curve.x) > 1 for curve in curves):
+            svg = draw_curves([(f"{kind} noise", "best test error, %", curves)], "noise rate, %")
+            note = "Band: ± the deviation over seeds. Dashed: read off the paper's figures, about ± 0.2."
+            sections.append(Figure(f"{dataset}, {model}, by noise rate", svg, note))
+    return sections

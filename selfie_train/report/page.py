@@ -1,0 +1,80 @@
+"""A page made of tables, figures and galleries, filled into the one template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from selfie_io.records.atomic import atomic_path
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; the first cell of each is its heading."""
+
+    heading: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    kind: str = field(default="table", init=False)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawing."""
+
+    heading: str
+    svg: str  # the whole element
+    note: str = ""
+    kind: str = field(default="figure", init=False)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a gallery with what is said about it."""
+
+    png: str  # base64
+    given: str
+    suggested: str
+    verdict: str = ""  # "right", "wrong", or unknown: ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures side by side: given label -> new label."""
+
+    heading: str
+    pictures: Sequence[Picture]
+    note: str = ""
+    kind: str = field(default="gallery", init=False)
+
+
+Section = Table | Figure | Gallery
+
+
+def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -> None:
+    """Write the page to `path`, whole or not at all."""
+    environment = Environment(
+        loader=PackageLoader("selfie_train.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("report.html").render(title=title, lead=lead, sections=sections)
+    with atomic_path(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share 0..1 as percent; n/a where unknown."""
+    return "n/a" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def figure_text(value: float | None, digits: int = 2, unit: str = "") -> str:
+    """A number with its unit; n/a where unknown."""
+    return "n/a" if value is None else f"{value:,.{digits}f}{unit}"

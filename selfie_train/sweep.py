@@ -1,0 +1,83 @@
+"""Many runs: a grid of settings becomes runs; each is trained, resumed where it stopped, or left if done."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from selfie_train.compare import compare
+from selfie_train.config import TrainConfig
+from selfie_train.engine import Divergence, resume, train
+
+
+def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
+    """Make sure that `config.run_folder` holds the whole run; False if it did already.
+
+    Raises ValueError if the folder holds another run, and as `train` does.
+    """
+    folder = config.run_folder
+    if not (folder / "config.json").exists():
+        train(config, quiet=quiet)
+        return True
+    stored = TrainConfig.from_json(json.loads((folder / "config.json").read_text()))
+    different = {
+        name
+        for name, value in config.to_json().items()
+        if name != "out" and stored.to_json()[name] != value and name not in ("device", "checkpoint_batches")
+    }
+    if different:
+        raise ValueError(
+            f"{folder} holds a run with another {', '.join(sorted(different))}: choose another folder"
+        )
+    if (folder / "summary.json").exists():
+        return False
+    resume(folder, quiet=quiet)
+    return True
+
+
+def expand_grid(grid: dict[str, Any], out: Path) -> list[TrainConfig]:
+    """One config for each combination of the grid's "axes" (name -> values), over its "base" settings.
+
+    The runs' folders lie in `out`, named by their values. Raises ValueError for a grid that is not one.
+    """
+    unknown = set(grid) - {"base", "axes"}
+    axes = grid.get("axes", {})
+    if unknown or not isinstance(axes, dict) or not all(isinstance(values, list) for values in axes.values()):
+        raise ValueError(
+            f'a grid is {{"base": {{setting: value}}, "axes": {{setting: [values]}}}}, got {grid}'
+        )
+    configs = []
+    for values in itertools.product(*axes.values()):
+        setting = dict(zip(axes, values, strict=True))
+        name = "_".join(_name(key, value) for key, value in setting.items()) or "run"
+        configs.append(TrainConfig.from_json({**grid.get("base", {}), **setting, "out": str(out / name)}))
+    return configs
+
+
+def reproduce(grid_path: Path, out: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
+    """Run the grid in a JSON file, skip what is done, compare; True if every run came to its end.
+
+    A run that diverges is told and passed over. The comparison is rewritten after every run.
+    """
+    configs = expand_grid(json.loads(grid_path.read_text()), out)
+    whole = True
+    for number, config in enumerate(configs, start=1):
+        say(f"[{number}/{len(configs)}] {config.run_folder}")
+        try:
+            trained = complete(config, quiet=quiet)
+        except Divergence as error:
+            whole = False
+            trained = True
+            say(f"diverged: {error}")
+        if trained or number == len(configs):
+            begun = [one.run_folder for one in configs if (one.run_folder / "config.json").exists()]
+            compare(begun, out, say=say)
+    return whole
+
+
+def _name(key: str, value: Any) -> str:
+    text = Path(value).name if key == "dataset" else str(value).replace(":", "-").replace("/", "-")
+    return f"s{text}" if key == "seed" else text
