@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfie_io.labels.history import LabelHistory
-    from selfie_io.labels.noise import (
-        inject_instance_noise,
-        inject_noise,
-        observed_matrix,
-        transition_matrix,
-    )
+    from selfie_io.labels.instance_noise import inject_instance_noise
+    from selfie_io.labels.noise import inject_noise
     from selfie_io.labels.overlay import import_human_labels, save_overlay
+    from selfie_io.labels.transition import observed_matrix, transition_matrix
     from selfie_io.loading.batch import Batch
     from selfie_io.loading.loader import Loader
     from selfie_io.loading.options import Augment, PerChannel, PerImage
@@ -23,10 +20,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "LabelHistory": "labels.history",
-    "inject_instance_noise": "labels.noise",
+    "inject_instance_noise": "labels.instance_noise",
     "inject_noise": "labels.noise",
-    "observed_matrix": "labels.noise",
-    "transition_matrix": "labels.noise",
+    "observed_matrix": "labels.transition",
+    "transition_matrix": "labels.transition",
     "import_human_labels": "labels.overlay",
     "save_overlay": "labels.overlay",
     "Batch": "loading.batch",

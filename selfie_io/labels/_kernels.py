@@ -5,6 +5,7 @@ work on a range, so that plain threads share the work: numba's own thread pools 
 """
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,22 +53,21 @@ def alias_tables(weights, table):
     full = np.int64(1) << 32
     waiting = np.empty(num_classes, np.int64)  # columns below full from the left, the others from the right
     for row in range(num_classes):
-        weight = weights[row]
         below, others = 0, num_classes
         for column in range(num_classes):
-            if weight[column] < full:
+            table[row * num_classes + column] = column
+            if weights[row, column] < full:
                 waiting[below] = column
                 below += 1
             else:
                 others -= 1
                 waiting[others] = column
-            table[row * num_classes + column] = column
         while below > 0:
             below -= 1
             column, donor = waiting[below], waiting[others]
-            table[row * num_classes + column] = weight[column] << 32 | donor
-            weight[donor] -= full - weight[column]
-            if weight[donor] < full:
+            table[row * num_classes + column] = weights[row, column] << 32 | donor
+            weights[row, donor] -= full - weights[row, column]
+            if weights[row, donor] < full:
                 others += 1
                 waiting[below] = donor
                 below += 1
@@ -100,65 +100,66 @@ def record_votes(ring, visits, sums, majorities, table, scratch, prefilled, indi
     `scratch` holds num_classes zeros and is left so. Returns the first position whose index or class is out
     of range, before anything is changed, or -1.
     """
-    length = ring.shape[1]
+    num_samples, length = ring.shape
     for i in range(indices.size):
-        if not 0 <= indices[i] < ring.shape[0] or not 0 <= predicted[i] < scratch.size:
+        if not 0 <= indices[i] < num_samples or not 0 <= predicted[i] < scratch.size:
             return i
     for i in range(indices.size):
         index, new = indices[i], predicted[i]
-        votes = ring[index]
-        filled = length if prefilled else min(visits[index], length)
-        slot = visits[index] % length
-        visits[index] += 1
+        visit = np.int64(visits[index])
+        visits[index] = visit + 1
+        filled = length if prefilled or visit > length else visit
+        slot = visit % length
+        old = np.int64(ring[index, slot])
         evicts = filled == length
-        old = np.int64(votes[slot])
         if evicts and old == new:
             continue
-        count_new = count_old = count_majority = 0
         majority = np.int64(majorities[index])
+        count_new = count_old = count_majority = 0
         for j in range(filled):
-            vote = votes[j]
+            vote = np.int64(ring[index, j])
             count_new += vote == new
             count_old += vote == old
             count_majority += vote == majority
-        votes[slot] = new
-        sums[index] += table[count_new + 1] - table[count_new]
+        ring[index, slot] = new
+        total = sums[index] + table[count_new + 1] - table[count_new]
         if evicts:
-            sums[index] += table[count_old - 1] - table[count_old]
+            total += table[count_old - 1] - table[count_old]
+        sums[index] = total
         if evicts and old == majority:
-            majorities[index] = _majority(votes[: min(filled + 1, length)], scratch)
+            majorities[index] = _majority(ring, index, filled, scratch)
         elif count_new + 1 > count_majority or (count_new + 1 == count_majority and new < majority):
             majorities[index] = new
     return -1
 
 
 @_kernel
-def _majority(votes, scratch):
-    best, best_count = 0, 0
-    for j in range(votes.size):
-        vote = np.int64(votes[j])
-        scratch[vote] += 1
-        if scratch[vote] > best_count or (scratch[vote] == best_count and vote < best):
-            best, best_count = vote, scratch[vote]
-    for j in range(votes.size):
-        scratch[votes[j]] = 0
+def _majority(ring, index, filled, scratch):
+    best = best_count = 0
+    for j in range(filled):
+        vote = np.int64(ring[index, j])
+        count = scratch[vote] + 1
+        scratch[vote] = count
+        if count > best_count or (count == best_count and vote < best):
+            best, best_count = vote, count
+    for j in range(filled):
+        scratch[ring[index, j]] = 0
     return best
 
 
 @_kernel
 def rebuild_votes(ring, visits, sums, majorities, table, scratch, prefilled):
     """Compute sums and majorities from the rings alone."""
-    length = ring.shape[1]
-    for index in range(ring.shape[0]):
-        filled = length if prefilled else min(visits[index], length)
-        votes = ring[index, :filled]
-        majorities[index] = _majority(votes, scratch)
-        total = table[0]
+    num_samples, length = ring.shape
+    for index in range(num_samples):
+        filled = length if prefilled or visits[index] > length else np.int64(visits[index])
+        majorities[index] = _majority(ring, index, filled, scratch)
+        total = np.int64(0)
         for j in range(filled):
-            scratch[votes[j]] += 1
+            scratch[ring[index, j]] += 1
         for j in range(filled):
-            total += table[scratch[votes[j]]]
-            scratch[votes[j]] = 0
+            total += table[scratch[ring[index, j]]]
+            scratch[ring[index, j]] = 0
         sums[index] = total
 
 
@@ -168,7 +169,8 @@ def count_votes(ring, visits, prefilled, indices, counts):
     length = ring.shape[1]
     for i in range(indices.size):
         index = indices[i]
-        for j in range(length if prefilled else min(visits[index], length)):
+        filled = length if prefilled or visits[index] > length else np.int64(visits[index])
+        for j in range(filled):
             counts[i, ring[index, j]] += 1
 
 
@@ -184,8 +186,9 @@ def vote_entropy(visits, sums, table, units, prefilled, indices, entropy, start,
         index = i if everyone else indices[i]
         if not 0 <= index < sums.size:
             return i
-        filled = length if prefilled else min(visits[index], length)
-        entropy[i] = min((table[filled] - sums[index]) * units[filled], 1.0) if filled else 1.0
+        filled = length if prefilled or visits[index] > length else np.int64(visits[index])
+        value = (table[filled] - sums[index]) * units[filled]
+        entropy[i] = value if filled > 0 and value < 1.0 else 1.0
     return -1
 
 
@@ -217,4 +220,52 @@ def record_moments(counts, means, squares, indices, values):
         deviation = values[i] - means[index]
         means[index] += deviation / counts[index]
         squares[index] += deviation * (values[i] - means[index])
+    return -1
+
+
+@_kernel
+def flip_by_picture(pixels, label, weights, flip_rates, uniforms, noisy, start, stop):
+    """Draw `noisy[start:stop]` for pictures (n, F) of one class from softmax(picture @ weights (F, k)).
+
+    A picture is standardised over all its pixels; sums are in float64 and in order, so that a picture's draw
+    does not depend on its neighbours. Returns the first position whose pixels are not finite, or -1.
+    """
+    size, num_classes = weights.shape
+    scores = np.empty(num_classes)
+    for i in range(start, stop):
+        mean = 0.0
+        for j in range(size):
+            mean += pixels[i, j]
+        mean /= size
+        square = 0.0
+        for j in range(size):
+            square += (pixels[i, j] - mean) * (pixels[i, j] - mean)
+        if not math.isfinite(square):
+            return i
+        scale = math.sqrt(size / (square if square > 1.0 else 1.0))  # the deviation is at least 1 / sqrt(F)
+        for k in range(num_classes):
+            scores[k] = 0.0
+        for j in range(size):
+            value = (pixels[i, j] - mean) * scale
+            for k in range(num_classes):
+                scores[k] += value * weights[j, k]
+        highest = -math.inf
+        for k in range(num_classes):
+            if k != label and scores[k] > highest:
+                highest = scores[k]
+        total = 0.0
+        for k in range(num_classes):
+            scores[k] = math.exp(scores[k] - highest) if k != label else 0.0
+            total += scores[k]
+        # Of the draw's range, [0, 1 - flip rate) keeps the label and the classes share the rest.
+        kept = 1.0 - flip_rates[i]
+        noisy[i] = label
+        if uniforms[i] >= kept:
+            left = (uniforms[i] - kept) / flip_rates[i] * total
+            for k in range(num_classes):
+                if scores[k] > 0.0:
+                    noisy[i] = k
+                    left -= scores[k]
+                    if left < 0.0:
+                        break
     return -1

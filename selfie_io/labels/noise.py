@@ -23,7 +23,7 @@ __all__ = [
     "transition_matrix",
 ]
 
-MATRIX_STREAM = 0  # FLIP_STREAM and INSTANCE_STREAM of instance_noise.py follow
+MATRIX_STREAM = 0  # instance_noise.py has the others
 
 
 def inject_noise(
