@@ -1,0 +1,128 @@
+"""Times several callables against each other, fairly: in one run, in turn, after warming up.
+
+On a shared machine two runs cannot be compared, two rows of one run can: every round calls each callable once,
+in an order that rotates, and ratios are taken of medians of the same rounds.
+"""
+
+import gc
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The seconds of one callable, a value a round, in the order they were measured."""
+
+    name: str
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` measured; a call deals with `items` images or labels (0: no rate is told)."""
+
+    title: str
+    timings: list[Timing]
+    items: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def ratio(self, slow: str, fast: str) -> float:
+        """How many times longer the median of `slow` is."""
+        by_name = {timing.name: timing for timing in self.timings}
+        return by_name[slow].median / by_name[fast].median
+
+
+def compare(
+    title: str,
+    candidates: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int = 7,
+    warmups: int = 1,
+    items: int = 0,
+    notes: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Call every candidate `warmups` times, then `repeats` times in turn, without garbage collection."""
+    for _ in range(warmups):
+        for candidate in candidates.values():
+            candidate()
+    names = list(candidates)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(repeats):
+            shift = number % len(names)
+            for name in names[shift:] + names[:shift]:
+                start = time.perf_counter()
+                candidates[name]()
+                seconds[name].append(time.perf_counter() - start)
+    finally:
+        gc.enable()
+    return Comparison(title, [Timing(name, seconds[name]) for name in names], items, dict(notes or {}))
+
+
+def show(comparison: Comparison, *, baseline: str | None = None) -> None:
+    """Print a table; `baseline` is the candidate the others are so many times faster than."""
+    table = Table("", title=comparison.title)
+    columns = ["median", "min", "max"]
+    columns += ["per second"] if comparison.items else []
+    columns += [f"times {baseline}"] if baseline else []
+    for column in columns:
+        table.add_column(column, justify="right")
+    for timing in comparison.timings:
+        row = [f"{1e3 * value:.4g} ms" for value in (timing.median, min(timing.seconds), max(timing.seconds))]
+        row += [f"{comparison.items / timing.median:,.0f}"] if comparison.items else []
+        row += [f"{comparison.ratio(baseline, timing.name):.2f}"] if baseline else []
+        table.add_row(timing.name, *row)
+    Console().print(table)
+
+
+def machine() -> dict[str, Any]:
+    """Tell what was measured on: processor, cores this process may use, load and versions."""
+    model = platform.processor()
+    if (info := Path("/proc/cpuinfo")).exists() and (
+        found := re.search(r"model name\s*: (.*)", info.read_text())
+    ):
+        model = found[1]
+    versions = {"python": platform.python_version()}
+    for package in ("selfie", "numpy", "numba", "torch"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cpu": model,
+        "cores": cores,
+        "system": platform.platform(),
+        "load": os.getloadavg(),
+        "versions": versions,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def save(name: str, comparisons: list[Comparison], **figures: Any) -> Path:
+    """Write the comparisons, the machine and other `figures` to results/<name>.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    content = {"machine": machine(), **figures, "comparisons": [asdict(c) for c in comparisons]}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
