@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
@@ -19,15 +20,16 @@ from selfie_train.paper import paper_error
 
 # Settings that do not make a run another experiment.
 _NOT_COMPARED = ("seed", "out", "dataset", "device", "checkpoint_batches", "tensorboard")
-FIGURES = (
-    "best_test_error",
-    "last_test_error",
-    "last10_test_error",
-    "label_precision",
-    "label_recall",
-    "refurbish_accuracy",
-    "refurbished_fraction",
-)
+# Figures of summary.json -> their heads in the table, all in percent.
+FIGURES = {
+    "best_test_error": "best error",
+    "last_test_error": "last",
+    "last10_test_error": "last 10",
+    "label_precision": "precision",
+    "label_recall": "recall",
+    "refurbished_fraction": "refurbished",
+    "refurbish_accuracy": "right",
+}
 
 
 @dataclass(frozen=True)
@@ -157,18 +159,18 @@ def figure_cell(group: Group, name: str) -> str:
     figure = group.figure(name)
     if figure is None:
         return "n/a"
-    scale, unit = (1, "") if name.endswith("_error") else (100, "")
+    scale = 1 if name.endswith("_error") else 100
     mean, deviation = figure
-    text = f"{scale * mean:.2f}{unit}"
+    text = f"{scale * mean:.2f}"
     return text if deviation is None else f"{text} ± {scale * deviation:.2f}"
 
 
 def comparison_columns(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the table of a comparison, every figure in percent."""
-    columns = ["method", "runs", *(name.replace("_", " ") + ", %" for name in FIGURES)]
+    columns = ["method", "runs", *FIGURES.values()]
     papers = any(group.paper is not None for group in groups)
     if papers:
-        columns.append("paper's best, %")
+        columns.append("paper's best")
     rows = []
     for name, group in zip(setting_names(groups), groups, strict=True):
         row = [name, f"{len(group.finished)} of {len(group.runs)}"]
@@ -179,11 +181,18 @@ def comparison_columns(groups: Sequence[Group]) -> tuple[list[str], list[list[st
     return columns, rows
 
 
+def informative_columns(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The columns that say something: known for some row, and not just that all of one run are done."""
+    return [
+        place for place in range(len(rows[0])) if any(row[place] not in ("n/a", "1 of 1") for row in rows)
+    ]
+
+
 def terminal_table(groups: Sequence[Group]) -> RichTable:
     """The comparison for the terminal; columns that say nothing about any group are left out."""
     columns, rows = comparison_columns(groups)
-    table = RichTable()
-    kept = [place for place in range(len(columns)) if any(row[place] != "n/a" for row in rows)]
+    kept = informative_columns(rows)
+    table = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="percent; mean ± deviation over seeds")
     for place in kept:
         table.add_column(columns[place], justify="left" if place == 0 else "right")
     for row in rows:

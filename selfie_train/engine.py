@@ -74,6 +74,8 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
     config = TrainConfig.from_json(json.loads((folder / "config.json").read_text()))
     training = Training(config, folder, quiet=quiet)
     training.restore()
+    if training.last_checkpoint is not None:
+        training.log.event("resume", checkpoint=training.last_checkpoint.name)
     return training.finish()
 
 
@@ -320,7 +322,10 @@ class Training:
         self.selections = [SelectionCounts(**counts) for counts in values["selections"]]
         self.rows = values["rows"]
         self.last_checkpoint = checkpoint.path
-        self.log.event("resume", checkpoint=checkpoint.path.name)
+
+    def train_split_in_order(self) -> Loader:
+        """A loader of the training split as it lies on disk, without augmentation."""
+        return self._loader(self.dataset.train, training=False)
 
     def _diverged(self, what: str) -> None:
         at = self.at

@@ -183,6 +183,18 @@ class Learner:
         loss_sum, errors_sum, count = self.group.sum(sums).tolist()
         return loss_sum / count, 100 * errors_sum / count
 
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> NDArray[np.float64]:
+        """The classes' probabilities in eval mode, averaged over the networks, float64[b, k]."""
+        placed = self._place(images)
+        shares = []
+        for network in self.networks:
+            network.eval()
+            with self._autocast():
+                logits = network(placed)
+            shares.append(logits.double().softmax(1))
+        return torch.stack(shares).mean(0).cpu().numpy()
+
     @property
     def num_parameters(self) -> int:
         """Of one network."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfie_train.compare import Group, comparison_columns, setting_names
+from selfie_train.compare import Group, comparison_columns, informative_columns, setting_names
 from selfie_train.config import parse_noise
 from selfie_train.paper import NOISE_RATES, paper_errors
 from selfie_train.report.page import Figure, Section, Table, write_page
@@ -26,38 +26,48 @@ def write_comparison_report(
 ) -> None:
     """Write the page; `more` sections follow the figures."""
     columns, rows = comparison_columns(groups)
-    kept = [place for place in range(len(columns)) if any(row[place] != "n/a" for row in rows)]
+    kept = informative_columns(rows)
     table = Table(
         "Results",
         [columns[place] for place in kept],
         [[row[place] for place in kept] for row in rows],
-        "Mean ± sample deviation over the finished runs. n/a: unknown, or the method has no such figure.",
+        "All in percent: test error of the best, the last and the mean of the last ten epochs; precision and "
+        "recall of what was taken for clean; refurbished samples, and how many of their labels are right. "
+        "Mean ± sample deviation over the finished runs.",
     )
     sections: list[Section] = [table]
     if any(run.log for group in groups for run in group.runs):
-        svg = draw_curves([("Test error", "%", epoch_curves(groups))], "epoch, all runs in a row")
+        panels = [("Test error", "%", epoch_curves(groups, "test_error"))]
+        refurbished = epoch_curves(groups, "refurbish_accuracy")
+        if refurbished:
+            panels.append(("Refurbished labels that are right", "share", refurbished))
+        svg = draw_curves(panels, "epoch, all runs in a row")
         sections.append(Figure("By epoch", svg, "Line: mean over seeds; band: least to most."))
     sections += _rate_figures(groups)
     write_page(path, title, lead or f"{sum(len(group.runs) for group in groups)} runs.", [*sections, *more])
 
 
-def epoch_curves(groups: Sequence[Group]) -> list[Curve]:
-    """The test error of each group, epoch by epoch, as far as all of its runs have come."""
+def epoch_curves(groups: Sequence[Group], column: str) -> list[Curve]:
+    """A column of log.csv for each group, epoch by epoch, as far as all of its runs have come and know it."""
     curves = []
     for number, (name, group) in enumerate(zip(setting_names(groups), groups, strict=True)):
         logs = [run.log for run in group.runs if run.log]
         if not logs:
             continue
         shortest = min(map(len, logs))
-        errors = np.array([[row["test_error"] for row in log[:shortest]] for log in logs])
+        values = np.array([[row[column] for row in log[:shortest]] for log in logs], dtype=np.float64)
+        known = np.isfinite(values).all(axis=0)
+        if not known.any():
+            continue
+        values = values[:, known]
         curves.append(
             Curve(
                 name,
-                list(range(1, shortest + 1)),
-                errors.mean(axis=0).tolist(),
+                (np.flatnonzero(known) + 1).tolist(),
+                values.mean(axis=0).tolist(),
                 number,
-                low=errors.min(axis=0).tolist(),
-                high=errors.max(axis=0).tolist(),
+                low=values.min(axis=0).tolist(),
+                high=values.max(axis=0).tolist(),
             )
         )
     return curves
