@@ -304,7 +304,7 @@ def test_the_kind_must_be_plain(tmp_path, members, capsys):
     }
     source = as_folder(tmp_path / "source", {**members, **idx})
     said = complaint(capsys, 1, "pack", source, tmp_path / "out")
-    assert "choose with --kind: idx (train-images-idx3-ubyte); image-folder (train/cat/0.png)" in said
+    assert "choose with --kind: image-folder (train/cat/0.png); idx (train-images-idx3-ubyte)" in said
     assert run("pack", source, tmp_path / "out", "--kind", "image-folder") == 0
     assert "got 'nonsense'" in complaint(capsys, 1, "pack", source, tmp_path / "x", "--kind", "nonsense")
 

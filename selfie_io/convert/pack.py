@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ from selfie_io.convert.command import (
 )
 from selfie_io.convert.decode import Bad, Decoder, PictureRule, picture_shape
 from selfie_io.convert.sources import open_source
-from selfie_io.convert.sources.base import Source, SourceOptions
+from selfie_io.convert.sources.base import Item, Source, SourceOptions
 from selfie_io.records.atomic import atomic_folder
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import MANIFEST_NAME, Manifest
@@ -35,10 +35,19 @@ class Pack(Command):
     """Read pictures and labels from SOURCE and write them as record files into the new folder OUT.
 
     SOURCE is a folder, an archive or a file; what it is, is told by its content (--kind says it instead):
-      idx           MNIST and its kin: train-images-idx3-ubyte, t10k-labels-idx1-ubyte.gz, ...
-      image-folder  train/CLASS/*.jpg and test/CLASS/*.jpg (or val/), or CLASS/*.jpg with --test-fraction;
-                    a folder, a zip or a tar
-      digits        the word digits: the pictures that come with scikit-learn
+      cifar10, cifar100          the Python version, as a tar.gz or a folder
+      cifar10-bin, cifar100-bin  the binary version
+      tiny-imagenet              the zip or folder with wnids.txt; val is the test split
+      animal10n                  training/ and testing/ with pictures named LABEL_anything.jpg
+      image-folder               train/CLASS/*.jpg and test/CLASS/*.jpg (or val/), or CLASS/*.jpg with
+                                 --test-fraction; a folder, a zip or a tar
+      idx                        MNIST and its kin: train-images-idx3-ubyte, t10k-labels-idx1-ubyte.gz, ...
+      svhn                       train_32x32.mat and test_32x32.mat
+      npz                        x_train, y_train, x_test, y_test or train_images, train_labels, ...
+      parquet                    Hugging Face image data sets: a folder of .parquet files
+      webdataset                 tar shards of KEY.jpg and KEY.cls
+      digits                     the word digits: the pictures that come with scikit-learn
+    A compressed tar is unpacked into an unnamed file in the temporary folder (TMPDIR) while it is read.
 
     OUT is there when the command is done, and never half: a failed pack leaves what was there before.
     """
@@ -101,7 +110,7 @@ class Pack(Command):
         ):
             for split in source.splits:
                 bad[split] = []
-                for decoded in decoder.decode(source.items(split)):
+                for decoded in decoder.decode(checked_labels(source.items(split), len(class_names))):
                     bad[split] += decoded.bad
                     advance(len(decoded.labels) + len(decoded.bad))
                     if not bad[split] or self.skip_bad:
@@ -174,6 +183,14 @@ def _first_shape(source: Source, *, skip_bad: bool) -> tuple[int, int, int]:
             if not skip_bad:
                 raise ValueError(f"{item.name}: {error}") from error
     raise ValueError("the source has no picture that can be read")
+
+
+def checked_labels(items: Iterable[Item], num_classes: int) -> Iterator[Item]:
+    """Pass `items` on; raises ValueError for a label that names no class."""
+    for item in items:
+        if not 0 <= item.label < num_classes:
+            raise ValueError(f"{item.name}: label {item.label} is outside 0..{num_classes - 1}")
+        yield item
 
 
 def refuse_bad(source: str, bad: list[Bad]) -> None:

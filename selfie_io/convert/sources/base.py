@@ -1,6 +1,7 @@
 """The one interface of all sources: what a source says about itself, and its pictures one by one."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.convert.sources.tree import Tree
+
+_SPLIT_WORDS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "val": "validation", "valid": "validation", "validation": "validation",
+}  # fmt: skip
 
 
 class Item(NamedTuple):
@@ -81,3 +87,51 @@ def refuse_options(source: type[Source], options: SourceOptions) -> None:
     if given:
         key, value = next(iter(given.items()))
         raise ValueError(f"{source.kind} has its own splits: {key}={value} has no meaning there")
+
+
+def find_root(tree: Tree, files: Sequence[str]) -> str | None:
+    """The folder ("" or one that ends in "/") that holds all of `files`; None if not exactly one does."""
+    roots = [
+        name[: -len(files[0])]
+        for name in tree.names
+        if name == files[0] or name.endswith("/" + files[0])
+        if all(name[: -len(files[0])] + file in tree for file in files)
+    ]
+    return roots[0] if len(roots) == 1 else None
+
+
+def read_lines(tree: Tree, name: str) -> list[str]:
+    """The lines of a text file that hold anything; raises ValueError if it is not UTF-8."""
+    try:
+        return [line for line in tree.read(name).decode("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{tree.place(name)}: byte {error.start}: not UTF-8") from error
+
+
+def split_by_name(
+    tree: Tree, names: Sequence[str], options: SourceOptions
+) -> tuple[dict[str, list[str]], list[str], bool]:
+    """Sort files (shards, tables) into splits by the word train, test or validation in their names.
+
+    Returns the names by split, notes about what is left out, and whether all are one pool of which a test
+    fraction is to be split off. Raises ValueError if that has to be said, or is said where it means nothing.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        words = re.split(r"[^a-z]+", name.lower())
+        split = next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), "")
+        found.setdefault(split, []).append(name)
+    if "train" in found and "" not in found:
+        if options.test_fraction is not None:
+            raise ValueError(f"{tree.path}: has splits of its own: a test fraction has no meaning there")
+        test = next((split for split in ("test", "validation") if split in found), None)
+        left_out = [split for split in found if split not in ("train", test)]
+        splits = {"train": found["train"], **({"test": found[test]} if test else {})}
+        return splits, [f"the {split} split is left out" for split in left_out], False
+    if set(found) <= {"", "train"} and len(found) == 1:
+        if options.test_fraction is None:
+            raise ValueError(
+                f"{tree.path}: no split is named, --test-fraction is needed (0 for no test split)"
+            )
+        return {"train": list(names)}, [], True
+    raise ValueError(f"{tree.path}: which files are for training? Their names: {', '.join(names[:5])}")

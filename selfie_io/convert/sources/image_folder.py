@@ -31,6 +31,8 @@ class ImageFolder(Source):
     @classmethod
     def recognise(cls, tree: Tree) -> str | None:
         prefix, groups = _groups(tree)
+        if f"{prefix}wnids.txt" in tree:  # Tiny-ImageNet, whose val/ is no folder of classes
+            return None
         train = groups.get("train") or groups.get("")
         if not train or {file.class_name for file in train} <= {"train", "training", "test", "testing"}:
             return None

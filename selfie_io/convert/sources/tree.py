@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, TypeVar, cast
 
 MAX_FILE_BYTES = 1 << 28  # of one file that is read whole
 # A compressed tar is unpacked into one unnamed temporary file; a bomb is more than both of these.
@@ -33,6 +33,9 @@ _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
+
+
+_Self = TypeVar("_Self", bound="Tree")
 
 
 class Tree(ABC):
@@ -92,7 +95,7 @@ class Tree(ABC):
     def close(self) -> None:  # noqa: B027 - a folder has nothing to close
         """Close the archive."""
 
-    def __enter__(self) -> "Tree":
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(
@@ -213,6 +216,10 @@ class TarTree(Tree):
                     archive.members.clear()  # type: ignore[attr-defined]  # the archive would keep them all
         except (tarfile.TarError, RecursionError, OverflowError, EOFError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+    def offset(self, name: str) -> int:
+        """Where a file begins in the archive."""
+        return self._offsets[name]
 
     def _open(self, name: str) -> IO[bytes]:
         return io.BufferedReader(_Part(self._file, self._offsets[name], self.size(name)))

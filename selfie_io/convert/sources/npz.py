@@ -1,0 +1,155 @@
+"""A .npz file of arrays, under the names of Keras (x_train, y_train, ...) or MedMNIST (train_images, ...)."""
+
+# ruff: noqa: D102 - base.py documents the methods.
+
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from selfie_io.convert.sources.base import Item, Source, SourceOptions, refuse_options
+from selfie_io.convert.sources.tree import MAX_FILE_BYTES, Tree
+from selfie_io.records.layout import RecordLayout
+
+_KEYS = {
+    "train": (("x_train", "y_train"), ("train_images", "train_labels")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+}
+_LEFT_OUT = ("x_val", "val_images")
+_CLASS_NAMES = "class_names.npy"
+_CHUNK_BYTES = 1 << 20
+_HEADER_BYTES = 10_000
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+
+class Npz(Source):
+    """Pictures (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W) of uint8; labels (N,) or (N, 1)."""
+
+    kind = "npz"
+
+    @classmethod
+    def recognise(cls, tree: Tree) -> str | None:
+        keys = _find(tree, "train")
+        return None if keys is None else f"{keys[0]}, {keys[1]}"
+
+    def __init__(self, tree: Tree, options: SourceOptions) -> None:
+        refuse_options(type(self), options)
+        self._tree = tree
+        self._keys = {split: keys for split in _KEYS if (keys := _find(tree, split)) is not None}
+        self._labels = {split: self._read_labels(keys[1]) for split, keys in self._keys.items()}
+        shapes = {}
+        for split, (images, labels) in self._keys.items():
+            with tree.open(images) as file:
+                header = self._header(file, images)
+            shapes[split] = self._layout(images, header).shape
+            if header.shape[0] != len(self._labels[split]):
+                raise ValueError(
+                    f"{tree.place(images)}: {header.shape[0]} pictures, "
+                    f"{labels}: {len(self._labels[split])} labels"
+                )
+        self.channels = shapes["train"][0]
+        self.splits = {split: len(labels) for split, labels in self._labels.items()}
+        num_classes = max(int(labels.max(initial=0)) for labels in self._labels.values()) + 1
+        self.class_names = self._read_class_names() or [str(label) for label in range(num_classes)]
+        self.notes = [f"{key} is left out" for key in _LEFT_OUT if f"{key}.npy" in tree]
+
+    def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
+        name = self._keys[split][0]
+        labels = self._labels[split]
+        stop = len(labels) if stop is None else stop
+        with self._tree.open(name) as file:
+            header = self._header(file, name)
+            layout = self._layout(name, header)
+            size = layout.pixel_bytes
+            planes_last = header.shape[-1] == layout.channels and len(header.shape) == 4
+            if start:
+                file.seek(start * size, 1)
+            for first in range(start, stop, max(1, _CHUNK_BYTES // size)):
+                wanted = min(max(1, _CHUNK_BYTES // size), stop - first)
+                content = file.read(wanted * size)
+                if len(content) < wanted * size:
+                    raise ValueError(
+                        f"{self._tree.place(name)}: ends within picture {first + len(content) // size}"
+                    )
+                pictures = np.frombuffer(content, np.uint8)
+                if planes_last:
+                    pictures = pictures.reshape(wanted, layout.height, layout.width, layout.channels)
+                    pictures = pictures.transpose(0, 3, 1, 2)
+                for offset, picture in enumerate(pictures.reshape(wanted, *layout.shape)):
+                    yield Item(picture, int(labels[first + offset]), f"{name} picture {first + offset}")
+
+    def _layout(self, name: str, header: _Header) -> RecordLayout:
+        """The shape of a picture: channels are last, or first, or there are none."""
+        shape = header.shape[1:]
+        if header.dtype != np.uint8:
+            raise ValueError(f"{self._tree.place(name)}: pictures are uint8, got {header.dtype}")
+        if len(shape) == 2:
+            return RecordLayout(1, *shape)
+        if len(shape) == 3 and shape[2] in (1, 3):
+            return RecordLayout(shape[2], shape[0], shape[1])
+        if len(shape) == 3 and shape[0] in (1, 3):
+            return RecordLayout(*shape)
+        raise ValueError(f"{self._tree.place(name)}: pictures have 1 or 3 channels, got shape {header.shape}")
+
+    def _read_labels(self, name: str) -> npt.NDArray[np.int64]:
+        labels = self._read_array(name)
+        if labels.dtype.kind not in "iu" or labels.size != (len(labels) if labels.ndim else -1):
+            raise ValueError(
+                f"{self._tree.place(name)}: one whole number a picture is wanted, "
+                f"got {labels.dtype} of shape {labels.shape}"
+            )
+        if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
+            raise ValueError(f"{self._tree.place(name)}: label {labels.max()} is out of range")
+        return labels.reshape(-1).astype(np.int64)
+
+    def _read_class_names(self) -> list[str] | None:
+        if _CLASS_NAMES not in self._tree:
+            return None
+        names = self._read_array(_CLASS_NAMES)
+        if names.dtype.kind != "U" or names.ndim != 1:
+            raise ValueError(f"{self._tree.place(_CLASS_NAMES)}: a row of text is wanted, got {names.dtype}")
+        return [str(name) for name in names]
+
+    def _read_array(self, name: str) -> npt.NDArray[np.generic]:
+        with self._tree.open(name) as file:
+            header = self._header(file, name)
+            content = file.read(MAX_FILE_BYTES)
+        return np.frombuffer(content, header.dtype).reshape(header.shape)
+
+    def _header(self, file: BinaryIO, name: str) -> _Header:
+        """Read the header of a .npy file and hold it against the size of the member."""
+        place = self._tree.place(name)
+        try:
+            version = np.lib.format.read_magic(file)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, by_column, dtype = read(file, max_header_size=_HEADER_BYTES)
+        except (ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{place}: {error}") from error
+        if dtype.hasobject or dtype.names is not None:
+            raise ValueError(f"{place}: numbers or text are wanted, got {dtype}")
+        if by_column and len(shape) > 1:
+            raise ValueError(f"{place}: is in column order; save it again after numpy.ascontiguousarray")
+        size = dtype.itemsize
+        for side in shape:
+            size *= side
+        if min(shape, default=0) < 0 or file.tell() + size != self._tree.size(name):
+            raise ValueError(
+                f"{place}: {dtype} of shape {shape} is {size} bytes, "
+                f"{self._tree.size(name) - file.tell()} follow the header"
+            )
+        return _Header(shape, dtype)
+
+
+def _find(tree: Tree, split: str) -> tuple[str, str] | None:
+    for images, labels in _KEYS[split]:
+        if f"{images}.npy" in tree and f"{labels}.npy" in tree:
+            return f"{images}.npy", f"{labels}.npy"
+    return None
