@@ -1,7 +1,7 @@
 """Times several callables against each other, fairly: in one run, in turn, after warming up.
 
-On a shared machine two runs cannot be compared, two rows of one run can: every round calls each callable once,
-in an order that rotates, and ratios are taken of medians of the same rounds.
+On a shared machine two runs cannot be compared, two rows of one run can: every round calls each callable
+once, in an order that rotates, and ratios are taken of medians of the same rounds.
 """
 
 import gc
@@ -81,10 +81,11 @@ def compare(
 
 def show(comparison: Comparison, *, baseline: str | None = None) -> None:
     """Print a table; `baseline` is the candidate the others are so many times faster than."""
-    table = Table("", title=comparison.title)
+    caption = f"speed-up: over {baseline}" if baseline else None
+    table = Table("", title=comparison.title, caption=caption)
     columns = ["median", "min", "max"]
     columns += ["per second"] if comparison.items else []
-    columns += [f"times {baseline}"] if baseline else []
+    columns += ["speed-up"] if baseline else []
     for column in columns:
         table.add_column(column, justify="right")
     for timing in comparison.timings:
