@@ -28,9 +28,9 @@ def write_open_set(
 ) -> Manifest:
     """Write `dataset` anew to the folder `out`, about `rate` of its training pictures replaced by `other`'s.
 
-    Whether a picture is replaced, and by which one, depends on (seed, index) alone; a picture of `other` comes
-    twice only if `dataset` is larger. Labels and the test split stay. Returns the manifest: its provenance
-    tells all.
+    Whether a picture is replaced, and by which one, depends on (seed, index) alone; a picture of `other`
+    comes twice only if `dataset` is larger. Labels and the test split stay. Returns the manifest, whose
+    provenance tells all.
     Raises ValueError if the shapes of the pictures differ or the rate is outside [0, 1], FileExistsError if
     `out` exists.
     """
