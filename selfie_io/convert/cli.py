@@ -8,13 +8,15 @@ import tyro
 
 from selfie_io.convert.adopt import Adopt
 from selfie_io.convert.command import BAD_COMMAND, BAD_DATA, Command, CommandError
+from selfie_io.convert.export import Export
 from selfie_io.convert.info import Info
+from selfie_io.convert.labels import Labels
 from selfie_io.convert.noise import Noise
 from selfie_io.convert.pack import Pack
 from selfie_io.convert.preview import Preview
 from selfie_io.convert.verify import Verify
 
-COMMANDS: tuple[type[Command], ...] = (Pack, Adopt, Info, Verify, Preview, Noise)
+COMMANDS: tuple[type[Command], ...] = (Pack, Adopt, Info, Verify, Preview, Export, Noise, Labels)
 _INTERRUPTED = 130
 
 _DESCRIPTION = """Data sets of pictures to record files and back.
@@ -24,7 +26,9 @@ _DESCRIPTION = """Data sets of pictures to record files and back.
   selfie-convert info data/mine                  what is in it
   selfie-convert verify data/mine --deep         is it whole and undamaged
   selfie-convert preview data/mine grid.png      look at it
+  selfie-convert export data/mine out            give it back as pictures in folders
   selfie-convert noise data/mine --rate 0.4      a noisy set of labels beside the true ones
+  selfie-convert labels data/cifar10 CIFAR-10_human.pt --key worse_label
 
 Exit status: 0 done; 1 the data is bad, each defect named by file, record and byte; 2 the command is wrong.
 A command that fails or is killed leaves the old state or the new one, never half."""

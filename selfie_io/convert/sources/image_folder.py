@@ -2,16 +2,27 @@
 
 # ruff: noqa: D102 - base.py documents the methods.
 
+import csv
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, split_off_test
+from selfie_io.convert.sources.base import (
+    Item,
+    Source,
+    SourceOptions,
+    read_lines,
+    refuse_options,
+    split_off_test,
+)
 from selfie_io.convert.sources.tree import Tree
 
 PICTURE_SUFFIXES = {
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
 }  # fmt: skip
+# What an export to a folder writes beside the pictures: their order, and all class names in order.
+RECORDS_NAME, CLASSES_NAME = "records.csv", "classes.txt"
+RECORDS_HEADER = ("file", "split", "record_id", "label")
 _TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there
 
 
@@ -23,7 +34,8 @@ class _File(NamedTuple):
 class ImageFolder(Source):
     """`train/<class>/*` with `test/<class>/*` (or val), or a single tree of `<class>/*`.
 
-    Classes are in the order of their sorted names, pictures in the order of their class and sorted names.
+    Classes are in the order of their sorted names, pictures in the order of their class and sorted names; an
+    exported folder has a records.csv, which tells the order and the labels instead.
     """
 
     kind = "image-folder"
@@ -44,6 +56,13 @@ class ImageFolder(Source):
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         self._tree = tree
         prefix, groups = _groups(tree)
+        if prefix + RECORDS_NAME in tree and prefix + CLASSES_NAME in tree:
+            refuse_options(type(self), options)
+            self.notes = [f"{prefix}{RECORDS_NAME} tells the order and the labels"]
+            self.class_names = read_lines(tree, prefix + CLASSES_NAME)
+            self._files = _read_records(tree, prefix, groups)
+            self.splits = {split: len(of_split) for split, of_split in self._files.items()}
+            return
         notes = []
         if "train" in groups:
             if options.test_fraction is not None:
@@ -111,7 +130,35 @@ def _groups(tree: Tree) -> tuple[str, dict[str, list[_File]]]:
                 if split in ("train", *_TEST_NAMES) and "/" in rest:
                     groups.setdefault(split, []).append(_File(prefix + name, rest.split("/", 1)[0]))
             return prefix, groups
-        if len(tops) != 1 or any(name.count("/") < 2 for name in inside if "/" in name):
+        if len(tops) != 1 or all(name.count("/") < 2 for name in inside):
             files = [_File(prefix + name, name.split("/", 1)[0]) for name in inside if "/" in name]
             return prefix, {"": files} if files else {}
         prefix += tops.pop() + "/"
+
+
+def _read_records(
+    tree: Tree, prefix: str, groups: dict[str, list[_File]]
+) -> dict[str, list[tuple[str, int]]]:
+    """The files with their labels in the order of records.csv; raises ValueError if it does not fit them."""
+    place = tree.place(prefix + RECORDS_NAME)
+    files: dict[str, list[tuple[str, int]]] = {}
+    rows = csv.reader(read_lines(tree, prefix + RECORDS_NAME))
+    if tuple(next(rows, ())) != RECORDS_HEADER:
+        raise ValueError(f"{place}: line 1: the columns are {','.join(RECORDS_HEADER)}")
+    listed = set()
+    for line, row in enumerate(rows, 2):
+        if len(row) != len(RECORDS_HEADER) or row[1] not in ("train", "test") or not row[3].isdecimal():
+            raise ValueError(
+                f"{place}: line {line}: file, train or test, record id and label are wanted, got {row}"
+            )
+        name = prefix + row[0]
+        if name not in tree or name in listed:
+            raise ValueError(
+                f"{place}: line {line}: {row[0]!r} is {'there twice' if name in listed else 'not there'}"
+            )
+        listed.add(name)
+        files.setdefault(row[1], []).append((name, int(row[3])))
+    for file in (file for of_split in groups.values() for file in of_split):
+        if file.name not in listed:
+            raise ValueError(f"{tree.place(file.name)}: is not in {RECORDS_NAME}")
+    return files

@@ -1,0 +1,59 @@
+"""selfie-convert export: a data set in the form that other programs read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from selfie_io.convert.command import DONE, Command, CommandError, parse_shape, progress
+from selfie_io.records.atomic import atomic_folder, atomic_path
+
+
+@dataclass(frozen=True)
+class Export(Command):
+    """Write the data set FOLDER as OUT, in a form that other programs read. Packed again, it is the same.
+
+    folder       train/CLASS/INDEX.png, with records.csv (each file with its record id and label)
+    npz          one file OUT of x_train, y_train, x_test, y_test, record ids and class_names
+    cifar10-bin  the binary version of CIFAR-10, for 3x32x32 pictures
+    webdataset   tar shards of INDEX.png and INDEX.cls
+    parquet      a Hugging Face image data set
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """The data set."""
+    out: tyro.conf.Positional[Path]
+    """The folder to write, or the file for npz."""
+    to: Literal["folder", "npz", "cifar10-bin", "webdataset", "parquet"] = "folder"
+    """The form."""
+    labels: str | None = None
+    """The name of a label overlay to export instead of the stored training labels."""
+    shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
+    """The shape of a picture, if there is no manifest; else the one known shape that fits."""
+
+    def run(self) -> int:
+        """Write OUT, whole or not at all."""
+        from selfie_io.convert.targets import TARGETS
+        from selfie_io.convert.targets import Export as Exported
+        from selfie_io.records.dataset import open_dataset
+
+        if not self.folder.is_dir():
+            raise CommandError(f"there is no folder {self.folder}")
+        if self.out.exists() and not (self.to != "npz" and self.out.is_dir() and not any(self.out.iterdir())):
+            raise CommandError(f"OUT ({self.out}) is there already")
+        dataset = open_dataset(self.folder, shape=parse_shape(self.shape) if self.shape else None)
+        labels = {split: records.labels for split, records in dataset.splits.items()}
+        if self.labels is not None:
+            labels["train"] = dataset.train.labels_from(self.labels)
+        with progress("export", sum(map(len, labels.values()))) as advance:
+            export = Exported(dataset, labels, advance)
+            if self.to == "npz":
+                with atomic_path(self.out) as temporary:
+                    TARGETS[self.to](export, temporary)
+            else:
+                with atomic_folder(self.out, replace=self.out.exists()) as temporary:
+                    TARGETS[self.to](export, temporary)
+        counts = " + ".join(f"{len(of_split):,} {split}" for split, of_split in labels.items())
+        print(f"{self.out}: {counts} records as {self.to}")
+        return DONE
