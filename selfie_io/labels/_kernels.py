@@ -74,19 +74,24 @@ def alias_tables(weights, table):
 
 
 @_kernel
-def inject(base, table, num_classes, labels, keys, noisy, start, stop):
-    """Draw `noisy[start:stop]` from the alias tables of the labels' classes.
+def inject(base, table, num_classes, labels, keys, first, noisy):
+    """Draw `noisy` from the alias tables of the labels' classes.
 
     `table[label * num_classes + column]` holds a 32-bit threshold (high half) and the alias (low half). No
-    `keys` means the position. Returns the first position whose label is no class, or -1.
+    `keys` means first, first + 1, ... Returns the first position whose label is no class, or -1.
     """
     classes = np.uint64(num_classes)
-    by_position = keys.size == 0
-    for i in range(start, stop):
+    counting = keys.size == 0
+    key = np.uint64(first)
+    # Slices from 0 on rather than a range of the whole: so LLVM knows that no index is negative.
+    for i in range(labels.size):
         label = np.uint64(labels[i])
         if label >= classes:
             return i
-        bits = _draw(base, np.uint64(i) if by_position else np.uint64(keys[i]))
+        if not counting:
+            key = np.uint64(keys[i])
+        bits = _draw(base, key)
+        key += np.uint64(1)
         column = ((bits >> _HALF) * classes) >> _HALF
         entry = table[label * classes + column]
         noisy[i] = column if (bits & _LOW) < (entry >> _HALF) else entry & _LOW

@@ -57,7 +57,9 @@ def inject_noise(
     table = _alias_table(rows)
     noisy = np.empty(clean.size, np.int64)
     bad = run_range(
-        lambda start, stop: _kernels.inject(base, table, num_classes, clean, keys, noisy, start, stop),
+        lambda start, stop: _kernels.inject(
+            base, table, num_classes, clean[start:stop], keys[start:stop], start, noisy[start:stop]
+        ),
         clean.size,
         num_threads,
     )
