@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from selfie_io.convert.command import BAD_DATA, DONE, Command, CommandError, parse_shape, progress, tool
-from selfie_io.convert.pack import describe, read_class_names, summary
+from selfie_io.convert.info import describe, summary
+from selfie_io.convert.reading import read_class_names
 from selfie_io.convert.verify import say_defects
 from selfie_io.records.files import guess_shape, record_files
 from selfie_io.records.manifest import MANIFEST_NAME, write_manifest

@@ -10,7 +10,7 @@ import tyro
 
 from selfie_io.convert.command import DONE, Command, CommandError, parse_shape, shape_text
 from selfie_io.records.files import guess_shape
-from selfie_io.records.manifest import read_manifest
+from selfie_io.records.manifest import Manifest, read_manifest
 from selfie_io.records.overlays import list_overlays
 from selfie_io.records.verify import verify_folder
 
@@ -99,3 +99,25 @@ class Info(Command):
 
 def _padded(counts: "np.ndarray[Any, Any]", num_classes: int) -> list[int]:
     return [*counts.tolist(), *[0] * (num_classes - len(counts))]
+
+
+def describe(manifest: Manifest) -> str:
+    """One line about a data set."""
+    counts = " + ".join(f"{entry.records:,} {split}" for split, entry in manifest.splits.items())
+    shape = shape_text(manifest.layout.shape)
+    return f"{counts} records of {shape}, {manifest.num_classes} classes"
+
+
+def summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """What is said about a data set in JSON; the manifest itself has the rest."""
+    return {
+        "folder": str(folder),
+        "name": manifest.name,
+        "shape": list(manifest.layout.shape),
+        "num_classes": manifest.num_classes,
+        "class_names": manifest.class_names,
+        "records": {split: entry.records for split, entry in manifest.splits.items()},
+        "channel_mean": manifest.channel_mean,
+        "channel_std": manifest.channel_std,
+        "provenance": manifest.provenance,
+    }
