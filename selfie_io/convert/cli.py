@@ -14,14 +14,18 @@ from selfie_io.convert.labels import Labels
 from selfie_io.convert.noise import Noise
 from selfie_io.convert.pack import Pack
 from selfie_io.convert.preview import Preview
+from selfie_io.convert.shards import Merge, Plan, Run
 from selfie_io.convert.verify import Verify
 
-COMMANDS: tuple[type[Command], ...] = (Pack, Adopt, Info, Verify, Preview, Export, Noise, Labels)
+COMMANDS: tuple[type[Command], ...] = (
+    Pack, Plan, Run, Merge, Adopt, Info, Verify, Preview, Export, Noise, Labels,
+)  # fmt: skip
 _INTERRUPTED = 130
 
 _DESCRIPTION = """Data sets of pictures to record files and back.
 
   selfie-convert pack pictures.zip data/mine     read pictures, write record files
+  selfie-convert plan | run | merge              the same on many machines
   selfie-convert adopt data/animal10n            give the authors' record files a manifest
   selfie-convert info data/mine                  what is in it
   selfie-convert verify data/mine --deep         is it whole and undamaged
