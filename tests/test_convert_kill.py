@@ -47,23 +47,17 @@ def start(arguments, **options):
 
 
 def killed_at(arguments, moment):
-    """Start a command, and kill it `moment` seconds after it has begun its work (its first line, or its start)."""
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    with process:
+    """Start a command and kill it `moment` seconds after it has begun its work and said so."""
+    with start(arguments, stderr=subprocess.PIPE) as process:
         process.stderr.readline()
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
 
 
 def duration(arguments):
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    with process:
+    with start(arguments, stderr=subprocess.PIPE) as process:
         process.stderr.readline()
-        start = time.monotonic()
+        begin = time.monotonic()
         process.stderr.read()
     assert process.returncode == 0
     return time.monotonic() - begin
