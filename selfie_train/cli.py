@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,6 +93,9 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    # Before torch is imported: its threads share the cores with the loader's, and by default each of them
+    # spins while it waits for the others. On two busy cores that made training ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     command = tyro.cli(
         Command,
         prog="selfie-train",
@@ -115,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: Demo | TrainConfig | Resume | Compare | Audit | Reproduce) -> int:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if isinstance(command, TrainConfig):
         from selfie_train.engine import train
 

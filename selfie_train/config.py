@@ -75,7 +75,7 @@ class TrainConfig:
     sync_batchnorm: bool = False
     """Batch statistics over all processes (CUDA only)."""
     checkpoint_batches: int = 0
-    """Write a checkpoint after so many batches too; 0: after each epoch only."""
+    """Write a checkpoint after so many batches too; 0: after epochs only, at least ten seconds apart."""
     tensorboard: bool = False
     """Write TensorBoard events to RUN/tensorboard as well."""
     shape: tuple[int, int, int] | None = None

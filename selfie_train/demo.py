@@ -104,7 +104,7 @@ def _report(dataset: RecordDataset, groups: list[Group], out: Path, console: Con
         groups,
         out / "report.html",
         title=f"SELFIE on {dataset.name}: {noise:.1%} of the training labels are wrong",
-        lead=f"Same network ({selfie.config.model}), pictures, noisy labels and {selfie.config.epochs} epochs "
+        lead=f"Same network ({selfie.config.model}), pictures, labels and {selfie.config.epochs} epochs "
         "for both; one run each, so SELFIE goes without the restarts of its paper.",
         more=[] if gallery is None else [gallery],
     )

@@ -36,6 +36,7 @@ from selfie_train.results import TrainResult, write_results
 from selfie_train.stopping import StopRequest
 from selfie_train.training_labels import training_labels
 
+CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
 LOOK_EVERY = 20  # batches between looks at the loss and, with several processes, at a wish to stop
 
 
@@ -131,6 +132,7 @@ class Training:
         self.rows: list[Row] = []
         self.noise_rates = [self.method.noise_rate]  # of each run so far
         self.last_checkpoint: Path | None = None
+        self.checkpoint_time = time.monotonic()
         self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
         self.learner.start_run(0)
 
@@ -262,7 +264,9 @@ class Training:
             self.estimate = None
             self.log.event("noise_rate_estimated", noise_rate=method.noise_rate)
             self.log.say(f"noise rate estimated from the predictions of the warm-up: {method.noise_rate:.4f}")
-        self._checkpoint()
+        old = time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS
+        if self.group.any(old) or at.epoch == config.epochs:
+            self._checkpoint()
 
     def _next_run(self) -> None:
         at = self.at
@@ -279,6 +283,7 @@ class Training:
         sums = self.group.sum(self.sums).tolist()
         if not self.learner.is_finite():
             self._diverged("a weight is not finite")
+        self.checkpoint_time = time.monotonic()
         if not self.group.is_first:
             return
         method_arrays, method_values = flatten_state(self.method.state_dict(), "method")

@@ -40,7 +40,7 @@ class RunLog:
     def __init__(self, folder: Path, *, is_first: bool, quiet: bool, tensorboard: bool) -> None:
         self.folder = folder
         self.is_first = is_first
-        self.console = Console(quiet=quiet or not is_first, highlight=False)
+        self.console = Console(quiet=quiet or not is_first, highlight=False, markup=False)
         self._progress: Progress | None = None
         self._board = _tensorboard_writer(folder / "tensorboard") if tensorboard and is_first else None
 

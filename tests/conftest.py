@@ -1,9 +1,12 @@
 """Record folders for tests, written byte by byte from the format's definition, without the package."""
 
+import os
 import struct
 
 import numpy as np
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported, as `selfie-train` does
 
 
 def write_records(path, record_ids, labels, images):
@@ -42,3 +45,13 @@ def authors_folder(tmp_path):
     """73 + 20 records of 3x32x32 in the authors' format."""
     make_folder(tmp_path / "set")
     return tmp_path / "set"
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """scikit-learn's digits as records, 1,438 + 359 of 1x8x8 in 10 classes. Not to be written to."""
+    from selfie_io.convert.pack import Pack  # only the tests of the trainer pay for it
+
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    Pack(source="digits", out=folder, workers=1).run()
+    return folder

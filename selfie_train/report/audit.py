@@ -17,9 +17,7 @@ def write_audit_report(issues: LabelIssues, found: dict[str, float | int | None]
         rows.append((name.replace("_", " "), text))
     top = issues.order[:GALLERY_SIZE]
     top = top[issues.suggested[top] != issues.labels.given[top]]
-    details = [
-        f"score {issues.scores[index]:.3f}, record {issues.dataset.train.record_ids[index]}" for index in top
-    ]
+    details = [f"record {issues.dataset.train.record_ids[index]}" for index in top]
     pictures = label_pictures(
         issues.dataset, top, issues.labels.given, issues.suggested, issues.labels.clean, details
     )

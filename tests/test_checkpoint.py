@@ -1,0 +1,226 @@
+"""Checkpoints: whole or none, the last two kept, and a resumed run equal to one that never stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+
+import selfie_train.engine
+from selfie_train import Stopped, TrainConfig, resume, train
+from selfie_train.checkpoint import (
+    flatten_state,
+    latest_checkpoint,
+    read_checkpoint,
+    unflatten_state,
+    write_checkpoint,
+)
+
+
+def settings(digits, out, **options):
+    defaults = {
+        "model": "convnet",
+        "noise": "pair:0.4",
+        "epochs": 2,
+        "warmup": 1,
+        "history": 2,
+        "restarts": 1,
+        "batch_size": 256,
+        "checkpoint_batches": 2,
+    }
+    return TrainConfig(str(digits), out=str(out), **{**defaults, **options})
+
+
+def stop_after(monkeypatch, batches):
+    """Let a run be asked to stop after so many looks around, which it does after every batch."""
+
+    class StopSoon:
+        looks = 0
+
+        @property
+        def asked(self):
+            self.looks += 1
+            return self.looks >= batches
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(selfie_train.engine, "StopRequest", StopSoon)
+
+
+def files_that_matter(folder):
+    """What must not depend on where a run stopped: log, labels, and the last checkpoint's arrays."""
+    arrays = load_file(max((folder / "checkpoints").glob("*.safetensors")))
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["images_per_second"]
+    return (folder / "log.csv").read_bytes(), (folder / "labels.csv").read_bytes(), arrays, summary
+
+
+def assert_equal_runs(one, other):
+    log, labels, arrays, summary = files_that_matter(one)
+    other_log, other_labels, other_arrays, other_summary = files_that_matter(other)
+    assert log == other_log
+    assert labels == other_labels
+    assert summary == other_summary
+    assert arrays.keys() == other_arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, other_arrays[name], err_msg=name)
+
+
+def test_arrays_and_values_come_back_as_they_were(tmp_path):
+    arrays = {
+        "ring": np.arange(6, dtype=np.uint8).reshape(2, 3),
+        "zero_d": np.array(7),
+        "flag": np.array(True),
+        "wide": np.array([70_000], np.uint32),
+        "small": np.array([1.5, np.nan], np.float32),
+    }
+    values = {"rate": 0.1 + 0.2, "rows": [{"a": None}], "big": 2**60}
+    path = write_checkpoint(tmp_path, 5, arrays, values)
+    restored = read_checkpoint(path)
+    assert restored.values == values
+    assert restored.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert restored.arrays[name].dtype == array.dtype
+        assert restored.arrays[name].shape == array.shape
+        np.testing.assert_array_equal(restored.arrays[name], array)
+
+
+def test_the_last_two_are_kept_and_the_newest_whole_one_is_taken(tmp_path):
+    for step in (9, 10, 100):
+        write_checkpoint(tmp_path, step, {"x": np.array([step])}, {"step": step})
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["step-000000010"] * 2 + ["step-000000100"] * 2
+    (tmp_path / "step-000000200.safetensors").write_bytes(b"a killed writer's")
+    newest, defects = latest_checkpoint(tmp_path)
+    assert newest.values == {"step": 100}
+    assert defects == []
+
+    damaged = bytearray((tmp_path / "step-000000100.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / "step-000000100.safetensors").write_bytes(damaged)
+    newest, defects = latest_checkpoint(tmp_path)
+    assert newest.values == {"step": 10}
+    assert "step-000000100.safetensors is damaged" in defects[0]
+
+    text = (tmp_path / "step-000000010.json").read_text().replace('"step": 10', '"step": 11')
+    (tmp_path / "step-000000010.json").write_text(text)
+    newest, defects = latest_checkpoint(tmp_path)
+    assert newest is None
+    assert "step-000000010.json is damaged" in defects[1]
+    assert latest_checkpoint(tmp_path / "none") == (None, [])
+
+
+def test_a_newer_format_is_refused_by_number(tmp_path):
+    path = write_checkpoint(tmp_path, 1, {}, {})
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 9'))
+    with pytest.raises(ValueError, match="format 9; this version reads 1"):
+        read_checkpoint(path)
+
+
+LEAVES = st.integers() | st.booleans() | st.builds(np.array, st.lists(st.integers(0, 9)))
+KEYS = st.text("abc_", min_size=1, max_size=3)
+
+
+@given(st.recursive(LEAVES, lambda inner: st.dictionaries(KEYS, inner, min_size=1), max_leaves=8))
+def test_nested_states_survive_flattening(state):
+    state = {"top": state}
+    arrays, values = flatten_state(state, "method")
+    assert all(isinstance(array, np.ndarray) for array in arrays.values())
+    json.dumps(values)
+    restored = unflatten_state(values | arrays, "method")
+
+    def sort(value):
+        return {key: sort(value[key]) for key in sorted(value)} if isinstance(value, dict) else value
+
+    assert repr(sort(restored)) == repr(sort(state))
+
+
+@pytest.mark.parametrize(
+    ("options", "stops"),
+    [
+        ({"method": "selfie"}, (1, 4, 12)),  # mid-epoch; the end of an epoch; inside the second run
+        (
+            {"method": "selfie", "variant": "official", "model": "densenet-10-12", "epochs": 1, "warmup": 0},
+            (5,),
+        ),
+        ({"method": "co-teaching"}, (3,)),
+        ({"method": "active-bias", "augment": "crop-flip"}, (9,)),
+        (
+            {"method": "selfie", "noise": "none", "restarts": 0},
+            (4,),
+        ),  # inside the warm-up that estimates the rate
+    ],
+)
+def test_a_run_resumed_anywhere_equals_one_that_never_stopped(digits, tmp_path, monkeypatch, options, stops):
+    whole = train(settings(digits, tmp_path / "whole", **options), quiet=True)
+    folder = tmp_path / "stopped"
+    begin = train
+    for batches in stops:
+        with monkeypatch.context() as patched:
+            stop_after(patched, batches)
+            with pytest.raises(Stopped, match=r"continue with: selfie-train resume .*stopped"):
+                begin(folder if begin is resume else settings(digits, folder, **options), quiet=True)
+        begin = resume
+    result = resume(folder, quiet=True)
+    assert result.log == whole.log
+    for one, other in zip(whole.networks, result.networks, strict=True):
+        for name, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
+    assert_equal_runs(tmp_path / "whole", folder)
+
+
+def test_a_finished_run_resumes_to_itself(digits, tmp_path):
+    done = train(settings(digits, tmp_path / "run", epochs=1, warmup=0, restarts=0), quiet=True)
+    again = resume(tmp_path / "run", quiet=True)
+    assert again.summary == done.summary
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_nothing(digits, tmp_path):
+    config = settings(digits, tmp_path / "whole", method="selfie", epochs=4, restarts=0)
+    train(config, quiet=True)
+    arguments = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in config.to_json().items()
+        if name
+        in (
+            "dataset",
+            "method",
+            "model",
+            "noise",
+            "epochs",
+            "warmup",
+            "history",
+            "restarts",
+            "batch_size",
+            "checkpoint_batches",
+        )
+    ]
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "selfie_train", "run", *arguments, f"--out={folder}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    kills = 0
+    for seen in (1, 3):  # kill once so many checkpoints have been seen
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        found = set()
+        while process.poll() is None and len(found) < seen:
+            found |= {path.name for path in folder.glob("checkpoints/*.json")}
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += process.returncode == -signal.SIGKILL
+        command = [sys.executable, "-m", "selfie_train", "resume", str(folder)]
+    assert kills == 2
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert_equal_runs(tmp_path / "whole", folder)

@@ -1,0 +1,147 @@
+"""Reports and comparisons: figures that are right, pages that stand alone."""
+
+import base64
+import csv
+import io
+import re
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import selfie_io as sio
+from selfie_train import TrainConfig, train
+from selfie_train.compare import compare, group_runs, read_run
+from selfie_train.paper import NOISE_RATES, paper_error, paper_errors
+from selfie_train.report.page import Gallery, Picture, Table, write_page
+from selfie_train.report.plots import Curve, draw_curves
+
+
+def settings(digits, out, **options):
+    defaults = {
+        "model": "convnet",
+        "noise": "pair:0.4",
+        "epochs": 2,
+        "warmup": 1,
+        "history": 1,
+        "restarts": 0,
+    }
+    return TrainConfig(str(digits), out=str(out), **{**defaults, **options})
+
+
+def assert_stands_alone(page):
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+    assert "http-equiv" not in page
+    assert "<script" not in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_a_run_report_shows_its_figures_and_refurbished_pictures(digits, tmp_path):
+    result = train(settings(digits, tmp_path / "run"), quiet=True)
+    page = (result.folder / "report.html").read_text()
+    assert_stands_alone(page)
+    assert f"{result.summary['best_test_error']:.2f} %" in page
+    dataset = sio.open_dataset(digits)
+    given, new = result.labels.given, result.refurbished_labels
+    first = int(np.flatnonzero((new >= 0) & (new != given))[0])
+    caption = re.search(rf"<s>(\d)</s> &rarr; <b class=\"(\w+)\">(\d)</b>[^<]*<small>record {first}<", page)
+    assert caption.groups() == (
+        str(given[first]),
+        "right" if new[first] == dataset.train.labels[first] else "wrong",
+        str(new[first]),
+    )
+    png = re.search(r"data:image/png;base64,([^\"]+)", page)[1]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
+    np.testing.assert_array_equal(picture, dataset.train.images([first])[0, 0])
+
+
+def test_without_the_extra_a_run_ends_well_and_says_what_to_install(digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    for name in [name for name in sys.modules if name.startswith("selfie_train.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    result = train(settings(digits, tmp_path / "run", epochs=1, warmup=0))
+    assert "pip install 'selfie[report]'" in capsys.readouterr().out
+    assert (result.folder / "summary.json").exists()
+    assert not (result.folder / "report.html").exists()
+
+
+def test_text_is_escaped_and_missing_verdicts_are_not_claimed(tmp_path):
+    sections = [
+        Table("A <b>", ("x", "y"), [("<script>", "1 & 2")]),
+        Gallery("Pictures", [Picture("QUJD", "<cat>", "dog")]),
+    ]
+    write_page(tmp_path / "page.html", "T <i>", "lead", sections)
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "&lt;cat&gt;" in page
+    assert "&#10003;" not in page
+    assert "&#10007;" not in page
+
+
+def test_curves_take_the_colour_of_the_text_and_are_reproducible():
+    panels = [
+        (
+            "Error",
+            "%",
+            [Curve("one", [1, 2, 3], [3.0, None, 1.0]), Curve("two", [1, 2], [1.0, 2.0], 1, dashed=True)],
+        )
+    ]
+    svg = draw_curves(panels)
+    assert svg.startswith("<svg")
+    assert svg == draw_curves(panels)
+    assert "currentColor" in svg
+    assert "#010203" not in svg
+    assert ">one<" in svg
+
+
+def test_a_comparison_averages_over_seeds_and_counts_what_is_unfinished(digits, tmp_path):
+    runs = [train(settings(digits, tmp_path / f"s{seed}", seed=seed), quiet=True) for seed in (0, 1)]
+    train(settings(digits, tmp_path / "d", method="default"), quiet=True)
+    begun = train(settings(digits, tmp_path / "s2", seed=2, epochs=2), quiet=True)
+    (begun.folder / "summary.json").unlink()
+    folders = [tmp_path / name for name in ("s1", "s0", "d", "s2")]
+    groups = compare(folders, tmp_path / "out")
+    assert [(group.config.method, len(group.finished), len(group.runs)) for group in groups] == [
+        ("selfie", 2, 3),
+        ("default", 1, 1),
+    ]
+    errors = [run.summary["last_test_error"] for run in runs]
+    mean, deviation = groups[0].figure("last_test_error")
+    assert mean == pytest.approx(np.mean(errors))
+    assert deviation == pytest.approx(abs(errors[0] - errors[1]) / 2**0.5)
+    assert groups[1].figure("last_test_error")[1] is None
+    assert groups[1].figure("label_precision") is None
+    with (tmp_path / "out" / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == ["selfie", "default"]
+    assert float(rows[0]["last_test_error"]) == pytest.approx(mean)
+    assert rows[1]["label_precision"] == rows[0]["paper_best_error"] == ""
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert_stands_alone(page)
+    assert f"{mean:.2f} ± {deviation:.2f}" in page
+
+
+def test_runs_of_other_settings_are_never_averaged(digits, tmp_path):
+    folders = []
+    for number, options in enumerate(
+        [{"epochs": 1}, {"epochs": 2}, {"epochs": 1, "seed": 1}, {"epochs": 1, "lr": 0.05}]
+    ):
+        out = tmp_path / str(number)
+        folders.append(train(settings(digits, out, method="default", **options), quiet=True).folder)
+    groups = group_runs([read_run(folder) for folder in folders])
+    assert [[run.folder.name for run in group.runs] for group in groups] == [["0", "2"], ["1"], ["3"]]
+    with pytest.raises(ValueError, match="needs at least one"):
+        compare([], tmp_path / "out")
+    with pytest.raises(FileNotFoundError):
+        compare([tmp_path / "none"], tmp_path / "out")
+
+
+def test_the_papers_figures_by_name():
+    assert paper_error("densenet-25-12", "cifar10", "pair", 0.4, "selfie") == 13.3
+    assert paper_error("vgg-19", "cifar100", "symmetric", 0.2, "co-teaching") == 47.6
+    assert paper_error("vgg-19", "cifar10", "pair", 0.4, "co-teaching") is None
+    assert paper_error("vgg-19", "animal-10n", "none", None, "selfie") == 18.4
+    assert paper_error("convnet", "cifar10", "pair", 0.4, "selfie") is None
+    assert len(paper_errors("densenet-25-12", "tiny-imagenet", "pair", "default")) == len(NOISE_RATES)
