@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -9,7 +10,6 @@ import numpy.typing as npt
 import torch
 
 from selfie_io.loading.batch import Batch
-from selfie_io.loading.native import NativeBackend
 from selfie_io.loading.options import (
     Augment,
     BackendName,
@@ -28,6 +28,11 @@ from selfie_io.loading.reader import Draws, Reader
 from selfie_io.records.dataset import RecordSplit
 
 STATE_VERSION = 1
+BACKENDS = {  # module and class: only the one that is asked for is imported
+    "native": ("selfie_io.loading.native", "NativeBackend"),
+    "dali": ("selfie_io.loading.dali", "DaliBackend"),
+    "resident": ("selfie_io.loading.resident", "ResidentBackend"),
+}
 
 
 class Backend(Protocol):
@@ -116,7 +121,8 @@ class Loader:
     def _open(self) -> None:
         _check_device(self.options)
         self._reader = Reader(self.split, self.options)
-        self._backend: Backend | None = NativeBackend(self._reader)
+        module, name = BACKENDS[self.options.backend]
+        self._backend: Backend | None = getattr(import_module(module), name)(self._reader)
 
     def __len__(self) -> int:
         """Batches of an epoch, the same on every rank."""
@@ -238,6 +244,9 @@ def _check_device(options: LoaderOptions) -> None:
             f'device must be "cpu" or a device of torch such as "cuda:0", got {options.device!r}'
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f'device {options.device!r} needs a GPU that torch can use; device="cpu" works here')
+        raise ValueError(
+            f"device {options.device!r} needs a GPU that torch can use; "
+            'backend="native" with device="cpu" works here'
+        )
     if options.pin_memory and not torch.cuda.is_available():
         raise ValueError("pin_memory=True needs a GPU that torch can use; leave it out here")

@@ -54,6 +54,19 @@ class Reader:
             window_records=window,
         )
 
+    def indices(self, epoch: int, batch: int) -> npt.NDArray[np.int64]:
+        """The records of this rank's slice of a global batch; there may be none."""
+        return self.epoch_order(epoch).indices(*self.slices[batch])
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The label of every record, (N,): the loader's own ones or the stored ones."""
+        return self.split.labels if self.options.labels is None else self.options.labels
+
+    def pixels(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> None:
+        """Copy the pixels of some records into out, uint8 (n, C, H, W), contiguous."""
+        self.files.images(indices, out)
+
     def draws(self, epoch: int, indices: npt.NDArray[np.int64]) -> Draws:
         """The augmentation of some records in an epoch."""
         return Draws(*self.plan.draws(self.options.seed, epoch, indices))

@@ -1,0 +1,70 @@
+"""The resident backend: the split lies on the device as bytes, and a batch is a few operations there."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from selfie_io.loading.batch import Batch
+from selfie_io.loading.reader import Reader
+from selfie_io.loading.torch_pixels import TorchPixels, number_table
+
+STAGING_BYTES = 64 << 20
+
+
+class ResidentBackend:
+    """Keeps the split's pixels on the device, uint8 (N, C, H, W), and makes batches of them there.
+
+    Raises MemoryError, with the bytes that are needed and free, if the split does not fit the device.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._device = torch.device(reader.options.device)
+        self._pixel_work = TorchPixels(reader, self._device)
+        self._pixels = _upload(reader, self._device)
+
+    def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
+        """The batches from_batch, from_batch + 1, ... of an epoch."""
+        reader, work = self._reader, self._pixel_work
+        for batch in range(from_batch, reader.slices.num_batches):
+            numbers = work.send(number_table(reader, epoch, reader.indices(epoch, batch)))
+            yield work.finish(work.cut(self._pixels[numbers.indices], numbers), numbers)
+
+
+def _upload(reader: Reader, device: torch.device) -> torch.Tensor:
+    layout, records = reader.split.layout, len(reader.split)
+    _check_room(records * layout.pixel_bytes, device)
+    pixels = torch.empty((records, *layout.shape), dtype=torch.uint8, device=device)
+    step = max(1, STAGING_BYTES // layout.pixel_bytes)
+    for begin in range(0, records, step):
+        part = np.arange(begin, min(begin + step, records))
+        staging = np.empty((part.size, *layout.shape), np.uint8)
+        reader.pixels(part, staging)
+        pixels[begin : begin + step] = torch.from_numpy(staging)
+    return pixels
+
+
+def _check_room(needed: int, device: torch.device) -> None:
+    free = _free_bytes(device)
+    if free is not None and needed > free:
+        raise MemoryError(
+            f'backend="resident" keeps the split on {device}: it needs {needed} bytes, {free} are free; '
+            'backend="native" and "dali" do not need the room'
+        )
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """The bytes that can still be had on a device; None where nobody tells."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type != "cpu":
+        return None
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        available = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

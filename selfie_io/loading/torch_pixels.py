@@ -1,0 +1,228 @@
+"""The pixel work of the native core told once more in torch, for backends whose pixels are on another device.
+
+The results equal the native core's bit for bit, on every device (docs/gpu.md tells why).
+"""
+
+import math
+import os
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from selfie_io.loading.batch import Batch
+from selfie_io.loading.options import PerChannel, PerImage, crop_size
+from selfie_io.loading.reader import Reader
+
+_PROCESS = os.getpid()
+
+
+def check_not_forked() -> None:
+    """Raise RuntimeError in a child forked after this module was loaded.
+
+    torch's threads are not there, and its next parallel loop would wait for them for ever.
+    """
+    if os.getpid() != _PROCESS:
+        raise RuntimeError(
+            'backend="dali" and "resident" do not survive a fork: start the process by "spawn", '
+            'or use backend="native"'
+        )
+
+
+class RecordNumbers(NamedTuple):
+    """All that is known of the n records of a batch apart from their pixels, (n,) each, on one device.
+
+    int64, but for brightness and contrast: float64
+    """
+
+    labels: torch.Tensor
+    record_ids: torch.Tensor
+    indices: torch.Tensor
+    top: torch.Tensor
+    left: torch.Tensor
+    flip: torch.Tensor
+    cutout_top: torch.Tensor
+    cutout_left: torch.Tensor
+    brightness: torch.Tensor
+    contrast: torch.Tensor
+
+
+def number_table(reader: Reader, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The RecordNumbers of a batch as the rows of one table, which one copy moves to a device.
+
+    The float64 rows are there as their bits.
+    """
+    draws = reader.draws(epoch, indices)
+    photometry = (values.astype(np.float64).view(np.int64) for values in (draws.brightness, draws.contrast))
+    geometry = (draws.top, draws.left, draws.flip, draws.cutout_top, draws.cutout_left)
+    stored = (reader.labels[indices], reader.split.record_ids[indices], indices)
+    return np.stack([*stored, *geometry, *photometry])
+
+
+def unpack(table: torch.Tensor) -> RecordNumbers:
+    """The rows of a number_table, as views of it."""
+    numbers = RecordNumbers(*table.unbind())
+    brightness, contrast = (bits.view(torch.float64) for bits in (numbers.brightness, numbers.contrast))
+    return numbers._replace(brightness=brightness, contrast=contrast)
+
+
+class TorchPixels:
+    """What happens to the pictures of one loader, on one device; RuntimeError in a forked child."""
+
+    def __init__(self, reader: Reader, device: torch.device) -> None:
+        check_not_forked()
+        self._options = reader.options
+        self._augment = reader.options.augment
+        self._layout = reader.split.layout
+        self._device = device
+        self._rows, self._columns = crop_size(self._augment, self._layout)
+        self._dtype: torch.dtype = getattr(torch, self._options.dtype)
+        self._channels_last = self._options.layout == "NHWC"
+        self._keeps_bytes = (
+            self._options.normalize is None and not self._augment.brightness and not self._augment.contrast
+        )
+        if isinstance(self._options.normalize, PerChannel):
+            mean, std = (
+                torch.tensor(values, dtype=torch.float64)
+                for values in (self._options.normalize.mean, self._options.normalize.std)
+            )
+            self._unit, self._mean_in_units = (255 * std).to(device), (mean / std).to(device)
+
+    def send(self, table: npt.NDArray[np.int64]) -> RecordNumbers:
+        """Bring a number_table to the device."""
+        check_not_forked()
+        numbers = torch.from_numpy(table)
+        if self._device.type == "cuda":
+            numbers = numbers.pin_memory()  # or the copy would wait for the work before it
+        return unpack(numbers.to(self._device, non_blocking=True))
+
+    def cut(self, pixels: torch.Tensor, numbers: RecordNumbers) -> torch.Tensor:
+        """Pad, crop and flip: uint8 (n, C, H, W) -> uint8 in the options' layout, contiguous."""
+        augment, height, width = self._augment, self._layout.height, self._layout.width
+        if augment.pad or augment.flip != "none" or (self._rows, self._columns) != (height, width):
+            y = torch.arange(self._rows, device=self._device)
+            x = torch.arange(self._columns, device=self._device)
+            rows = numbers.top[:, None] + y
+            flipped = numbers.flip[:, None].bool()
+            columns = numbers.left[:, None] + torch.where(flipped, self._columns - 1 - x, x)
+            outside = None
+            if augment.pad and augment.pad_mode == "reflect":
+                rows, columns = _reflect(rows, height), _reflect(columns, width)
+            elif augment.pad:
+                row_outside = (rows < 0) | (rows >= height)
+                outside = row_outside[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]
+                rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+            places = ((rows * width)[:, :, None] + columns[:, None, :]).flatten(1)
+            planes = pixels.flatten(2)
+            planes = planes.gather(2, places[:, None].expand(-1, self._layout.channels, -1))
+            pixels = planes.view(*planes.shape[:2], self._rows, self._columns)
+            if outside is not None:
+                pixels = pixels.masked_fill_(outside[:, None], 0)
+        return pixels.permute(0, 2, 3, 1).contiguous() if self._channels_last else pixels
+
+    def finish(self, pixels: torch.Tensor, numbers: RecordNumbers) -> Batch:
+        """Brightness, contrast, normalisation, dtype and cutout of cut pictures, and the batch they make.
+
+        pixels: uint8 in the options' layout; they are used up
+        """
+        if self._keeps_bytes:
+            images = pixels.to(self._dtype)
+        else:
+            images = self._mapped(pixels, *self._scale_and_shift(pixels, numbers))
+        if self._augment.cutout:
+            images = images.masked_fill_(self._cutout(numbers), 0)
+        batch = Batch(images, numbers.labels, numbers.record_ids, numbers.indices)
+        if self._options.pin_memory and self._device.type == "cpu":
+            batch = Batch(*(tensor.pin_memory() for tensor in batch))
+        return batch
+
+    def _scale_and_shift(
+        self, pixels: torch.Tensor, numbers: RecordNumbers
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The map of every picture and channel, float32 (n, C) each.
+
+        These are the formulas of linear_map() in csrc/augment.cpp, operation by operation, in float64. The
+        sums are exact: whole numbers below 2^53.
+        """
+        normalize, channels = self._options.normalize, self._layout.channels
+        count = self._rows * self._columns
+        contrast, brightness = numbers.contrast[:, None], numbers.brightness[:, None]
+        scale, shift = contrast, brightness
+        if self._augment.contrast or isinstance(normalize, PerImage):
+            values = pixels.flatten(1, 2) if self._channels_last else pixels.flatten(2)
+            values, axis = values.double(), 1 if self._channels_last else 2
+            sums = values.sum(axis)
+            shift = (1 - contrast) * (sums / count) + brightness
+        if isinstance(normalize, PerChannel):
+            scale, shift = contrast / self._unit, shift / self._unit - self._mean_in_units
+        if isinstance(normalize, PerImage):
+            whole_sums = sums.long()
+            whole_squares = torch.linalg.vecdot(values, values, dim=axis).long()
+            mean = sums.sum(1, keepdim=True) / (count * channels)
+            in_channels = (count * whole_squares - whole_sums * whole_sums).double()
+            distances = sums / count - mean
+            within = between = torch.zeros_like(mean)
+            for channel in range(channels):  # in the core's order: these sums may round
+                within = within + in_channels[:, channel, None]
+                between = between + (distances * distances)[:, channel, None]
+            variance = (contrast * contrast * within / (count * count) + between) / channels
+            std = variance.sqrt().clamp(min=1 / math.sqrt(count * channels))
+            scale, shift = contrast / std, (shift - brightness - mean) / std
+        size = (len(pixels), channels)
+        return scale.float().expand(size), shift.float().expand(size)
+
+    def _mapped(self, pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        """fmaf(pixel, scale, shift), then rounded to the dtype."""
+        shape = pixels.shape
+        if self._channels_last:  # whole rows: a loop over single pixels would be short and slow
+            pixels = pixels.flatten(2)
+            scale, shift = (values.repeat(1, self._columns)[:, None] for values in (scale, shift))
+        else:
+            scale, shift = scale[:, :, None, None], shift[:, :, None, None]
+        values = multiply_add(pixels, scale, shift).view(shape)
+        if self._dtype == torch.uint8:
+            values = values.clamp_(0, 255).round_()
+        return values.to(self._dtype)
+
+    def _cutout(self, numbers: RecordNumbers) -> torch.Tensor:
+        """True inside the squares: (n, 1, h, w) or (n, h, w, 1)."""
+        side = self._augment.cutout
+        y = torch.arange(self._rows, device=self._device) - numbers.cutout_top[:, None]
+        x = torch.arange(self._columns, device=self._device) - numbers.cutout_left[:, None]
+        inside = ((y >= 0) & (y < side))[:, :, None] & ((x >= 0) & (x < side))[:, None, :]
+        return inside.unsqueeze(-1 if self._channels_last else 1)
+
+
+def _reflect(place: torch.Tensor, side: int) -> torch.Tensor:
+    """Without repeating the edge: -1 is 1, side is side - 2."""
+    return (side - 1) - ((side - 1) - place.abs()).abs()
+
+
+def multiply_add(pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """pixels * scale + shift with one rounding to float32, for uint8 pixels.
+
+    Where torch does not fuse the two, float64 does: the product is exact there, and so is the sum unless
+    product and shift are 2^21 times apart; only then may a second rounding cost the last bit.
+    """
+    if _addcmul_is_fused(pixels.device):
+        return torch.addcmul(shift, pixels, scale)
+    return (pixels.double() * scale + shift).float()
+
+
+@cache
+def _addcmul_is_fused(device: torch.device) -> bool:
+    """Whether torch.addcmul rounds once on this device: so it does in some builds, by way of an instruction.
+
+    Asked of rows of every length up to 64, since a loop's vectors and its rest may differ.
+    """
+    for length in range(1, 65):
+        step = torch.arange(3 * length, dtype=torch.float32).view(3, length)
+        pixels = (step * 37 % 256).to(device, torch.uint8)
+        scale = ((step[:, :1] + 1) / 97).to(device)
+        shift = ((step[:, :1] - 50) / 31).to(device)
+        wanted = (pixels.double() * scale + shift).float()
+        if not torch.equal(torch.addcmul(shift, pixels, scale), wanted):
+            return False
+    return True
