@@ -16,7 +16,7 @@ from converting import as_zip, encoded, run
 
 from selfie_io.records.dataset import open_dataset
 
-MOMENTS = int(os.environ.get("SELFIE_KILL_MOMENTS", "3"))
+MOMENTS = int(os.environ.get("SELFIE_KILL_MOMENTS", "2"))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def source(tmp_path_factory):
     picture = [encoded(rng.integers(0, 256, (16, 16, 3), "u1")) for _ in range(20)]
     members = {
         f"{split}/{name}/{number:04d}.png": picture[number % 20]
-        for split, count in (("train", 1000), ("test", 200))
+        for split, count in (("train", 300), ("test", 60))
         for name in ("cat", "dog")
         for number in range(count)
     }
@@ -67,7 +67,7 @@ def duration(arguments):
 @pytest.mark.parametrize("old", [False, True])
 def test_pack(tmp_path, source, old):
     out = tmp_path / "set"
-    arguments = ("pack", source, out, "--records-per-file", 100, "--workers", 2, "--force")
+    arguments = ("pack", source, out, "--records-per-file", 30, "--workers", 2, "--force")
     seconds = duration(arguments)
     new = tree(tmp_path)
     choices = [{}, new]
@@ -94,7 +94,7 @@ def test_pack(tmp_path, source, old):
 @pytest.mark.slow
 def test_merge(tmp_path, source):
     plan = tmp_path / "plan.json"
-    assert run("plan", source, plan, "--shards", 3, "--records-per-file", 100) == 0
+    assert run("plan", source, plan, "--shards", 3, "--records-per-file", 30) == 0
     for shard in range(3):
         assert run("run", plan, "--shard", shard) == 0
     before = tree(tmp_path)

@@ -1,0 +1,143 @@
+"""selfie-convert pack of the CIFAR-10 JPEGs against decoding them with Pillow and throwing them away.
+
+    python benchmarks/bench_convert.py cifar10-jpeg.zip [--workers 2] [--repeats 5]
+
+Both read the zip anew, with the same number of processes, in one run. Also told: the peak memory of pack and
+its workers together, and whether TensorFlow's FixedLengthRecordDataset reads the files pixel for pixel (where
+it is installed; it is no dependency).
+"""
+
+import argparse
+import contextlib
+import functools
+import io
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from timing import compare, save, show
+
+_CHUNK = 128
+
+
+@functools.cache
+def members(archive: str) -> tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]:
+    """The opened archive and its files, once in each process."""
+    opened = zipfile.ZipFile(archive)
+    return opened, [member for member in opened.infolist() if not member.is_dir()]
+
+
+def decode_and_drop(archive: str, first: int) -> int:
+    """Decode one chunk of the members of a zip."""
+    opened, found = members(archive)
+    for member in found[first : first + _CHUNK]:
+        with Image.open(io.BytesIO(opened.read(member))) as image:
+            image.convert("RGB")
+    return len(found[first : first + _CHUNK])
+
+
+def pillow_alone(archive: str, workers: int) -> int:
+    count = len(members(archive)[1])
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        return sum(pool.map(decode_and_drop, [archive] * (count // _CHUNK + 1), range(0, count, _CHUNK)))
+
+
+def pack(archive: str, out: Path, workers: int) -> None:
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "selfie_io.convert.cli", "pack", archive, str(out)]
+    subprocess.run([*command, "--workers", str(workers)], check=True, capture_output=True)
+
+
+def peak_memory(archive: str, out: Path, workers: int) -> int:
+    """The largest proportional memory (PSS, bytes) of pack and its workers together, at 20 looks a second."""
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "selfie_io.convert.cli", "pack", archive, str(out)]
+    process = subprocess.Popen([*command, "--workers", str(workers)], stderr=subprocess.DEVNULL)
+    peak = 0
+    watch = threading.Event()
+    while process.poll() is None:
+        peak = max(peak, sum(_pss(child) for child in [process.pid, *_descendants(process.pid)]))
+        watch.wait(0.05)
+    return peak
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def read_by_tensorflow(out: Path) -> str:
+    """Hold the authors' way of reading (fixed length, big-endian decode, slices) against this project's files."""
+    try:
+        import tensorflow as tf
+    except ImportError:
+        return "not installed"
+    from selfie_io.records.files import record_dtype, record_files
+    from selfie_io.records.layout import RecordLayout
+
+    layout = RecordLayout(3, 32, 32)
+    files = record_files(out)["train"]
+    expected = np.concatenate([np.fromfile(path, record_dtype(layout)) for path in files])
+    first = 0
+    raw_records = tf.data.FixedLengthRecordDataset([str(path) for path in files], layout.record_bytes)
+    for raw in raw_records.batch(1000):
+        header = tf.io.decode_raw(tf.strings.substr(raw, 0, 8), tf.int32, little_endian=False).numpy()
+        pixels = tf.io.decode_raw(tf.strings.substr(raw, 8, layout.pixel_bytes), tf.uint8).numpy()
+        some = expected[first : first + len(header)]
+        same = (header == np.stack([some["record_id"], some["label"]], axis=1)).all()
+        if not same or not np.array_equal(pixels.reshape(some["pixels"].shape), some["pixels"]):
+            return f"differs after record {first}"
+        first += len(header)
+    return f"{first} of {len(expected)} records are the same"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("archive")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "packed"
+        count = pillow_alone(options.archive, options.workers)
+        result = compare(
+            f"{count:,} JPEGs, {options.workers} workers",
+            {
+                "Pillow, thrown away": lambda: pillow_alone(options.archive, options.workers),
+                "selfie-convert pack": lambda: pack(options.archive, out, options.workers),
+            },
+            repeats=options.repeats,
+            warmups=0,
+            items=count,
+        )
+        show(result)
+        ratio = result.ratio("selfie-convert pack", "Pillow, thrown away")
+        peak = peak_memory(options.archive, out, options.workers)
+        print(f"pack takes {ratio:.2f} times as long; peak memory {peak / 1e6:.0f} MB")
+        tensorflow = read_by_tensorflow(out)
+        print(f"TensorFlow: {tensorflow}")
+        save("bench_convert", [result], ratio=ratio, peak_memory_bytes=peak, tensorflow=tensorflow)
+
+
+if __name__ == "__main__":
+    main()
