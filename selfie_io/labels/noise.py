@@ -108,10 +108,10 @@ def _inject_exact(labels: Vector, matrix: Matrix, bits: npt.NDArray[np.uint64]) 
 def _exact_counts(row: npt.NDArray[np.float64], members: int, label: int) -> Vector:
     """Share `members` by the largest remainder; of equal ones the class next after `label` comes first."""
     shares = row / row.sum() * members
-    # A share that should be whole is one rounding error away from it.
-    counts = np.floor(shares + 1e-9)
+    counts = np.floor(shares)
+    # Rounded, so that a share just below a whole number, which it should be, has the largest remainder.
     remainders = np.where(row > 0, np.round(shares - counts, 9), -1)
-    distance = (np.arange(row.size) - label) % row.size
+    distance = (np.arange(row.size) - label - 1) % row.size
     most = np.lexsort((distance, -remainders))[: members - int(counts.sum())]
     counts[most] += 1
     return np.asarray(counts, np.int64)
