@@ -87,7 +87,7 @@ def _pss(pid: int) -> int:
 
 
 def read_by_tensorflow(out: Path) -> str:
-    """Hold the authors' way of reading (fixed length, big-endian decode, slices) against this project's files."""
+    """Read the files as the authors' program does (fixed length, big-endian, slices) and compare."""
     try:
         import tensorflow as tf
     except ImportError:

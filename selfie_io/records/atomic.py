@@ -18,6 +18,7 @@ from pathlib import Path
 
 _MARK = ".partial-"
 _AT_FDCWD = -100
+_MANY_FILES = 256
 _RENAME_EXCHANGE = 2
 
 
@@ -111,15 +112,14 @@ def sync(path: Path) -> None:
 
 def _sync_tree(folder: Path, descriptor: int) -> None:
     """Wait until all that `folder`, open as `descriptor`, holds is on the disk."""
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) == 0:  # one wait, not one a file
-            return
-    except AttributeError:  # not Linux
-        pass
-    for inner, _, files in os.walk(folder):
-        for name in files:
-            sync(Path(inner, name))
-        sync(Path(inner))
+    paths = [Path(inner, name) for inner, folders, files in os.walk(folder) for name in (*folders, *files)]
+    if len(paths) > _MANY_FILES and sys.platform.startswith("linux"):
+        # One wait for the whole file system is shorter than one for each of thousands of pictures.
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+        return
+    for path in (*paths, folder):
+        sync(path)
 
 
 def _claim(target: Path, *, folder: bool) -> tuple[Path, int]:
