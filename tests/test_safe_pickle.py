@@ -132,6 +132,14 @@ def test_flipped_bytes_give_plain_data_or_a_value_error(data):
         assert is_plain(load(bytes(content)))
 
 
+def test_a_byte_order_that_is_a_shape_is_refused():
+    honest = pickle.dumps(np.zeros(6, np.uint8), 3)
+    hostile = honest.replace(b"X\x01\x00\x00\x00|", b"X\x01\x00\x00\x003")  # numpy reads "3u1" as three bytes
+    assert hostile != honest
+    with pytest.raises(ValueError, match="numbers or text"):
+        load(hostile)
+
+
 def test_an_array_larger_than_the_file_is_refused():
     honest = pickle.dumps(np.zeros(100, np.int64), 3)
     lying = honest.replace(b"Kd\x85", b"J" + struct.pack("<i", 1 << 30) + b"\x85")
