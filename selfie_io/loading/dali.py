@@ -1,0 +1,208 @@
+"""The DALI backend: the native core gathers bytes, an NVIDIA DALI pipeline moves, crops and flips them.
+
+Order, ranks, draws and resume are the Reader's; DALI draws nothing. Brightness, contrast and normalisation
+follow in torch on the same device: crop_mirror_normalize rounds on the way and could not give the native
+core's bits.
+"""
+
+import ctypes
+import os
+from collections import deque
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.dlpack import from_dlpack
+
+from selfie_io.loading.batch import Batch
+from selfie_io.loading.options import crop_size
+from selfie_io.loading.reader import Reader
+from selfie_io.loading.torch_pixels import TorchPixels, check_not_forked, number_table, unpack
+
+try:
+    dali: Any = import_module("nvidia.dali")  # its own types do not pass a strict check
+except ImportError as error:
+    raise ImportError(
+        'backend="dali" needs NVIDIA DALI: pip install nvidia-dali-cuda130, or nvidia-dali-cuda120 for CUDA '
+        '12 (the package named nvidia-dali is a placeholder); backend="native" needs nothing more'
+    ) from error
+
+
+class DaliBackend:
+    """Yields the batches of an epoch through a DALI pipeline, on the CPU or a GPU.
+
+    Raises ValueError for a device that is neither.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._device = torch.device(reader.options.device)
+        if self._device.type not in ("cpu", "cuda"):
+            raise ValueError(f'backend="dali" works on "cpu" and "cuda:N", got {reader.options.device!r}')
+        self._pixel_work = TorchPixels(reader, self._device)
+        self._idle: list[_Line] = []
+
+    def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
+        """The batches from_batch, from_batch + 1, ... of an epoch.
+
+        Raises RuntimeError in a forked child.
+        """
+        check_not_forked()
+        work = self._pixel_work
+        line = self._idle.pop() if self._idle else _Line(self._reader, self._device)
+        line.begin(epoch, from_batch)
+        for batch in range(from_batch, self._reader.slices.num_batches):
+            check_not_forked()
+            if self._reader.slices[batch][1] == 0:
+                yield self._nothing(epoch)
+                continue
+            pixels, table = line.next()
+            numbers = work.send(table)
+            if line.only_moves:
+                pixels = work.cut(pixels, numbers)
+            yield work.finish(pixels, numbers)
+        line.end()
+        self._idle.append(line)  # a line whose iteration ended early still has work in it, and is dropped
+
+    def _nothing(self, epoch: int) -> Batch:
+        """A batch without records: DALI knows none."""
+        numbers = self._pixel_work.send(number_table(self._reader, epoch, np.empty(0, np.int64)))
+        pixels = torch.empty((0, *self._reader.split.layout.shape), dtype=torch.uint8, device=self._device)
+        return self._pixel_work.finish(self._pixel_work.cut(pixels, numbers), numbers)
+
+
+class _Line:
+    """A pipeline with its source; it serves one iteration at a time."""
+
+    def __init__(self, reader: Reader, device: torch.device) -> None:
+        augment = reader.options.augment
+        # DALI does not reflect, and four flips and four joins in its place take four times as long.
+        self.only_moves = augment.pad > 0 and augment.pad_mode == "reflect"
+        self._device = device
+        # The source does not know the pipeline: in a cycle both would wait for the garbage collector.
+        self._source = _Source(reader, on_gpu=device.type == "cuda", gives_cuts=not self.only_moves)
+        self.pipeline = _make_pipeline(reader, device, self._source)
+        _lines.add(self)
+
+    def begin(self, epoch: int, from_batch: int) -> None:
+        self._source.begin(epoch, from_batch)
+
+    def next(self) -> tuple[torch.Tensor, npt.NDArray[np.int64]]:
+        """The pixels, uint8 on the device, and the number_table of the next batch that has records."""
+        if self._device.type == "cuda":
+            stream = torch.cuda.current_stream(self._device)
+            with torch.cuda.device(self._device):
+                (output,) = self.pipeline.run(cuda_stream=stream)  # the stream waits, not the program
+                pixels = from_dlpack(output.as_tensor())
+            return pixels, self._source.taken(stream)
+        (output,) = self.pipeline.run()
+        return from_dlpack(output.as_tensor()), self._source.taken(None)
+
+    def end(self) -> None:
+        """Make ready for another iteration, when this one has given all its batches."""
+        self.pipeline.reset()
+
+
+_lines: WeakSet[_Line] = WeakSet()
+
+
+def _abandon_lines() -> None:
+    """Leave a parent's pipelines alone in a forked child.
+
+    Their threads are not there: whoever shut them down, even at exit, would wait for ever.
+    """
+    for line in _lines:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(line.pipeline._pipe))  # or it would end with its owner
+        line.pipeline._pipe = None
+
+
+os.register_at_fork(after_in_child=_abandon_lines)
+
+
+class _Slot:
+    """Room for the pixels of a batch on its way into the pipeline, page-locked if a GPU fetches them."""
+
+    def __init__(self, shape: tuple[int, ...], on_gpu: bool) -> None:
+        self.pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
+        self.fetched = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
+        self.table: npt.NDArray[np.int64]
+        self.lent: tuple[Any, ...]  # what DALI reads without a copy must stay alive
+
+
+class _Source:
+    """What DALI calls for its input: gathers the next batch that has records, as far ahead as DALI asks."""
+
+    def __init__(self, reader: Reader, *, on_gpu: bool, gives_cuts: bool) -> None:
+        self._reader = reader
+        self._on_gpu = on_gpu
+        self.gives_cuts = gives_cuts
+        shape = (reader.options.batch_size, *reader.split.layout.shape)
+        # The batch that is asked for and those ahead of it.
+        self.slots = [_Slot(shape, on_gpu) for _ in range(1 + reader.options.prefetch_batches)]
+        self._inside: deque[_Slot] = deque()  # given to DALI, output not yet seen
+        self._coming: Iterator[npt.NDArray[np.int64]] = iter(())
+        self._epoch = 0
+
+    def begin(self, epoch: int, from_batch: int) -> None:
+        self._epoch = epoch
+        batches = range(from_batch, self._reader.slices.num_batches)
+        everything = (self._reader.indices(epoch, batch) for batch in batches)
+        self._coming = (indices for indices in everything if indices.size)
+
+    def __call__(self, info: Any) -> tuple[Any, ...]:
+        indices = next(self._coming)  # StopIteration tells DALI that the epoch is over
+        slot = self.slots[info.iteration % len(self.slots)]
+        if slot.fetched is not None:
+            slot.fetched.synchronize()
+        pixels = slot.pixels[: indices.size].numpy()
+        self._reader.pixels(indices, pixels)
+        slot.table = number_table(self._reader, self._epoch, indices)
+        lent: tuple[Any, ...] = (dali.tensors.TensorListCPU(pixels, layout="CHW", is_pinned=self._on_gpu),)
+        if self.gives_cuts:
+            numbers = unpack(torch.from_numpy(slot.table))
+            start = torch.stack((numbers.top, numbers.left), 1).int().numpy()
+            lent += (start, numbers.flip.int().numpy())
+        slot.lent = lent
+        self._inside.append(slot)
+        return lent
+
+    def taken(self, stream: torch.cuda.Stream | None) -> npt.NDArray[np.int64]:
+        """The number_table of the batch that came out; its slot is free once the stream gets here."""
+        slot = self._inside.popleft()
+        if slot.fetched is not None:
+            slot.fetched.record(stream)
+        return slot.table
+
+
+def _make_pipeline(reader: Reader, device: torch.device, source: _Source) -> Any:
+    options = reader.options
+    device_id = None
+    if device.type == "cuda":
+        device_id = torch.cuda.current_device() if device.index is None else device.index
+    pipeline = dali.Pipeline(
+        batch_size=options.batch_size,
+        num_threads=options.num_threads,
+        device_id=device_id,
+        prefetch_queue_depth=len(source.slots),
+    )
+    with pipeline:
+        pixels, *cuts = dali.fn.external_source(
+            source, num_outputs=3 if source.gives_cuts else 1, batch=True, batch_info=True, no_copy=True
+        )
+        if device_id is not None:
+            pixels = pixels.gpu()
+        if cuts:
+            start, mirror = cuts
+            shape = crop_size(options.augment, reader.split.layout)
+            pixels = dali.fn.slice(
+                pixels, start=start, shape=shape, axis_names="HW", out_of_bounds_policy="pad"
+            )
+            pixels = dali.fn.crop_mirror_normalize(
+                pixels, mirror=mirror, dtype=dali.types.UINT8, output_layout=options.layout[1:]
+            )
+        pipeline.set_outputs(pixels)
+    return pipeline

@@ -1,0 +1,117 @@
+"""The DALI backend, on the CPU: the native one's batches to the bit, and pipelines that end well."""
+
+import backend_checks
+import pytest
+import torch
+
+import selfie_io as sio
+
+pytest.importorskip("nvidia.dali", reason="needs DALI: pip install nvidia-dali-cuda130", exc_type=ImportError)
+
+
+@pytest.mark.parametrize("shape", backend_checks.SHAPES, ids=str)
+def test_every_window(tmp_path, shape):
+    backend_checks.check_every_window(tmp_path / "set", "dali", shape)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
+def test_every_option(tmp_path, dtype):
+    backend_checks.check_every_option(tmp_path, "dali", dtype)
+
+
+def test_orders_ranks_and_labels(tmp_path):
+    backend_checks.check_orders_ranks_and_labels(backend_checks.open_train(tmp_path / "set"), "dali")
+
+
+def test_epochs_and_resume(tmp_path):
+    backend_checks.check_epochs_and_resume(backend_checks.open_train(tmp_path / "set"), "dali")
+
+
+@pytest.mark.parametrize("prefetch_batches", [1, 2, 3, 9])
+@pytest.mark.parametrize("batch_size", [73, 37, 25, 19, 8])
+def test_any_depth_and_number_of_batches(tmp_path, batch_size, prefetch_batches):
+    """An epoch may be shorter than DALI reads ahead, as long, or longer; the next one starts clean."""
+    split = backend_checks.open_train(tmp_path / "set")
+    options = {"batch_size": batch_size, "shuffle": True, "augment": sio.Augment(pad=4)}
+    loader = sio.Loader(split, backend="dali", prefetch_batches=prefetch_batches, **options)
+    native = sio.Loader(split, **options)
+    for _ in range(3):
+        backend_checks.expect_same(loader, list(native))
+
+
+def test_loaders_side_by_side(tmp_path):
+    backend_checks.check_loaders_side_by_side(backend_checks.open_train(tmp_path / "set"), "dali")
+
+
+@pytest.mark.parametrize("augment", [None, sio.Augment(pad=4, pad_mode="reflect")], ids=["plain", "reflect"])
+def test_kept_batches_stay(tmp_path, augment):
+    """Bytes come straight out of DALI's memory."""
+    split = backend_checks.open_train(tmp_path / "set")
+    backend_checks.check_kept_batches_stay(split, "dali", augment=augment, normalize=None, dtype="uint8")
+
+
+def test_damage_reaches_the_caller(tmp_path):
+    backend_checks.check_damage_reaches_the_caller(tmp_path / "set", "dali")
+
+
+def test_forked_children_raise(tmp_path):
+    backend_checks.check_forked_children_raise(tmp_path / "set", "dali")
+
+
+def test_leaving_an_iteration_open_does_not_keep_the_process(tmp_path):
+    backend_checks.open_train(tmp_path / "set")
+    program = """
+        import sys
+        import selfie_io as sio
+
+        split = sio.open_dataset(sys.argv[1], shape=(3, 32, 32)).train
+        loaders = [sio.Loader(split, batch_size=8, backend="dali") for _ in range(3)]
+        iterators = [iter(loader) for loader in loaders]
+        print(*(len(next(iterator).labels) for iterator in iterators))
+    """
+    assert backend_checks.run_program(program, tmp_path / "set") == "8 8 8\n"
+
+
+def test_memory_and_threads_do_not_grow(tmp_path):
+    """Over 20 epochs less than 4 MiB, where one has 2 MiB; and early breaks leave no thread behind."""
+    backend_checks.open_train(tmp_path / "set", train_files=(600,))
+    program = """
+        import sys
+        from pathlib import Path
+        import selfie_io as sio
+
+        def resident_kib():
+            status = Path("/proc/self/status").read_text().splitlines()
+            return int(next(line for line in status if line.startswith("VmRSS")).split()[1])
+
+        def threads():
+            return len(list(Path("/proc/self/task").iterdir()))
+
+        split = sio.open_dataset(sys.argv[1], shape=(3, 32, 32)).train
+        loader = sio.Loader(split, batch_size=32, backend="dali", augment=sio.Augment(pad=4, flip="random"))
+        for epoch in range(30):
+            if epoch == 10:
+                memory_before, threads_before = resident_kib(), threads()
+            for _ in loader:
+                pass
+        growth_kib = resident_kib() - memory_before
+        for _ in range(10):
+            next(iter(loader))
+        print(growth_kib, threads() - threads_before)
+    """
+    growth_kib, more_threads = map(int, backend_checks.run_program(program, tmp_path / "set").split())
+    assert growth_kib < 4 << 10
+    assert more_threads <= 0
+
+
+def test_other_devices_are_refused(tmp_path):
+    split = backend_checks.open_train(tmp_path / "set")
+    with pytest.raises(ValueError, match=r'works on "cpu" and "cuda:N", got \'meta\''):
+        sio.Loader(split, backend="dali", device="meta")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_named_with_the_way_out(tmp_path):
+    split = backend_checks.open_train(tmp_path / "set")
+    with pytest.raises(ValueError, match=r"'cuda:0' needs a GPU .* backend=\"native\""):
+        sio.Loader(split, backend="dali", device="cuda:0")
