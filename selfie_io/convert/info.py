@@ -9,6 +9,8 @@ import numpy as np
 import tyro
 
 from selfie_io.convert.command import DONE, Command, CommandError, parse_shape, shape_text
+from selfie_io.convert.sources.base import missing_extra
+from selfie_io.records.atomic import atomic_path
 from selfie_io.records.files import guess_shape
 from selfie_io.records.manifest import Manifest, read_manifest
 from selfie_io.records.overlays import list_overlays
@@ -27,6 +29,10 @@ class Info(Command):
     """The data set."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
     """The shape of a picture, if there is no manifest; else the one known shape that fits."""
+    overlay: str | None = None
+    """Say instead what this label overlay did to the labels: noise rate of all and of each class, matrix."""
+    picture: Path | None = None
+    """With --overlay: draw the observed matrix into this PNG file, too."""
     json: bool = False
     """Print it as JSON."""
 
@@ -34,6 +40,10 @@ class Info(Command):
         """Read the headers of all records and print what is known."""
         if not self.folder.is_dir():
             raise CommandError(f"there is no folder {self.folder}")
+        if self.overlay is not None:
+            return self._tell_overlay(self.overlay)
+        if self.picture is not None:
+            raise CommandError("--picture is drawn of an --overlay")
         facts = self._facts()
         if self.json:
             print(json.dumps(facts))
@@ -64,6 +74,27 @@ class Info(Command):
         if facts["provenance"] is not None:
             table.add_row("provenance", json.dumps(facts["provenance"]))
         Console().print(table)
+        return DONE
+
+    def _tell_overlay(self, name: str) -> int:
+        from selfie_io.labels.describe import describe_overlay, print_overlay
+        from selfie_io.records.dataset import open_dataset
+
+        if self.picture is not None and self.picture.suffix.lower() != ".png":
+            raise CommandError(f"--picture is a .png file, got {self.picture}")
+        dataset = open_dataset(self.folder, shape=parse_shape(self.shape) if self.shape else None)
+        facts = describe_overlay(dataset, name)
+        if self.json:
+            print(json.dumps(facts))
+        else:
+            print_overlay(facts, dataset.class_names)
+        if self.picture is not None:
+            try:
+                from selfie_io.labels.matrix_picture import matrix_picture
+            except ImportError as error:
+                raise ModuleNotFoundError(missing_extra("Pillow", "--picture")) from error
+            with atomic_path(self.picture) as temporary:
+                matrix_picture(facts["observed_matrix"], dataset.class_names).save(temporary, format="PNG")
         return DONE
 
     def _facts(self) -> dict[str, Any]:

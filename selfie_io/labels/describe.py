@@ -1,5 +1,6 @@
 """What a label overlay did to the labels it was made from."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,22 @@ def describe_overlay(dataset: RecordDataset, name: str) -> dict[str, Any]:
         ],
         "observed_matrix": matrix.tolist(),
     }
+
+
+def print_overlay(facts: Mapping[str, Any], class_names: Sequence[str]) -> None:
+    """Print what `describe_overlay` tells: a line a class, with its noise rate and where most of it goes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    asked = "" if facts["rate"] is None else f", {facts['rate']:.2%} asked"
+    print(f"{facts['name']}: {facts['observed_noise_rate']:.2%} of the labels changed{asked}")
+    table = Table("class", "changed", "most often to")
+    for label, (name, rate, row) in enumerate(
+        zip(class_names, facts["noise_rate_of_class"], facts["observed_matrix"], strict=True)
+    ):
+        others = sorted(
+            (other for other in range(len(row)) if other != label and row[other]), key=lambda j: -row[j]
+        )
+        targets = ", ".join(f"{class_names[other]} {row[other]:.2%}" for other in others[:3])
+        table.add_row(name, "no records" if rate is None else f"{rate:.2%}", targets)
+    Console().print(table)
