@@ -1,5 +1,6 @@
 """Transition matrices and the noise drawn from them: distribution, exact counts, independence, bad input."""
 
+import os
 import subprocess
 import sys
 
@@ -325,3 +326,11 @@ def test_importing_compiles_nothing():
     kernels, compiled = map(int, done.stdout.split())
     assert kernels > 5
     assert compiled == 0
+
+
+def test_where_no_folder_can_keep_compiled_kernels_they_work_all_the_same():
+    code = "from selfie_io.labels.noise import inject_noise; print(inject_noise([0, 1], [[0, 1], [1, 0]]))"
+    environment = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "[1 0]", done.stderr
