@@ -76,10 +76,11 @@ void linear_map(const NormalizeOptions& normalize, const Draw& draw, const Chann
     const double contrast = draw.contrast;
     const double brightness = draw.brightness;
     const auto count = static_cast<double>(pixels);
-    const auto offset = [&](std::size_t channel) {
-        if (contrast == 1) return brightness;
-        return (1 - contrast) * (static_cast<double>(sums[channel].sum) / count) + brightness;
+    const auto from_contrast = [&](std::size_t channel) {
+        if (contrast == 1) return 0.0;
+        return (1 - contrast) * (static_cast<double>(sums[channel].sum) / count);
     };
+    const auto offset = [&](std::size_t channel) { return from_contrast(channel) + brightness; };
     switch (normalize.mode) {
         case NormalizeMode::kNone:
             for (std::size_t c = 0; c < channels; ++c) {
@@ -95,7 +96,8 @@ void linear_map(const NormalizeOptions& normalize, const Draw& draw, const Chann
             }
             return;
         case NormalizeMode::kPerImage: {
-            // Contrast scales the variance within each channel and keeps the channels' means apart.
+            // Brightness moves the mean alike and drops out. Contrast scales the variance within each channel
+            // and keeps the channels' means apart.
             std::uint64_t total = 0;
             double within = 0;
             double between = 0;
@@ -113,7 +115,7 @@ void linear_map(const NormalizeOptions& normalize, const Draw& draw, const Chann
             const double std = std::max(std::sqrt(variance), least);
             for (std::size_t c = 0; c < channels; ++c) {
                 scale[c] = static_cast<float>(contrast / std);
-                shift[c] = static_cast<float>((offset(c) - brightness - mean) / std);
+                shift[c] = static_cast<float>((from_contrast(c) - mean) / std);
             }
             return;
         }

@@ -19,6 +19,9 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
+// Records that are fetched into the cache ahead of the one in hand: in a shuffle no hardware guesses them.
+constexpr std::size_t kAhead = 2;
+
 std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 Batch make_batch(std::shared_ptr<std::uint8_t> memory, std::size_t count) {
@@ -83,15 +86,18 @@ struct BatchDecoder::State {
         for (std::size_t i = 0; i < job.count; ++i) {
             if (stopping) return;
             const auto index = static_cast<std::uint64_t>(batch.indices[i]);
+            if (i + kAhead < job.count)
+                files->prefetch(static_cast<std::uint64_t>(batch.indices[i + kAhead]));
             const std::uint8_t* record = files->record(index, record_scratch.data());
             const std::uint32_t stored = files->label(index, record);
             batch.labels[i] = labels != nullptr ? labels[index] : stored;
             batch.record_ids[i] = load_big_endian(record + kRecordIdOffset);
             const Draw draw =
                 draw_augmentation(plan.augment, plan.layout, job.order.seed, job.order.epoch, index);
-            kernel.decode(plan, record + kPixelOffset, draw, pixel_scratch.data(), image);
+            kernel.decode(plan, record + kPixelOffset, draw, pixel_scratch.data(), streams, image);
             image += picture_bytes;
         }
+        if (streams) kernel.settle();
         job.batch = std::move(batch);
     }
 
@@ -129,6 +135,7 @@ struct BatchDecoder::State {
     const std::int64_t* const labels;
     const PixelKernel& kernel = pixel_kernel();
     const pid_t owner = ::getpid();
+    const bool streams = plan.can_stream() && pool->exceeds_caches();
 
     std::mutex mutex;  // guards jobs, taken, each job's done and, to change it, stopping
     std::condition_variable work_ready;

@@ -61,6 +61,15 @@ BufferPool::BufferPool(std::size_t buffer_bytes, std::size_t spare_buffers)
 
 std::size_t BufferPool::buffer_bytes() const { return spares_->buffer_bytes; }
 
+bool BufferPool::exceeds_caches() const {
+    long cache_bytes = 0;  // unknown: assume that it is large enough
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    cache_bytes = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+    return cache_bytes > 0 &&
+           spares_->buffer_bytes * spares_->most_spare > static_cast<std::size_t>(cache_bytes) / 4 * 3;
+}
+
 std::shared_ptr<std::uint8_t> BufferPool::acquire() {
     return {spares_->take(), [spares = spares_](std::uint8_t* buffer) { spares->give_back(buffer); }};
 }

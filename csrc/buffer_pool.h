@@ -15,6 +15,9 @@ class BufferPool {
 
     std::size_t buffer_bytes() const;
 
+    // Whether the spare buffers together fill most of the last-level cache, and so push each other out of it.
+    bool exceeds_caches() const;
+
     // Memory of buffer_bytes(), aligned to a page. It returns to the pool when the last owner lets go, from
     // any thread, even after the pool has gone. Thread-safe. Throws std::bad_alloc.
     std::shared_ptr<std::uint8_t> acquire();

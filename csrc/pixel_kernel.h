@@ -29,18 +29,24 @@ struct PixelPlan {
     }
     [[gnu::always_inline]] std::size_t picture_values() const { return layout.channels * crop_pixels(); }
     std::size_t picture_bytes() const { return picture_values() * pixel_type_bytes(type); }
-    // Two windows: planar and interleaved.
-    std::size_t scratch_bytes() const { return 2 * picture_values(); }
+    // Two windows, planar and interleaved, and room to read the last 16 bytes of less.
+    std::size_t scratch_bytes() const { return 2 * picture_values() + 16; }
+    // Whether rows are whole pieces of 16 pixels, as streaming stores need.
+    bool can_stream() const { return augment.crop_width % 16 == 0; }
 };
 
 struct PixelKernel {
     const char* isa;
     // pixels: uint8[C][H][W]; scratch: scratch_bytes(); out: picture_bytes() in the plan's type and order.
+    // stream: past the caches, if can_stream() and out is aligned to 64 bytes; settle() before others read
+    // it.
     void (*decode)(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
-                   void* out);
+                   bool stream, void* out);
     // The scale and shift, float32[C] each, that decode() would use.
     void (*picture_map)(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
                         std::uint8_t* scratch, float* scale, float* shift);
+    // Makes streamed pixels visible before anything that follows.
+    void (*settle)();
 };
 
 // The widest instruction set that the processor has; SELFIE_IO_ISA=generic|avx2|avx512|neon overrides.

@@ -1,7 +1,7 @@
-// The body of the pixel kernels, compiled once per instruction set by pixel_kernel_<isa>.cpp, each in an
-// unnamed namespace: an inline function must never be shared between files with different instruction sets,
-// or the linker may hand AVX-512 code to a processor without it. Hence also no standard library beyond memcpy
-// and memset.
+// The body of the pixel kernels, included once by each pixel_kernel_<isa>.cpp, after that file's own Bytes
+// and Floats (16 pixels) and what can be done with them. Everything stands in an unnamed namespace: an inline
+// function must never be shared between files with different instruction sets, or the linker may hand AVX-512
+// code to a processor without it. Hence also no standard library beyond memcpy and memset.
 
 #include <cstring>
 
@@ -10,134 +10,178 @@
 namespace selfie {
 namespace {
 
-// fmaf(value, scale, shift): one rounding. Without a fused instruction the product is exact in double (8 + 24
-// bits), and rounding the sum to odd makes the second rounding harmless (Boldo and Melquiond, 2008).
-inline float fused(std::uint8_t value, float scale, float shift) {
-#if defined(__FMA__) || defined(__aarch64__)
-    return __builtin_fmaf(static_cast<float>(value), scale, shift);
-#else
-    const double product = static_cast<double>(value) * scale;
-    const double addend = shift;
-    const double sum = product + addend;
-    const double addend_part = sum - product;
-    const double error = (product - (sum - addend_part)) + (addend - addend_part);
-    std::int64_t bits;
-    std::memcpy(&bits, &sum, sizeof bits);
-    if (error != 0 && (bits & 1) == 0) bits += (error > 0) == (sum > 0) ? 1 : -1;
-    double odd;
-    std::memcpy(&odd, &bits, sizeof odd);
-    return static_cast<float>(odd);
-#endif
+constexpr std::ptrdiff_t kPiece = 16;
+
+// Visits a row in pieces; where they do not divide it, the last one overlaps the one before. count >= kPiece.
+template <class Visit>
+inline void for_pieces(std::ptrdiff_t count, Visit visit) {
+    std::ptrdiff_t i = 0;
+    for (; i <= count - kPiece; i += kPiece) visit(i);
+    if (i < count) visit(count - kPiece);
 }
 
-inline std::uint32_t bits_of(float value) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    return bits;
+// For shuffle(): the place that each byte comes from; kNowhere gives 0.
+constexpr std::uint8_t kNowhere = 0x80;
+
+struct Places {
+    alignas(kPiece) std::uint8_t as_they_are[kPiece] = {};
+    alignas(kPiece) std::uint8_t reversed[kPiece] = {};
+    alignas(kPiece) std::uint8_t interleaved[3][3][kPiece] = {};  // [piece of the result][channel]
+
+    constexpr Places() {
+        for (std::uint8_t i = 0; i < kPiece; ++i) {
+            as_they_are[i] = i;
+            reversed[i] = static_cast<std::uint8_t>(kPiece - 1 - i);
+            for (std::uint8_t k = 0; k < 3; ++k)
+                for (std::uint8_t c = 0; c < 3; ++c) {
+                    const auto value = static_cast<std::uint8_t>(k * kPiece + i);
+                    interleaved[k][c][i] = value % 3 == c ? static_cast<std::uint8_t>(value / 3) : kNowhere;
+                }
+        }
+    }
+};
+constexpr Places kPlaces;
+
+// Channels that are mapped together: one as it is, or three interleaved.
+template <std::size_t kChannels>
+struct Group {
+    Floats scale[kChannels];
+    Floats shift[kChannels];
+
+    Group(const float* scales, const float* shifts) {
+        float wide[2][kChannels * kPiece];
+        for (std::size_t i = 0; i < kChannels * kPiece; ++i) {
+            wide[0][i] = scales[i % kChannels];
+            wide[1][i] = shifts[i % kChannels];
+        }
+        for (std::size_t k = 0; k < kChannels; ++k) {
+            scale[k] = load(wide[0] + k * kPiece);
+            shift[k] = load(wide[1] + k * kPiece);
+        }
+    }
+
+    // Maps one piece; bytes_of(c) gives the bytes of channel c.
+    template <class Type, bool kStream, class BytesOf>
+    void put(BytesOf bytes_of, typename Type::Value* out) const {
+        if constexpr (kChannels == 1) {
+            Type::template store<kStream>(fused(bytes_of(0), scale[0], shift[0]), out);
+        } else {
+            const Bytes bytes[] = {bytes_of(0), bytes_of(1), bytes_of(2)};
+            for (std::size_t k = 0; k < 3; ++k) {
+                Bytes mixed = shuffle(bytes[0], load(kPlaces.interleaved[k][0]));
+                mixed = either(mixed, shuffle(bytes[1], load(kPlaces.interleaved[k][1])));
+                mixed = either(mixed, shuffle(bytes[2], load(kPlaces.interleaved[k][2])));
+                Type::template store<kStream>(fused(mixed, scale[k], shift[k]), out + k * kPiece);
+            }
+        }
+    }
+};
+
+// Maps whole planes of `count` pixels that follow each other.
+template <class Type, bool kStream, std::size_t kChannels>
+void map_planes(const std::uint8_t* planes, std::size_t count, const Group<kChannels>& group,
+                typename Type::Value* out) {
+    if (count < kPiece) {  // there is room to read a whole piece (scratch_bytes()), none to write it
+        typename Type::Value piece[kChannels * kPiece];
+        group.template put<Type, false>([&](std::size_t c) { return load(planes + c * count); }, piece);
+        std::memcpy(out, piece, kChannels * count * sizeof *piece);
+        return;
+    }
+    for_pieces(static_cast<std::ptrdiff_t>(count), [&](std::ptrdiff_t i) {
+        group.template put<Type, kStream>([&](std::size_t c) { return load(planes + c * count + i); },
+                                          out + static_cast<std::ptrdiff_t>(kChannels) * i);
+    });
 }
 
-// The conversions round to nearest, ties to even. Written without branches, so that compilers vectorise them.
-
-struct Float32 {
-    using Value = float;
-    static Value convert(float value) { return value; }
-};
-
-struct Float16 {
-    using Value = std::uint16_t;
-    static Value convert(float value) {
-        const std::uint32_t bits = bits_of(value);
-        const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
-        const std::uint32_t normal = (magnitude + 0xFFFu + ((magnitude >> 13) & 1u) - (112u << 23)) >> 13;
-        float absolute;
-        std::memcpy(&absolute, &magnitude, sizeof absolute);
-        const std::uint32_t subnormal = bits_of(absolute + 0.5f) - 0x3F000000u;  // 0.5f has steps of 2^-24
-        const std::uint32_t finite = magnitude < 0x38800000u ? subnormal : normal;
-        const std::uint32_t rounded = magnitude >= 0x47800000u ? 0x7C00u : finite;
-        return static_cast<Value>(rounded | (bits >> 16 & 0x8000u));
-    }
-};
-
-struct Bfloat16 {
-    using Value = std::uint16_t;
-    static Value convert(float value) {
-        const std::uint32_t bits = bits_of(value);
-        return static_cast<Value>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
-    }
-};
-
-struct Uint8 {  // saturates
-    using Value = std::uint8_t;
-    static Value convert(float value) {
-        const float low = value > 0.0f ? value : 0.0f;
-        const float clamped = low < 255.0f ? low : 255.0f;
-        return static_cast<Value>(bits_of(clamped + 0x1.8p23f));  // at 1.5 * 2^23 steps are whole numbers
-    }
-};
-
+// Interleaved bytes of any number of channels: scale and shift repeat with a period of channels.
 template <class Type>
-void map_plane(const std::uint8_t* bytes, std::size_t count, float scale, float shift,
-               typename Type::Value* out) {
-    for (std::size_t i = 0; i < count; ++i) out[i] = Type::convert(fused(bytes[i], scale, shift));
-}
-
-// Interleaved channels: scale and shift repeat with a period of channels.
-constexpr std::size_t kPeriods = 16;
-
-template <class Type>
-void map_interleaved(const std::uint8_t* bytes, std::size_t pixels, std::size_t channels, const float* scale,
+void map_interleaved(const std::uint8_t* bytes, std::size_t values, std::size_t channels, const float* scale,
                      const float* shift, typename Type::Value* out) {
-    float scales[kPeriods * kMaxChannels];
-    float shifts[kPeriods * kMaxChannels];
-    const std::size_t period = kPeriods * channels;
-    for (std::size_t i = 0; i < period; ++i) {
+    float scales[kPiece + kMaxChannels];
+    float shifts[kPiece + kMaxChannels];
+    for (std::size_t i = 0; i < kPiece + channels; ++i) {
         scales[i] = scale[i % channels];
         shifts[i] = shift[i % channels];
     }
-    const std::size_t values = pixels * channels;
-    for (std::size_t begin = 0; begin < values; begin += period) {
-        const std::size_t count = values - begin < period ? values - begin : period;
-        for (std::size_t i = 0; i < count; ++i)
-            out[begin + i] = Type::convert(fused(bytes[begin + i], scales[i], shifts[i]));
+    const auto mapped = [&](std::size_t i, typename Type::Value* to) {
+        const std::size_t channel = i % channels;
+        Type::template store<false>(fused(load(bytes + i), load(scales + channel), load(shifts + channel)),
+                                    to);
+    };
+    if (values < kPiece) {
+        typename Type::Value piece[kPiece];
+        mapped(0, piece);
+        std::memcpy(out, piece, values * sizeof *piece);
+        return;
     }
+    for_pieces(static_cast<std::ptrdiff_t>(values),
+               [&](std::ptrdiff_t i) { mapped(static_cast<std::size_t>(i), out + i); });
 }
 
 void interleave(const std::uint8_t* planes, std::size_t pixels, std::size_t channels, std::uint8_t* out) {
-    if (channels == 3) {
-        for (std::size_t i = 0; i < pixels; ++i)
-            for (std::size_t c = 0; c < 3; ++c) out[3 * i + c] = planes[c * pixels + i];
-        return;
-    }
     for (std::size_t c = 0; c < channels; ++c)
         for (std::size_t i = 0; i < pixels; ++i) out[i * channels + c] = planes[c * pixels + i];
 }
 
-// Rows are short: copy them in pieces of 16 bytes, the last piece overlapping the one before.
-constexpr std::ptrdiff_t kPiece = 16;
-
-inline void copy_row(const std::uint8_t* from, std::ptrdiff_t count, std::uint8_t* to) {
-    if (count < kPiece) {
-        for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[i];
-        return;
-    }
-    for (std::ptrdiff_t i = 0; i <= count - kPiece; i += kPiece) std::memcpy(to + i, from + i, kPiece);
-    std::memcpy(to + count - kPiece, from + count - kPiece, kPiece);
+// Visits the window of a zero-padded plane piece by piece, down one column of pieces after the other:
+// visit(from, mask, place) has the address of the piece in the picture, which of its bytes lie inside, and
+// its place in the window. The window is at least kPiece wide.
+template <class Visit>
+inline void for_window_pieces(const PixelPlan& plan, const std::uint8_t* plane, const Draw& draw,
+                              Visit visit) {
+    const auto height = static_cast<std::ptrdiff_t>(plan.layout.height);
+    const auto width = static_cast<std::ptrdiff_t>(plan.layout.width);
+    const std::ptrdiff_t rows = plan.augment.crop_height;
+    const std::ptrdiff_t columns = plan.augment.crop_width;
+    for_pieces(columns, [&](std::ptrdiff_t x) {
+        const std::ptrdiff_t left = draw.left + (draw.flip ? columns - kPiece - x : x);
+        const auto bits_below = [](std::ptrdiff_t place) {
+            return (1u << (place < 0 ? 0 : place < kPiece ? place : kPiece)) - 1;
+        };
+        const unsigned inside = bits_below(width - left) & ~bits_below(-left);
+        const std::uint8_t* from = plane + draw.top * width + left;
+        for (std::ptrdiff_t y = 0; y < rows; ++y) {
+            const std::ptrdiff_t row = draw.top + y;
+            visit(from + y * width, static_cast<std::uint16_t>(row >= 0 && row < height ? inside : 0),
+                  y * columns + x);
+        }
+    });
 }
 
-inline void reverse_piece(const std::uint8_t* from, std::uint8_t* to) {
-    std::uint8_t piece[kPiece];
-    for (std::ptrdiff_t i = 0; i < kPiece; ++i) piece[i] = from[kPiece - 1 - i];
-    std::memcpy(to, piece, kPiece);
+// Crops, flips and maps in one go: nothing but the record is read, nothing but the result written.
+template <class Type, bool kStream, std::size_t kChannels>
+void map_window(const PixelPlan& plan, const std::uint8_t* planes, const Draw& draw,
+                const Group<kChannels>& group, typename Type::Value* out) {
+    const Bytes order = load(draw.flip ? kPlaces.reversed : kPlaces.as_they_are);
+    const std::size_t step = plan.layout.plane_bytes();
+    for_window_pieces(
+        plan, planes, draw, [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
+            group.template put<Type, kStream>(
+                [&](std::size_t c) { return shuffle(load_masked(from + c * step, mask), order); },
+                out + static_cast<std::ptrdiff_t>(kChannels) * place);
+        });
+}
+
+// Whether for_window_pieces() can do it.
+inline bool can_fuse(const PixelPlan& plan) {
+    return kMaskedLoads && plan.augment.crop_width >= kPiece && plan.augment.pad_mode == PadMode::kZeros;
+}
+
+// Rows are short: copied in pieces, where they are long enough.
+inline void copy_row(const std::uint8_t* from, std::ptrdiff_t count, std::uint8_t* to) {
+    if (count >= kPiece)
+        for_pieces(count, [&](std::ptrdiff_t i) { store(load(from + i), to + i); });
+    else
+        for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[i];
 }
 
 inline void copy_row_reversed(const std::uint8_t* from, std::ptrdiff_t count, std::uint8_t* to) {
-    if (count < kPiece) {
+    const Bytes order = load(kPlaces.reversed);
+    if (count >= kPiece)
+        for_pieces(count,
+                   [&](std::ptrdiff_t i) { store(shuffle(load(from + count - kPiece - i), order), to + i); });
+    else
         for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[count - 1 - i];
-        return;
-    }
-    for (std::ptrdiff_t i = 0; i <= count - kPiece; i += kPiece)
-        reverse_piece(from + count - kPiece - i, to + i);
-    reverse_piece(from, to + count - kPiece);
 }
 
 // Without repeating the edge: -1 is 1, side is side - 2. The padding is smaller than the side.
@@ -152,6 +196,18 @@ void copy_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& 
     const auto width = static_cast<std::ptrdiff_t>(plan.layout.width);
     const std::ptrdiff_t rows = plan.augment.crop_height;
     const std::ptrdiff_t columns = plan.augment.crop_width;
+    if (can_fuse(plan)) {
+        const Bytes order = load(draw.flip ? kPlaces.reversed : kPlaces.as_they_are);
+        for (std::size_t c = 0; c < plan.layout.channels; ++c) {
+            for_window_pieces(plan, pixels, draw,
+                              [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
+                                  store(shuffle(load_masked(from, mask), order), window + place);
+                              });
+            pixels += plan.layout.plane_bytes();
+            window += plan.crop_pixels();
+        }
+        return;
+    }
     const bool mirrored = plan.augment.pad_mode == PadMode::kReflect;
     // Columns begin..end-1 of the window lie inside the picture.
     const std::ptrdiff_t begin = draw.left < 0 ? (-draw.left < columns ? -draw.left : columns) : 0;
@@ -182,21 +238,34 @@ void copy_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& 
 }
 
 ChannelSums channel_sums(const std::uint8_t* bytes, std::size_t count) {
-    constexpr std::size_t kBlock = 65536;  // 65536 * 255^2 fits 32 bits, which vectorise better than 64
+    constexpr std::size_t kMostBlocks = 65536 / kSumBlock;
     ChannelSums sums;
-    for (std::size_t begin = 0; begin < count; begin += kBlock) {
-        const std::size_t length = count - begin < kBlock ? count - begin : kBlock;
-        std::uint32_t sum = 0;
-        std::uint32_t squares = 0;
-        for (std::size_t i = 0; i < length; ++i) {
-            const std::uint32_t value = bytes[begin + i];
-            sum += value;
-            squares += value * value;
-        }
-        sums.sum += sum;
-        sums.sum_of_squares += squares;
+    for (std::size_t left = count / kSumBlock; left > 0;) {
+        const std::size_t blocks = left < kMostBlocks ? left : kMostBlocks;
+        add_up(bytes, blocks, sums);
+        bytes += blocks * kSumBlock;
+        left -= blocks;
+    }
+    for (std::size_t i = 0; i < count % kSumBlock; ++i) {
+        sums.sum += bytes[i];
+        sums.sum_of_squares += std::uint32_t{bytes[i]} * bytes[i];
     }
     return sums;
+}
+
+// Whether the window is the picture as it is.
+bool untouched(const PixelPlan& plan, const Draw& draw) {
+    return draw.top == 0 && draw.left == 0 && !draw.flip &&
+           plan.augment.crop_height == static_cast<std::int64_t>(plan.layout.height) &&
+           plan.augment.crop_width == static_cast<std::int64_t>(plan.layout.width);
+}
+
+// The window of every plane, where it stands already or copied.
+const std::uint8_t* find_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
+                                std::uint8_t* scratch) {
+    if (untouched(plan, draw) && plan.crop_pixels() >= kPiece) return pixels;
+    copy_window(plan, pixels, draw, scratch);
+    return scratch;
 }
 
 void window_map(const PixelPlan& plan, const std::uint8_t* window, const Draw& draw, float* scale,
@@ -231,45 +300,65 @@ void cut_out(const PixelPlan& plan, const Draw& draw, Value* out) {
                         (right - left) * sizeof(Value));
 }
 
-template <class Type>
+template <class Type, bool kStream>
 void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
-               void* destination) {
-    auto* out = static_cast<typename Type::Value*>(destination);
+               typename Type::Value* out) {
     const std::size_t channels = plan.layout.channels;
     const std::size_t count = plan.crop_pixels();
+    const bool interleaved = plan.channels_last && channels > 1;
+    const bool fused_window =
+        can_fuse(plan) && (channels == 3 || !interleaved) && !needs_sums(plan.augment, plan.normalize);
     float scale[kMaxChannels];
     float shift[kMaxChannels];
-    copy_window(plan, pixels, draw, scratch);
-    window_map(plan, scratch, draw, scale, shift);
-    if (plan.channels_last && channels > 1) {
-        std::uint8_t* interleaved = scratch + plan.picture_values();
-        interleave(scratch, count, channels, interleaved);
-        map_interleaved<Type>(interleaved, count, channels, scale, shift, out);
-    } else {
+    const std::uint8_t* window = fused_window ? pixels : find_window(plan, pixels, draw, scratch);
+    window_map(plan, window, draw, scale, shift);
+    const auto map = [&](const std::uint8_t* planes, const auto& group, typename Type::Value* to) {
+        if (fused_window)
+            map_window<Type, kStream>(plan, planes, draw, group, to);
+        else
+            map_planes<Type, kStream>(planes, count, group, to);
+    };
+    if (!interleaved) {
+        const std::size_t step = fused_window ? plan.layout.plane_bytes() : count;
         for (std::size_t c = 0; c < channels; ++c)
-            map_plane<Type>(scratch + c * count, count, scale[c], shift[c], out + c * count);
+            map(window + c * step, Group<1>(scale + c, shift + c), out + c * count);
+    } else if (channels == 3) {
+        map(window, Group<3>(scale, shift), out);
+    } else {
+        std::uint8_t* bytes = scratch + plan.picture_values();
+        interleave(window, count, channels, bytes);
+        map_interleaved<Type>(bytes, channels * count, channels, scale, shift, out);
     }
     if (plan.augment.cutout > 0) cut_out(plan, draw, out);
 }
 
+template <class Type>
+void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
+               bool stream, void* out) {
+    auto* values = static_cast<typename Type::Value*>(out);
+    if (stream)
+        decode_as<Type, true>(plan, pixels, draw, scratch, values);
+    else
+        decode_as<Type, false>(plan, pixels, draw, scratch, values);
+}
+
 void decode(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
-            void* out) {
+            bool stream, void* out) {
     switch (plan.type) {
         case PixelType::kFloat32:
-            return decode_as<Float32>(plan, pixels, draw, scratch, out);
+            return decode_as<Float32>(plan, pixels, draw, scratch, stream, out);
         case PixelType::kFloat16:
-            return decode_as<Float16>(plan, pixels, draw, scratch, out);
+            return decode_as<Float16>(plan, pixels, draw, scratch, stream, out);
         case PixelType::kBfloat16:
-            return decode_as<Bfloat16>(plan, pixels, draw, scratch, out);
+            return decode_as<Bfloat16>(plan, pixels, draw, scratch, stream, out);
         case PixelType::kUint8:
-            return decode_as<Uint8>(plan, pixels, draw, scratch, out);
+            return decode_as<Uint8>(plan, pixels, draw, scratch, stream, out);
     }
 }
 
 void picture_map(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
                  float* scale, float* shift) {
-    copy_window(plan, pixels, draw, scratch);
-    window_map(plan, scratch, draw, scale, shift);
+    window_map(plan, find_window(plan, pixels, draw, scratch), draw, scale, shift);
 }
 
 }  // namespace

@@ -1,9 +1,103 @@
-// The pixel kernel for neon; CMakeLists.txt gives this file its compiler flags.
+// The pixel kernel for NEON, as every 64-bit ARM processor has it.
+#include <arm_neon.h>
+
+#include "pixel_kernel.h"
+
+namespace selfie {
+namespace {
+
+using Bytes = uint8x16_t;
+using Floats = float32x4x4_t;
+
+constexpr bool kMaskedLoads = false;
+
+inline Bytes load(const std::uint8_t* from) { return vld1q_u8(from); }
+inline Bytes load_masked(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
+inline void store(Bytes bytes, std::uint8_t* to) { vst1q_u8(to, bytes); }
+inline Bytes shuffle(Bytes bytes, Bytes places) { return vqtbl1q_u8(bytes, places); }
+inline Bytes either(Bytes a, Bytes b) { return vorrq_u8(a, b); }
+
+inline Floats load(const float* from) {
+    return {{vld1q_f32(from), vld1q_f32(from + 4), vld1q_f32(from + 8), vld1q_f32(from + 12)}};
+}
+inline Floats fused(Bytes bytes, const Floats& scale, const Floats& shift) {
+    const uint16x8_t low = vmovl_u8(vget_low_u8(bytes));
+    const uint16x8_t high = vmovl_u8(vget_high_u8(bytes));
+    const auto mapped = [&](uint16x4_t part, int i) {
+        return vfmaq_f32(shift.val[i], vcvtq_f32_u32(vmovl_u16(part)), scale.val[i]);
+    };
+    return {{mapped(vget_low_u16(low), 0), mapped(vget_high_u16(low), 1), mapped(vget_low_u16(high), 2),
+             mapped(vget_high_u16(high), 3)}};
+}
+
+// Streaming stores are a wish; this kernel has none.
+
+struct Float32 {
+    using Value = float;
+    template <bool>
+    static void store(const Floats& values, Value* to) {
+        for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, values.val[i]);
+    }
+};
+
+struct Float16 {
+    using Value = std::uint16_t;
+    template <bool>
+    static void store(const Floats& values, Value* to) {
+        for (int i = 0; i < 4; ++i) vst1_u16(to + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(values.val[i])));
+    }
+};
+
+struct Bfloat16 {
+    using Value = std::uint16_t;
+    template <bool>
+    static void store(const Floats& values, Value* to) {
+        for (int i = 0; i < 4; ++i) {
+            const uint32x4_t bits = vreinterpretq_u32_f32(values.val[i]);
+            const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+            const uint32x4_t rounded = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7FFF)), odd);
+            vst1_u16(to + 4 * i, vshrn_n_u32(rounded, 16));
+        }
+    }
+};
+
+struct Uint8 {  // saturates
+    using Value = std::uint8_t;
+    template <bool>
+    static void store(const Floats& values, Value* to) {
+        uint16x4_t words[4];
+        for (int i = 0; i < 4; ++i) words[i] = vqmovn_u32(vcvtnq_u32_f32(values.val[i]));
+        vst1q_u8(to, vcombine_u8(vqmovn_u16(vcombine_u16(words[0], words[1])),
+                                 vqmovn_u16(vcombine_u16(words[2], words[3]))));
+    }
+};
+
+constexpr std::size_t kSumBlock = 16;
+
+// Adds up blocks of bytes and their squares; at most 2^16 bytes, so that 32 bits hold every part.
+inline void add_up(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& total) {
+    uint32x4_t sums = vdupq_n_u32(0);
+    uint32x4_t squares = vdupq_n_u32(0);
+    for (std::size_t i = 0; i < blocks; ++i) {
+        const Bytes block = load(bytes + kSumBlock * i);
+        sums = vpadalq_u16(sums, vpaddlq_u8(block));
+        squares = vpadalq_u16(squares, vmull_u8(vget_low_u8(block), vget_low_u8(block)));
+        squares = vpadalq_u16(squares, vmull_u8(vget_high_u8(block), vget_high_u8(block)));
+    }
+    total.sum += vaddlvq_u32(sums);
+    total.sum_of_squares += vaddlvq_u32(squares);
+}
+
+void settle() {}
+
+}  // namespace
+}  // namespace selfie
+
 #include "pixel_kernel_body.h"
 
 namespace selfie {
 
 extern const PixelKernel kPixelKernel_neon;
-const PixelKernel kPixelKernel_neon = {"neon", decode, picture_map};
+const PixelKernel kPixelKernel_neon = {"neon", decode, picture_map, settle};
 
 }  // namespace selfie

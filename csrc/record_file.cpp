@@ -110,6 +110,16 @@ const std::uint8_t* RecordFiles::record(std::uint64_t index, std::uint8_t* scrat
     return scratch;
 }
 
+void RecordFiles::prefetch(std::uint64_t index) const {
+    if (mode_ != ReadMode::kMmap) return;
+    const std::uint8_t* bytes = record(index, nullptr);
+    constexpr std::size_t kLine = 64;
+    constexpr int kRead = 0;
+    constexpr int kSecondLevel = 2;  // the first level is too small for several records
+    for (std::size_t i = 0; i < layout_.record_bytes(); i += kLine)
+        __builtin_prefetch(bytes + i, kRead, kSecondLevel);
+}
+
 std::uint32_t RecordFiles::label(std::uint64_t index, const std::uint8_t* record) const {
     const std::uint32_t label = load_big_endian(record + kLabelOffset);
     const std::uint32_t limit = num_classes_ != 0 ? num_classes_ : kMaxClasses;

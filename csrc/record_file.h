@@ -45,6 +45,9 @@ class RecordFiles {
     // Thread-safe. Throws FileError or std::invalid_argument if the file can no longer be read.
     const std::uint8_t* record(std::uint64_t index, std::uint8_t* scratch) const;
 
+    // Asks the processor for a mapped record's bytes before they are needed. index < size(), unchecked.
+    void prefetch(std::uint64_t index) const;
+
     // The label of a record's bytes. Throws std::invalid_argument, naming file, record and byte, if out of
     // range.
     std::uint32_t label(std::uint64_t index, const std::uint8_t* record) const;

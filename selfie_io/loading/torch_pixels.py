@@ -149,12 +149,14 @@ class TorchPixels:
         normalize, channels = self._options.normalize, self._layout.channels
         count = self._rows * self._columns
         contrast, brightness = numbers.contrast[:, None], numbers.brightness[:, None]
-        scale, shift = contrast, brightness
+        scale, shift = contrast, torch.zeros_like(brightness)
         if self._augment.contrast or isinstance(normalize, PerImage):
             values = pixels.flatten(1, 2) if self._channels_last else pixels.flatten(2)
             values, axis = values.double(), 1 if self._channels_last else 2
             sums = values.sum(axis)
-            shift = (1 - contrast) * (sums / count) + brightness
+            shift = (1 - contrast) * (sums / count)
+        if not isinstance(normalize, PerImage):
+            shift = shift + brightness
         if isinstance(normalize, PerChannel):
             scale, shift = contrast / self._unit, shift / self._unit - self._mean_in_units
         if isinstance(normalize, PerImage):
@@ -169,7 +171,7 @@ class TorchPixels:
                 between = between + (distances * distances)[:, channel, None]
             variance = (contrast * contrast * within / (count * count) + between) / channels
             std = variance.sqrt().clamp(min=1 / math.sqrt(count * channels))
-            scale, shift = contrast / std, (shift - brightness - mean) / std
+            scale, shift = contrast / std, (shift - mean) / std
         size = (len(pixels), channels)
         return scale.float().expand(size), shift.float().expand(size)
 
