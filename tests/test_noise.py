@@ -1,4 +1,4 @@
-"""Transition matrices and the noise drawn from them: distribution, exact counts, independence, bad input."""
+"""Noise drawn from a matrix: distribution, exact counts, independence of order and threads, bad input."""
 
 import os
 import subprocess
@@ -15,7 +15,6 @@ from selfie_io.labels.noise import (
     keyed_bits,
     observed_matrix,
     observed_noise_rate,
-    read_matrix,
     stream_base,
     transition_matrix,
 )
@@ -108,55 +107,6 @@ def test_matrices_are_row_stochastic_and_rate_0_changes_nothing(num_classes, rat
     np.testing.assert_array_equal(inject_noise(labels, clean, seed=seed, exact=True), labels)
 
 
-def test_matrices_by_hand():
-    third = transition_matrix("symmetric", 4, 0.3)
-    np.testing.assert_allclose(third[1], [0.1, 0.7, 0.1, 0.1])
-    np.testing.assert_allclose(
-        transition_matrix("symmetry", 4, 0.4, include_true=True)[0], [0.7, 0.1, 0.1, 0.1]
-    )
-    np.testing.assert_allclose(
-        transition_matrix("pairflip", 3, 0.4), [[0.6, 0.4, 0], [0, 0.6, 0.4], [0.4, 0, 0.6]]
-    )
-
-
-def test_asymmetric_confusions_by_name():
-    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    matrix = transition_matrix("asymmetric", 10, 0.3)
-    moves = {names[i]: names[j] for i, j in np.argwhere(matrix == 0.3)}
-    assert moves == {
-        "truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat",
-    }  # fmt: skip
-    assert [names[i] for i in np.flatnonzero(matrix.diagonal() == 1)] == [
-        "airplane", "automobile", "frog", "horse", "ship",
-    ]  # fmt: skip
-
-
-CIFAR100 = """
-beaver dolphin otter seal whale; aquarium_fish flatfish ray shark trout; orchid poppy rose sunflower tulip;
-bottle bowl can cup plate; apple mushroom orange pear sweet_pepper; clock keyboard lamp telephone television;
-bed chair couch table wardrobe; bee beetle butterfly caterpillar cockroach; bear leopard lion tiger wolf;
-bridge castle house road skyscraper; cloud forest mountain plain sea;
-camel cattle chimpanzee elephant kangaroo; fox porcupine possum raccoon skunk;
-crab lobster snail spider worm; baby boy girl man woman;
-crocodile dinosaur lizard snake turtle; hamster mouse rabbit shrew squirrel;
-maple_tree oak_tree palm_tree pine_tree willow_tree; bicycle bus motorcycle pickup_truck train;
-lawn_mower rocket streetcar tank tractor
-"""
-
-
-def test_cifar100_moves_to_the_next_class_of_the_superclass():
-    groups = [group.split() for group in CIFAR100.split(";")]
-    names = sorted(name for group in groups for name in group)
-    assert len(names) == 100
-    matrix = transition_matrix("asymmetric", 100, 0.4)
-    moves = {names[i]: names[j] for i, j in np.argwhere(matrix == 0.4)}
-    expected = {}
-    for group in groups:
-        ordered = sorted(group)
-        expected.update(zip(ordered, ordered[1:] + ordered[:1], strict=True))
-    assert moves == expected
-
-
 @settings(deadline=None)
 @given(st.data(), st.integers(2, 6), st.integers(1, 60), st.integers(0, 3))
 def test_exact_counts_are_the_nearest_integers(data, num_classes, size, seed):
@@ -221,60 +171,6 @@ def test_shards_and_threads_change_nothing():
     np.testing.assert_array_equal(narrow, noisy)
 
 
-def test_observed_matrix_by_hand():
-    matrix = observed_matrix([0, 0, 0, 0, 1], [0, 0, 0, 1, 1], 3)
-    np.testing.assert_array_equal(matrix, [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 1]])
-
-
-def test_matrix_from_csv(tmp_path):
-    path = tmp_path / "T.csv"
-    matrix = transition_matrix("symmetric", 3, 0.1)
-    np.savetxt(path, matrix, delimiter=",", fmt="%.6f")
-    np.testing.assert_allclose(read_matrix(path), matrix, atol=1e-6)
-    path.write_text("\ufeff1, 0\r\n0.5,0.5\r\n\r\n", encoding="utf-8")
-    np.testing.assert_array_equal(read_matrix(path), [[1, 0], [0.5, 0.5]])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("1,0\n0.5,x\n", r"T\.csv: line 2: 'x' is not a number"),
-        ("1,0\n1\n", r"row 1 has 1 values, the matrix has 2 rows"),
-        ("1,0\n0.5,0.4\n", r"T\.csv: row 1: .* sum to 1, got 0\.9"),
-        ("1,0\n0.5,nan\n", r"row 1, column 1: .*nan"),
-        ("", r"num_classes=0"),
-        ("\x00\xff", r"T\.csv"),
-    ],
-)
-def test_bad_csv(tmp_path, content, message):
-    (tmp_path / "T.csv").write_text(content, encoding="latin-1")
-    with pytest.raises(ValueError, match=message):
-        read_matrix(tmp_path / "T.csv")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("gaussian", 10, 0.1), "symmetric, symmetry, pair, pairflip, asymmetric; got 'gaussian'"),
-        (("pair", 1, 0.1), "num_classes=1"),
-        (("pair", 10.0, 0.1), "num_classes=10.0"),
-        (("pair", 10, 1.01), r"\[0, 1\], got 1.01"),
-        (("pair", 10, -0.1), "got -0.1"),
-        (("pair", 10, float("nan")), "got nan"),
-        (("pair", 10, "0.1"), "got '0.1'"),
-        (("asymmetric", 20, 0.1), "CIFAR-10.*got 20"),
-    ],
-)
-def test_bad_kinds(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        transition_matrix(*arguments)
-
-
-def test_include_true_is_for_symmetric_alone():
-    with pytest.raises(ValueError, match="'pair'"):
-        transition_matrix("pair", 10, 0.1, include_true=True)
-
-
 HALF = [[0.5, 0.5], [0.5, 0.5]]
 
 
@@ -303,17 +199,6 @@ HALF = [[0.5, 0.5], [0.5, 0.5]]
 def test_bad_input_is_named(labels, matrix, options, message, exact):
     with pytest.raises(ValueError, match=message):
         inject_noise(labels, matrix, exact=exact, **options)
-
-
-def test_bad_observations():
-    with pytest.raises(ValueError, match="noisy has 2 values here, got 1"):
-        observed_matrix([0, 1], [0], 2)
-    with pytest.raises(ValueError, match="clean has at least one label"):
-        observed_matrix([], [], 2)
-    with pytest.raises(ValueError, match=r"noisy has labels 0..1, got 5 at position 1"):
-        observed_matrix([0, 1], [0, 5], 2)
-    with pytest.raises(ValueError, match="got none"):
-        observed_noise_rate([], [])
 
 
 def test_importing_compiles_nothing():
