@@ -59,7 +59,7 @@ def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
     for config in configs:
         console.rule(f"{config.method}, {config.num_runs} x {config.epochs} epochs")
         if not complete(config):
-            console.print(f"{config.run_folder} is done already")
+            console.print(f"{config.run_folder} is done already", soft_wrap=True)
     groups = compare([config.run_folder for config in configs], out, say=console.print)
     console.print(terminal_table(groups))
     return DemoResult(dataset, groups, _report(dataset, groups, out, console))
@@ -108,5 +108,5 @@ def _report(dataset: RecordDataset, groups: list[Group], out: Path, console: Con
         "for both; one run each, so SELFIE goes without the restarts of its paper.",
         more=[] if gallery is None else [gallery],
     )
-    console.print(f"report: {out / 'report.html'}")
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
     return out / "report.html"

@@ -2,7 +2,8 @@
 
 Deep networks learn clean samples before they memorise noisy ones: at the end of warm-up a sample whose
 predictions agree with each other but not with its given label is probably mislabelled. The estimate is the
-share of those among the samples whose predictions agree.
+share of those among the samples whose predictions agree. It is rough: too high where the network still errs
+consistently, too low once it has memorised noise. Who knows the rate better should say it.
 """
 
 from __future__ import annotations

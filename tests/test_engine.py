@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from plain_net import plain_net
 from torch import nn
 
 import selfie_io as sio
@@ -15,23 +16,13 @@ from selfie_train import (
     Method,
     TrainConfig,
     register_method,
-    register_model,
     train,
 )
 from selfie_train.distributed import join_group
 from selfie_train.learner import Learner, learning_rate
 from selfie_train.logs import COLUMNS, read_log
-
-
-@register_model("plain-net")
-def plain_net(shape, num_classes):
-    """No batch norm, no dropout: what a sample gives does not depend on the others of its batch."""
-    return nn.Sequential(
-        nn.Conv2d(shape[0], 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(8 * shape[1] * shape[2], num_classes),
-    )
+from selfie_train.methods.base import Scores
+from selfie_train.noise_estimate import NoiseRateEstimate
 
 
 def settings(digits, out, **options):
@@ -175,6 +166,22 @@ def test_the_run_folder_holds_what_the_result_says(digits, tmp_path):
     assert summary["refurbish_accuracy"] == pytest.approx(accuracy)
 
 
+def test_the_estimated_rate_counts_consistent_predictions_against_the_labels():
+    estimate = NoiseRateEstimate(5, 3, history_length=2, threshold=0.05)
+    for predicted in ([0, 1, 2, 0, 1], [0, 1, 2, 1, 1]):  # sample 3 wavers
+        everyone = np.arange(5)
+        estimate.record(Scores(0, everyone, everyone, np.ones((1, 5), np.float32), np.array([predicted])))
+    assert estimate.rate(np.array([0, 0, 2, 2, 1])) == 0.25
+    wavering = NoiseRateEstimate(2, 3, history_length=2, threshold=0.05)
+    both = np.arange(2)
+    for predicted in ([0, 1], [1, 1]):
+        scores = Scores(0, both[:1], both[:1], np.ones((1, 1), np.float32), np.array([predicted[:1]]))
+        wavering.record(scores)
+    assert (
+        wavering.rate(np.array([1, 1])) == 1.0
+    )  # nobody is consistent: the majority (a tie: 0) of who was seen
+
+
 def test_what_real_noise_hides_is_none_and_its_rate_is_estimated(digits, tmp_path):
     noise = sio.inject_noise(
         sio.open_dataset(digits).train.labels, sio.transition_matrix("symmetric", 10, 0.3)
@@ -185,12 +192,12 @@ def test_what_real_noise_hides_is_none_and_its_rate_is_estimated(digits, tmp_pat
         if file.is_file():
             (folder / file.name).write_bytes(file.read_bytes())
     sio.save_overlay(sio.open_dataset(folder), "people", noise, {"kind": "human"})
-    options = {"epochs": 9, "warmup": 8, "history": 4}
+    options = {"epochs": 6, "warmup": 5, "history": 5}
     known = train(settings(folder, tmp_path / "a", noise="overlay:people", **options), quiet=True)
     assert known.noise_rates == [pytest.approx(0.3, abs=0.07)]
     assert known.noise_rates[0] != known.labels.observed_noise_rate  # estimated, not looked up
     assert known.log[-1]["label_precision"] is not None
-    assert [row["noise_rate"] for row in known.log[:8]] == [None] * 8
+    assert [row["noise_rate"] for row in known.log[:5]] == [None] * 5
     events = (tmp_path / "a" / "events.jsonl").read_text()
     assert '"noise_rate_estimated"' in events
 
