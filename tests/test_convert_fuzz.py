@@ -77,6 +77,13 @@ SOURCES = {
 }  # fmt: skip
 
 
+class Damaged(dict):
+    """Files whose names and sizes alone are shown when a test fails."""
+
+    def __repr__(self):
+        return f"Damaged({ {name: len(content) for name, content in self.items()} })"
+
+
 @st.composite
 def damages(draw, files):
     """Files with some bytes changed, cut off or put in, in one of them."""
@@ -95,7 +102,7 @@ def damages(draw, files):
             content[position : position + 4] = b"\xff\xff\xff\x7f"
         elif kind == "zero":
             content[position : position + 8] = bytes(8)
-    return {**files, name: bytes(content)}
+    return Damaged({**files, name: bytes(content)})
 
 
 def lay_out(folder, files, form):

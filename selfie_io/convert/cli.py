@@ -74,8 +74,10 @@ def _brief(command: type[Command]) -> Any:
 
 
 def _complain(error: Exception | str) -> None:
-    for line in str(error).splitlines():
-        print(f"selfie-convert: {line}", file=sys.stderr)
+    for line in str(error).split("\n"):
+        # Names come from the data: none of them may steer the terminal.
+        shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+        print(f"selfie-convert: {shown}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import io
 import math
 import pickletools
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -66,7 +67,9 @@ def load(source: bytes | BinaryIO) -> Any:
     size = file.seek(0, io.SEEK_END) - start
     file.seek(start)
     try:
-        return _plain(_Machine(size).run(file), {})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of odd escapes in a text, by pickletools
+            return _plain(_Machine(size).run(file), {})
     except (LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         raise ValueError(f"the pickle is damaged ({type(error).__name__}: {error})") from error
 
