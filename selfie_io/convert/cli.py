@@ -8,6 +8,7 @@ import tyro
 
 from selfie_io.convert.adopt import Adopt
 from selfie_io.convert.command import BAD_COMMAND, BAD_DATA, Command, CommandError
+from selfie_io.convert.download import Download
 from selfie_io.convert.export import Export
 from selfie_io.convert.info import Info
 from selfie_io.convert.labels import Labels
@@ -18,12 +19,13 @@ from selfie_io.convert.shards import Merge, Plan, Run
 from selfie_io.convert.verify import Verify
 
 COMMANDS: tuple[type[Command], ...] = (
-    Pack, Plan, Run, Merge, Adopt, Info, Verify, Preview, Export, Noise, Labels,
+    Download, Pack, Plan, Run, Merge, Adopt, Info, Verify, Preview, Export, Noise, Labels,
 )  # fmt: skip
 _INTERRUPTED = 130
 
 _DESCRIPTION = """Data sets of pictures to record files and back.
 
+  selfie-convert download cifar10 downloads      the published files of a set, checked
   selfie-convert pack pictures.zip data/mine     read pictures, write record files
   selfie-convert plan | run | merge              the same on many machines
   selfie-convert adopt data/animal10n            give the authors' record files a manifest

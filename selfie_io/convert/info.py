@@ -139,7 +139,7 @@ def describe(manifest: Manifest) -> str:
     return f"{counts} records of {shape}, {manifest.num_classes} classes"
 
 
-def summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
+def summary(folder: str | Path, manifest: Manifest) -> dict[str, Any]:
     """What is said about a data set in JSON; the manifest itself has the rest."""
     return {
         "folder": str(folder),

@@ -13,6 +13,7 @@ from selfie_io.convert.command import DONE, Command, CommandError, progress, say
 from selfie_io.convert.decode import Bad, Decoder
 from selfie_io.convert.info import describe, summary
 from selfie_io.convert.reading import Reading, checked_labels, refuse_bad, too_many
+from selfie_io.convert.remote import is_url, local_source, local_target
 from selfie_io.convert.sources import open_source
 from selfie_io.convert.sources.base import Source
 from selfie_io.records.atomic import atomic_folder
@@ -47,9 +48,9 @@ class Pack(Reading, Command):
     """
 
     source: tyro.conf.Positional[str]
-    """Where the pictures are."""
-    out: tyro.conf.Positional[Path]
-    """The folder to write."""
+    """Where the pictures are: a path, a URL (with the extra [remote]), or the word digits."""
+    out: tyro.conf.Positional[str | Path]
+    """The folder to write, or a URL (s3://..., with the extra [remote])."""
     workers: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: one per core)")] = 0
     """Processes that decode pictures; the result is the same for any number."""
     skip_bad: bool = False
@@ -62,27 +63,36 @@ class Pack(Reading, Command):
     def run(self) -> int:
         """Pack and say what was written."""
         self.check()
-        check_source(self.source)
-        check_target(self.out, self.source, force=self.force)
-        with open_source(self.source, self.kind, self.source_options()) as (source, seen):
-            say(f"{self.source}: {seen}")
-            for note in source.notes:
-                say(f"note: {note}")
-            with progress("pack", sum(source.splits.values())) as advance:
-                manifest = self._pack(source, advance)
+        path = str(local_source(self.source)) if is_url(self.source) else self.source
+        check_source(path)
+        if is_url(str(self.out)):
+            with local_target(str(self.out), force=self.force) as folder:
+                manifest = self._pack_source(path, folder)
+        else:
+            folder = Path(self.out)
+            check_target(folder, path, force=self.force)
+            manifest = self._pack_source(path, folder)
         if self.json:
             print(json.dumps(summary(self.out, manifest)))
         else:
             print(f"{self.out}: {describe(manifest)}")
         return DONE
 
-    def _pack(self, source: Source, advance: Callable[[int], None]) -> Manifest:
+    def _pack_source(self, path: str, out: Path) -> Manifest:
+        with open_source(path, self.kind, self.source_options()) as (source, seen):
+            say(f"{self.source}: {seen}")
+            for note in source.notes:
+                say(f"note: {note}")
+            with progress("pack", sum(source.splits.values())) as advance:
+                return self._pack(source, out, advance)
+
+    def _pack(self, source: Source, out: Path, advance: Callable[[int], None]) -> Manifest:
         rule = self.picture_rule(source, skip_bad=self.skip_bad)
         layout = RecordLayout(rule.channels, rule.height, rule.width)
         class_names = self.all_class_names(source)
         bad: dict[str, list[Bad]] = {}
         with (
-            atomic_folder(self.out, replace=self.out.exists()) as folder,
+            atomic_folder(out, replace=out.exists()) as folder,
             Decoder(rule, worker_count(self.workers)) as decoder,
             DatasetWriter(folder, layout, len(class_names), records_per_file=self.records_per_file) as writer,
         ):
@@ -100,7 +110,7 @@ class Pack(Reading, Command):
             provenance = self.provenance(source, self.source)
             skipped = [{"split": split, **one._asdict()} for split, found in bad.items() for one in found]
             return writer.finish(
-                name=self.name or self.out.resolve().name,
+                name=self.name or out.resolve().name,
                 class_names=class_names,
                 provenance={**provenance, "skipped": skipped} if skipped else provenance,
             )
