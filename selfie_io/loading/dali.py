@@ -21,7 +21,7 @@ from torch.utils.dlpack import from_dlpack
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.options import crop_size
 from selfie_io.loading.reader import Reader
-from selfie_io.loading.torch_pixels import TorchPixels, check_not_forked, number_table, unpack
+from selfie_io.loading.torch_pixels import TorchPixels, check_not_forked, number_table
 
 try:
     dali: Any = import_module("nvidia.dali")  # its own types do not pass a strict check
@@ -70,7 +70,9 @@ class DaliBackend:
 
     def _nothing(self, epoch: int) -> Batch:
         """A batch without records: DALI knows none."""
-        numbers = self._pixel_work.send(number_table(self._reader, epoch, np.empty(0, np.int64)))
+        indices = np.empty(0, np.int64)
+        table = number_table(self._reader, indices, self._reader.draws(epoch, indices))
+        numbers = self._pixel_work.send(table)
         pixels = torch.empty((0, *self._reader.split.layout.shape), dtype=torch.uint8, device=self._device)
         return self._pixel_work.finish(self._pixel_work.cut(pixels, numbers), numbers)
 
@@ -160,12 +162,11 @@ class _Source:
             slot.fetched.synchronize()
         pixels = slot.pixels[: indices.size].numpy()
         self._reader.pixels(indices, pixels)
-        slot.table = number_table(self._reader, self._epoch, indices)
+        draws = self._reader.draws(self._epoch, indices)
+        slot.table = number_table(self._reader, indices, draws)
         lent: tuple[Any, ...] = (dali.tensors.TensorListCPU(pixels, layout="CHW", is_pinned=self._on_gpu),)
         if self.gives_cuts:
-            numbers = unpack(torch.from_numpy(slot.table))
-            start = torch.stack((numbers.top, numbers.left), 1).int().numpy()
-            lent += (start, numbers.flip.int().numpy())
+            lent += (np.stack((draws.top, draws.left), axis=1), draws.flip.astype(np.int32))
         slot.lent = lent
         self._inside.append(slot)
         return lent
@@ -201,8 +202,11 @@ def _make_pipeline(reader: Reader, device: torch.device, source: _Source) -> Any
             pixels = dali.fn.slice(
                 pixels, start=start, shape=shape, axis_names="HW", out_of_bounds_policy="pad"
             )
-            pixels = dali.fn.crop_mirror_normalize(
-                pixels, mirror=mirror, dtype=dali.types.UINT8, output_layout=options.layout[1:]
-            )
+            if options.layout == "NCHW":
+                pixels = dali.fn.flip(pixels, horizontal=mirror)
+            else:
+                pixels = dali.fn.crop_mirror_normalize(
+                    pixels, mirror=mirror, dtype=dali.types.UINT8, output_layout="HWC"
+                )
         pipeline.set_outputs(pixels)
     return pipeline

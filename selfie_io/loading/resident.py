@@ -30,7 +30,8 @@ class ResidentBackend:
         """The batches from_batch, from_batch + 1, ... of an epoch."""
         reader, work = self._reader, self._pixel_work
         for batch in range(from_batch, reader.slices.num_batches):
-            numbers = work.send(number_table(reader, epoch, reader.indices(epoch, batch)))
+            indices = reader.indices(epoch, batch)
+            numbers = work.send(number_table(reader, indices, reader.draws(epoch, indices)))
             yield work.finish(work.cut(self._pixels[numbers.indices], numbers), numbers)
 
 

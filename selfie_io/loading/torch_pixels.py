@@ -14,7 +14,9 @@ import torch
 
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.options import PerChannel, PerImage, crop_size
-from selfie_io.loading.reader import Reader
+from selfie_io.loading.reader import Draws, Reader
+
+UNSHARED_VALUES = 32767  # torch's threads share loops of one more
 
 _PROCESS = os.getpid()
 
@@ -49,15 +51,14 @@ class RecordNumbers(NamedTuple):
     contrast: torch.Tensor
 
 
-def number_table(reader: Reader, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def number_table(reader: Reader, indices: npt.NDArray[np.int64], draws: Draws) -> npt.NDArray[np.int64]:
     """The RecordNumbers of a batch as the rows of one table, which one copy moves to a device.
 
     The float64 rows are there as their bits.
     """
-    draws = reader.draws(epoch, indices)
-    photometry = (values.astype(np.float64).view(np.int64) for values in (draws.brightness, draws.contrast))
-    geometry = (draws.top, draws.left, draws.flip, draws.cutout_top, draws.cutout_left)
     stored = (reader.labels[indices], reader.split.record_ids[indices], indices)
+    geometry = (draws.top, draws.left, draws.flip, draws.cutout_top, draws.cutout_left)
+    photometry = (values.astype(np.float64).view(np.int64) for values in (draws.brightness, draws.contrast))
     return np.stack([*stored, *geometry, *photometry])
 
 
@@ -83,6 +84,7 @@ class TorchPixels:
         self._keeps_bytes = (
             self._options.normalize is None and not self._augment.brightness and not self._augment.contrast
         )
+        self._addcmul_is_fused = _addcmul_is_fused(device)
         if isinstance(self._options.normalize, PerChannel):
             mean, std = (
                 torch.tensor(values, dtype=torch.float64)
@@ -143,27 +145,22 @@ class TorchPixels:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The map of every picture and channel, float32 (n, C) each.
 
-        These are the formulas of linear_map() in csrc/augment.cpp, operation by operation, in float64. The
-        sums are exact: whole numbers below 2^53.
+        These are the formulas of linear_map() in csrc/augment.cpp, operation by operation, in float64.
         """
         normalize, channels = self._options.normalize, self._layout.channels
         count = self._rows * self._columns
         contrast, brightness = numbers.contrast[:, None], numbers.brightness[:, None]
         scale, shift = contrast, torch.zeros_like(brightness)
         if self._augment.contrast or isinstance(normalize, PerImage):
-            values = pixels.flatten(1, 2) if self._channels_last else pixels.flatten(2)
-            values, axis = values.double(), 1 if self._channels_last else 2
-            sums = values.sum(axis)
+            sums, squares = self._sums(pixels)
             shift = (1 - contrast) * (sums / count)
         if not isinstance(normalize, PerImage):
             shift = shift + brightness
         if isinstance(normalize, PerChannel):
             scale, shift = contrast / self._unit, shift / self._unit - self._mean_in_units
         if isinstance(normalize, PerImage):
-            whole_sums = sums.long()
-            whole_squares = torch.linalg.vecdot(values, values, dim=axis).long()
             mean = sums.sum(1, keepdim=True) / (count * channels)
-            in_channels = (count * whole_squares - whole_sums * whole_sums).double()
+            in_channels = (count * squares.long() - sums.long() ** 2).double()
             distances = sums / count - mean
             within = between = torch.zeros_like(mean)
             for channel in range(channels):  # in the core's order: these sums may round
@@ -175,6 +172,16 @@ class TorchPixels:
         size = (len(pixels), channels)
         return scale.float().expand(size), shift.float().expand(size)
 
+    def _sums(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum and sum of squares of every picture and channel, float64 (n, C): exact, being below 2^53."""
+        size, axis = (len(pixels), self._layout.channels), 1 if self._channels_last else 2
+        sums, squares = (pixels.new_empty(size, dtype=torch.float64) for _ in range(2))
+        for part in _parts(pixels):
+            values = pixels[part].flatten(axis, axis + 1).double()
+            sums[part] = values.sum(axis)
+            squares[part] = torch.linalg.vecdot(values, values, dim=axis)
+        return sums, squares
+
     def _mapped(self, pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """fmaf(pixel, scale, shift), then rounded to the dtype."""
         shape = pixels.shape
@@ -183,7 +190,7 @@ class TorchPixels:
             scale, shift = (values.repeat(1, self._columns)[:, None] for values in (scale, shift))
         else:
             scale, shift = scale[:, :, None, None], shift[:, :, None, None]
-        values = multiply_add(pixels, scale, shift).view(shape)
+        values = multiply_add(pixels, scale, shift, self._addcmul_is_fused).view(shape)
         if self._dtype == torch.uint8:
             values = values.clamp_(0, 255).round_()
         return values.to(self._dtype)
@@ -202,15 +209,32 @@ def _reflect(place: torch.Tensor, side: int) -> torch.Tensor:
     return (side - 1) - ((side - 1) - place.abs()).abs()
 
 
-def multiply_add(pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+def multiply_add(
+    pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, addcmul_is_fused: bool
+) -> torch.Tensor:
     """pixels * scale + shift with one rounding to float32, for uint8 pixels.
 
     Where torch does not fuse the two, float64 does: the product is exact there, and so is the sum unless
     product and shift are 2^21 times apart; only then may a second rounding cost the last bit.
     """
-    if _addcmul_is_fused(pixels.device):
-        return torch.addcmul(shift, pixels, scale)
-    return (pixels.double() * scale + shift).float()
+    values = torch.empty(pixels.shape, device=pixels.device)
+    for part in _parts(pixels):
+        if addcmul_is_fused:
+            torch.addcmul(shift[part], pixels[part], scale[part], out=values[part])
+        else:
+            values[part] = pixels[part].double() * scale[part] + shift[part]
+    return values
+
+
+def _parts(pixels: torch.Tensor) -> list[slice]:
+    """The batch in parts that torch works on as a whole: on the CPU, below the size where threads share one.
+
+    Where the processor has other work, such as DALI's, threads wait for each other longer than they save.
+    """
+    if pixels.device.type != "cpu":
+        return [slice(None)]
+    pictures = max(1, UNSHARED_VALUES // max(1, pixels[:1].numel()))
+    return [slice(begin, begin + pictures) for begin in range(0, len(pixels), pictures)]
 
 
 @cache
