@@ -265,7 +265,7 @@ def test_a_damaged_zip_member_is_named(tmp_path, members, capsys):
 
 
 def test_a_gzip_bomb_is_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("selfie_io.convert.sources.tree._TAR_FREE_BYTES", 1 << 16)
+    monkeypatch.setattr("selfie_io.convert.sources.archives._TAR_FREE_BYTES", 1 << 16)
     source = tmp_path / "bomb.tar.gz"
     with gzip.open(source, "wb") as file:
         file.write(hostile_tar("train/a/0.png") + bytes(1 << 22))

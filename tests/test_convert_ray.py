@@ -1,4 +1,4 @@
-"""A plan run by a local Ray cluster gives the same bytes as one pack (where Ray is installed: extra [ray])."""
+"""A plan run by a local Ray cluster gives the same bytes as one pack (where the extra [ray] is installed)."""
 
 import numpy as np
 import pytest

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from selfie_io.convert.sources.animal10n import Animal10N
+from selfie_io.convert.sources.archives import open_tree
 from selfie_io.convert.sources.base import Source, SourceOptions
 from selfie_io.convert.sources.cifar_binary import Cifar10Binary, Cifar100Binary
 from selfie_io.convert.sources.cifar_python import Cifar10Python, Cifar100Python
@@ -16,7 +17,6 @@ from selfie_io.convert.sources.parquet import Parquet
 from selfie_io.convert.sources.published import compare_with_published
 from selfie_io.convert.sources.svhn import Svhn
 from selfie_io.convert.sources.tiny_imagenet import TinyImageNet
-from selfie_io.convert.sources.tree import open_tree
 from selfie_io.convert.sources.webdataset import WebDataset
 
 KINDS: dict[str, type[Source]] = {

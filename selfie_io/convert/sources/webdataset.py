@@ -8,6 +8,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
+from selfie_io.convert.sources.archives import TarTree
 from selfie_io.convert.sources.base import (
     Item,
     Source,
@@ -17,7 +18,7 @@ from selfie_io.convert.sources.base import (
     split_off_test,
 )
 from selfie_io.convert.sources.image_folder import is_picture
-from selfie_io.convert.sources.tree import TarTree, Tree
+from selfie_io.convert.sources.tree import Tree
 
 _CLASS_NAMES = "classnames.txt"
 _LABEL_BYTES = 20
