@@ -23,7 +23,7 @@ NOISE_RATE = 0.4
 LARGE = 10_000
 SCHEDULES: dict[str, dict[str, Any]] = {
     "small": {"epochs": 40, "warmup": 10, "history": 5, "restarts": 0},
-    "large": {"epochs": 10, "warmup": 3, "history": 3, "restarts": 0},
+    "large": {"epochs": 4, "warmup": 2, "history": 2, "restarts": 0, "channels_last": True},
 }
 
 

@@ -1,0 +1,157 @@
+"""What SELFIE's choice costs a training step, beside a second pass and the authors' three passes.
+
+    python benchmarks/bench_step.py [--repeats 15] [--save]
+
+The batch is 128 pictures of 3x32x32 among 50,000 samples whose histories are full; a third of them can be
+refurbished. The loader's share is the time spent waiting for batches while the plain step trains on them.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `selfie-train` does
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timing import compare, save, show
+
+import selfie_io as sio
+from selfie_io.records.layout import RecordLayout
+from selfie_io.records.writer import DatasetWriter
+from selfie_train import TrainConfig
+from selfie_train.distributed import join_group
+from selfie_train.learner import Learner
+from selfie_train.methods.selfie import Selfie
+
+SAMPLES, CLASSES, BATCH, SHAPE = 50_000, 10, 128, (3, 32, 32)
+MODELS = ("convnet", "densenet-10-12")
+
+
+def random_batch(rng):
+    """A batch of noise: what the pictures show does not matter for the time."""
+    labels = torch.from_numpy(rng.integers(CLASSES, size=BATCH))
+    indices = torch.from_numpy(rng.choice(SAMPLES, BATCH, replace=False))
+    return sio.Batch(torch.randn(BATCH, *SHAPE), labels, indices, indices)
+
+
+def selfie_method(config, rng):
+    """SELFIE past its warm-up: a third of the samples has predicted one class all along."""
+    method = Selfie(config, SAMPLES, CLASSES, 0.4)
+    everyone = np.arange(SAMPLES)
+    consistent = everyone % 3 == 0
+    for _ in range(config.history):
+        anything = rng.integers(CLASSES, size=SAMPLES)
+        method.refurbisher.record(everyone, np.where(consistent, everyone % CLASSES, anything))
+    return method
+
+
+def three_passes(learner, method, batch):
+    """The authors' scheme: score and choose, train on the chosen again, log their loss again."""
+    (network,), (optimizer,) = learner.networks, learner.optimizers
+    network.train()
+    with torch.no_grad():
+        logits = network(batch.images)
+        losses = F.cross_entropy(logits, batch.labels, reduction="none")
+    indices, labels = batch.indices.numpy(), batch.labels.numpy()
+    selection = method.refurbisher.select(indices, labels, losses.numpy(), method.noise_rate)
+    method.refurbisher.record(indices, logits.argmax(1).numpy())
+    kept = torch.from_numpy(selection.weights) > 0
+    images, targets = batch.images[kept], torch.from_numpy(selection.targets)[kept]
+    loss = F.cross_entropy(network(images), targets)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        return F.cross_entropy(network(images), targets).item()
+
+
+def steps(model):
+    """name -> a callable that makes one step; each has weights of its own."""
+    batch = random_batch(np.random.default_rng(0))
+
+    def prepare(**options):
+        config = TrainConfig("none", model=model, lr=0.01, **options)
+        learner = Learner(config, join_group("cpu"), SHAPE, CLASSES, 1)
+        learner.start_run(0)
+        return learner, selfie_method(config, np.random.default_rng(1))
+
+    plain, _ = prepare()
+    masked, masking = prepare()
+    twice, choosing = prepare(two_pass=True)
+    thrice, choosing_again = prepare()
+    return {
+        "plain": lambda: plain.step(batch, 50, 0, BATCH, None),
+        "SELFIE, one pass": lambda: masked.step(batch, 50, 0, BATCH, masking.choose),
+        "SELFIE, two passes": lambda: twice.step(batch, 50, 0, BATCH, choosing.choose),
+        "the authors' three passes": lambda: three_passes(thrice, choosing_again, batch),
+    }
+
+
+def loader_share(model, folder):
+    """The share of two plain epochs that is spent waiting for the loader."""
+    learner = Learner(TrainConfig("none", model=model, lr=0.01), join_group("cpu"), SHAPE, CLASSES, 1)
+    learner.start_run(0)
+    augment = sio.Augment(pad=4, crop=SHAPE[1:], flip="random")
+    waiting = total = 0.0
+    with sio.Loader(
+        sio.open_dataset(folder).train, batch_size=BATCH, shuffle=True, augment=augment
+    ) as loader:
+        for epoch in range(3):  # the first one warms up
+            batches = iter(loader)
+            begin = before = time.perf_counter()
+            wait = 0.0
+            while (batch := next(batches, None)) is not None:
+                wait += time.perf_counter() - before
+                learner.step(batch, 0, 0, len(batch.labels), None)
+                before = time.perf_counter()
+            if epoch:
+                waiting += wait
+                total += time.perf_counter() - begin
+    return waiting / total
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/bench_step.json")
+    options = parser.parse_args()
+    comparisons, figures = [], {}
+    with tempfile.TemporaryDirectory() as temporary:
+        rng = np.random.default_rng(0)
+        folder = Path(temporary) / "noise"
+        folder.mkdir()
+        with DatasetWriter(folder, RecordLayout(*SHAPE), CLASSES, records_per_file=10_000) as writer:
+            writer.append(
+                "train",
+                rng.integers(256, size=(40 * BATCH, *SHAPE), dtype=np.uint8),
+                rng.integers(CLASSES, size=40 * BATCH),
+            )
+            writer.finish(name="noise", class_names=[str(i) for i in range(CLASSES)], provenance={})
+        for model in MODELS:
+            comparison = compare(
+                f"one step, {model}, batch {BATCH}",
+                steps(model),
+                repeats=options.repeats,
+                warmups=3,
+                items=BATCH,
+            )
+            show(comparison)
+            figures[model] = {
+                "selfie_over_plain": comparison.ratio("SELFIE, one pass", "plain"),
+                "three_passes_over_selfie": comparison.ratio("the authors' three passes", "SELFIE, one pass"),
+                "loader_share": loader_share(model, folder),
+            }
+            print(model, {name: round(value, 4) for name, value in figures[model].items()})
+            comparisons.append(comparison)
+    if options.save:
+        print(save("bench_step", comparisons, figures=figures))
+
+
+if __name__ == "__main__":
+    main()
