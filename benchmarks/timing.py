@@ -25,14 +25,23 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Timing:
-    """The seconds of one callable, a value a round, in the order they were measured."""
+    """The seconds of one callable, a value a round, in the order they were measured.
+
+    `cpu_seconds` is what all threads of this process worked meanwhile: it hardly grows when others use the
+    machine, where wall time does.
+    """
 
     name: str
     seconds: list[float]
+    cpu_seconds: list[float]
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
+
+    @property
+    def median_cpu(self) -> float:
+        return statistics.median(self.cpu_seconds)
 
 
 @dataclass(frozen=True)
@@ -64,34 +73,37 @@ def compare(
         for candidate in candidates.values():
             candidate()
     names = list(candidates)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    timings = {name: Timing(name, [], []) for name in names}
     gc.collect()
     gc.disable()
     try:
         for number in range(repeats):
             shift = number % len(names)
             for name in names[shift:] + names[:shift]:
-                start = time.perf_counter()
+                start, cpu_start = time.perf_counter(), time.process_time()
                 candidates[name]()
-                seconds[name].append(time.perf_counter() - start)
+                timings[name].seconds.append(time.perf_counter() - start)
+                timings[name].cpu_seconds.append(time.process_time() - cpu_start)
     finally:
         gc.enable()
-    return Comparison(title, [Timing(name, seconds[name]) for name in names], items, dict(notes or {}))
+    return Comparison(title, list(timings.values()), items, dict(notes or {}))
 
 
 def show(comparison: Comparison, *, baseline: str | None = None) -> None:
     """Print a table; `baseline` is the candidate the others are so many times faster than."""
-    caption = f"speed-up: over {baseline}" if baseline else None
-    table = Table("", title=comparison.title, caption=caption)
-    columns = ["median", "min", "max"]
+    caption = "milliseconds" + (f"; speed-up over {baseline}" if baseline else "")
+    table = Table(title=comparison.title, caption=caption)
+    table.add_column(no_wrap=True)
+    columns = ["median", "min", "max", "CPU"]
     columns += ["per second"] if comparison.items else []
     columns += ["speed-up"] if baseline else []
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for timing in comparison.timings:
-        row = [f"{1e3 * value:.4g} ms" for value in (timing.median, min(timing.seconds), max(timing.seconds))]
+        figures = (timing.median, min(timing.seconds), max(timing.seconds), timing.median_cpu)
+        row = [f"{1e3 * figure:,.3f}" for figure in figures]
         row += [f"{comparison.items / timing.median:,.0f}"] if comparison.items else []
-        row += [f"{comparison.ratio(baseline, timing.name):.2f}"] if baseline else []
+        row += [f"{comparison.ratio(baseline, timing.name):.1f}"] if baseline else []
         table.add_row(timing.name, *row)
     Console().print(table)
 
