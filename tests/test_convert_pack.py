@@ -255,13 +255,25 @@ def test_a_name_twice_is_refused(tmp_path, capsys):
     assert "'train/a/0.png' is there twice" in complaint(capsys, 1, "pack", source, tmp_path / "out")
 
 
-def test_a_damaged_zip_member_is_named(tmp_path, members, capsys):
+@pytest.mark.parametrize("trouble", ["damaged", "too large"])
+def test_an_archive_member_that_cannot_be_read_is_one_bad_picture(
+    tmp_path, members, trouble, monkeypatch, capsys
+):
+    if trouble == "too large":
+        monkeypatch.setattr("selfie_io.convert.sources.tree.MAX_FILE_BYTES", 1000)
+        members["train/dog/2.png"] += bytes(1000)
     source = as_zip(tmp_path / "a.zip", members)
     content = bytearray(source.read_bytes())
-    content[content.index(members["train/dog/2.png"]) + 50] ^= 255
+    if trouble == "damaged":
+        content[content.index(members["train/dog/2.png"]) + 50] ^= 255
     source.write_bytes(content)
+    reason = {"damaged": "Bad CRC-32", "too large": "a file has at most 1000 bytes"}[trouble]
     said = complaint(capsys, 1, "pack", source, tmp_path / "out")
-    assert "train/dog/2.png: Bad CRC-32" in said
+    assert f"a.zip: train/dog/2.png: {reason}" in said
+    assert run("pack", source, tmp_path / "out", "--skip-bad") == 0
+    (skipped,) = read_manifest(tmp_path / "out").provenance["skipped"]
+    assert skipped["reason"].startswith(reason)
+    assert len(records(tmp_path / "out")) == 7
 
 
 def test_a_gzip_bomb_is_refused(tmp_path, monkeypatch, capsys):
@@ -363,6 +375,15 @@ def test_adopt_refuses_defects_and_writes_nothing(tmp_path, capsys):
     assert "a shape is CHANNELS,HEIGHT,WIDTH" in complaint(capsys, 2, "adopt", tmp_path, "--shape", "1x2x2")
     assert "must be given: the files fit none" in complaint(capsys, 1, "adopt", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["data_batch_1.bin"]
+
+
+def test_info_shows_names_as_they_are(tmp_path, members, capsys):
+    renamed = {name.replace("/dog/", "/[red]dog[/]/"): content for name, content in members.items()}
+    assert run("pack", as_folder(tmp_path / "source", renamed), tmp_path / "out") == 0
+    assert run("info", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "[red]dog[" in said
+    assert "8 records in 1 files, ids 0..N-1, 4 to 4 a class" in " ".join(said.replace("│", " ").split())
 
 
 def test_verify_says_what_is_wrong(tmp_path, members, capsys):

@@ -32,7 +32,7 @@ _CHUNK_ITEMS = 128
 _CHUNK_BYTES = 1 << 22  # of encoded pictures, and of decoded ones
 _ADDRESS = re.compile(r"\s*<[^<>]* at 0x[0-9a-f]+>")  # differs from run to run
 
-Picture = bytes | npt.NDArray[np.uint8]
+Picture = bytes | npt.NDArray[np.uint8] | ValueError
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ def picture_shape(picture: Picture) -> tuple[int, int, int]:
 
     Raises ValueError if it cannot be read.
     """
+    if isinstance(picture, ValueError):
+        raise picture
     if isinstance(picture, np.ndarray):
         return picture.shape[0], picture.shape[1], picture.shape[2]
     with _pillow_errors(), _open(picture) as image:
@@ -77,6 +79,8 @@ def picture_shape(picture: Picture) -> tuple[int, int, int]:
 
 def decode_picture(picture: Picture, rule: PictureRule) -> npt.NDArray[np.uint8]:
     """The pixels of one picture, uint8 (C, H, W). Raises ValueError, with the reason alone."""
+    if isinstance(picture, ValueError):
+        raise picture
     if isinstance(picture, np.ndarray) and picture.shape == (rule.channels, rule.height, rule.width):
         return picture
     with _pillow_errors():
@@ -142,7 +146,7 @@ def _chunks(items: Iterable[Item], rule: PictureRule) -> Iterator[list[Item]]:
     size = 0
     for item in items:
         chunk.append(item)
-        size += len(item.picture)
+        size += len(item.picture) if isinstance(item.picture, bytes) else 0
         if len(chunk) == most or size >= _CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0

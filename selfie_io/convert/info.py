@@ -49,9 +49,10 @@ class Info(Command):
             print(json.dumps(facts))
             return DONE
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=facts["name"], show_header=False, title_justify="left")
+        table = Table(title=escape(facts["name"]), show_header=False, title_justify="left")
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for key in ("folder", "shape", "num_classes", "channel_mean", "channel_std", "overlays", "defects"):
@@ -61,7 +62,7 @@ class Info(Command):
             elif isinstance(value, list):
                 value = ", ".join(f"{one:.4f}" if isinstance(one, float) else one for one in value)
             if value not in ("", None):
-                table.add_row(key.replace("_", " "), str(value))
+                table.add_row(key.replace("_", " "), escape(str(value)))
         for split, found in facts["splits"].items():
             ids = "0..N-1" if found["contiguous_ids"] else "not 0..N-1"
             counts = found["records_per_class"]
@@ -70,9 +71,9 @@ class Info(Command):
                 f"{found['records']:,} records in {found['files']} files, ids {ids}, "
                 f"{min(counts):,} to {max(counts):,} a class",
             )
-        table.add_row("classes", ", ".join(facts["class_names"]))
+        table.add_row("classes", escape(", ".join(facts["class_names"])))
         if facts["provenance"] is not None:
-            table.add_row("provenance", json.dumps(facts["provenance"]))
+            table.add_row("provenance", escape(json.dumps(facts["provenance"])))
         Console().print(table)
         return DONE
 

@@ -5,7 +5,7 @@
 import re
 from collections.abc import Iterator
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, refuse_options
+from selfie_io.convert.sources.base import Item, Source, SourceOptions, read_picture, refuse_options
 from selfie_io.convert.sources.tree import Tree
 
 _CLASS_NAMES = (
@@ -46,4 +46,4 @@ class Animal10N(Source):
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         for name, label in self._files[split][start:stop]:
-            yield Item(self._tree.read(name), label, name)
+            yield Item(read_picture(self._tree, name), label, name)

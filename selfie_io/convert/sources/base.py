@@ -19,9 +19,12 @@ _SPLIT_WORDS = {
 
 
 class Item(NamedTuple):
-    """One labelled picture: an encoded image file, or uint8 (C, H, W); `name` is how messages call it."""
+    """One labelled picture: an encoded image file, uint8 (C, H, W), or why there is none.
 
-    picture: bytes | npt.NDArray[np.uint8]
+    `name` is how messages call it.
+    """
+
+    picture: bytes | npt.NDArray[np.uint8] | ValueError
     label: int
     name: str
 
@@ -53,6 +56,16 @@ class Source(ABC):
     @abstractmethod
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         """The items of a split from `start` up to `stop`, always in the same order."""
+
+
+def read_picture(tree: Tree, name: str) -> bytes | ValueError:
+    """The content of a picture file, or why it cannot be read: one bad picture is not a bad source."""
+    try:
+        return tree.read(name)
+    except ValueError as error:
+        return ValueError(str(error).removeprefix(f"{tree.place(name)}: "))
+    except OSError as error:
+        return ValueError(error.strerror or str(error))
 
 
 def missing_extra(package: str, needed_for: str) -> str:

@@ -12,6 +12,7 @@ from selfie_io.convert.sources.base import (
     Source,
     SourceOptions,
     read_lines,
+    read_picture,
     refuse_options,
     split_off_test,
 )
@@ -106,7 +107,7 @@ class ImageFolder(Source):
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         for name, label in self._files[split][start:stop]:
-            yield Item(self._tree.read(name), label, name)
+            yield Item(read_picture(self._tree, name), label, name)
 
 
 def is_picture(name: str) -> bool:

@@ -5,7 +5,15 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, find_root, read_lines, refuse_options
+from selfie_io.convert.sources.base import (
+    Item,
+    Source,
+    SourceOptions,
+    find_root,
+    read_lines,
+    read_picture,
+    refuse_options,
+)
 from selfie_io.convert.sources.image_folder import is_picture
 from selfie_io.convert.sources.tree import Tree
 
@@ -38,7 +46,7 @@ class TinyImageNet(Source):
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         for name, label in self._files[split][start:stop]:
-            yield Item(self._tree.read(name), label, name)
+            yield Item(read_picture(self._tree, name), label, name)
 
     def _training_files(self, train: str) -> list[tuple[str, int]]:
         files: list[tuple[str, int]] = []

@@ -14,6 +14,7 @@ from selfie_io.convert.sources.base import (
     Source,
     SourceOptions,
     read_lines,
+    read_picture,
     split_by_name,
     split_off_test,
 )
@@ -77,7 +78,7 @@ class WebDataset(Source):
         for name, pictures in groupby(self._pictures[split][start:stop], key=attrgetter("shard")):
             with self._shard(name) as shard:
                 for picture in pictures:
-                    yield Item(shard.read(picture.name), picture.label, f"{name}: {picture.name}")
+                    yield Item(read_picture(shard, picture.name), picture.label, f"{name}: {picture.name}")
 
     def _shard(self, name: str) -> AbstractContextManager[TarTree]:
         """Open a shard; only one is open at a time, as there may be thousands."""
