@@ -101,11 +101,13 @@ def show(comparison: Comparison, *, baseline: str | None = None) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for timing in comparison.timings:
         figures = (timing.median, min(timing.seconds), max(timing.seconds), timing.median_cpu)
-        row = [f"{1e3 * figure:,.3f}" for figure in figures]
+        row = [f"{1e3 * figure:,.0f}" if figure >= 0.1 else f"{1e3 * figure:.3g}" for figure in figures]
         row += [f"{comparison.items / timing.median:,.0f}"] if comparison.items else []
         row += [f"{comparison.ratio(baseline, timing.name):.1f}"] if baseline else []
         table.add_row(timing.name, *row)
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 100)  # a log has no width of its own
+    console.print(table)
 
 
 def machine() -> dict[str, Any]:
