@@ -186,6 +186,15 @@ def test_damaged_json_is_refused(dataset, change, message):
         dataset.train.labels_from("name")
 
 
+def test_a_size_that_no_memory_has_is_refused(dataset):
+    save_overlay(dataset, "name", LABELS)
+    path = dataset.path / "labels/name.json"
+    path.write_bytes(msgspec.json.encode({**json.loads(path.read_bytes()), "records": 10**15}))
+    path.with_suffix(".npy").write_bytes(header_of((10**15,)) + bytes(32))
+    with pytest.raises(ValueError, match="1000000000000000 labels have 4000000000000000 bytes, got 32"):
+        dataset.train.labels_from("name")
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"[" * 100_000])
 def test_what_is_no_json_is_refused(dataset, content):
     save_overlay(dataset, "name", LABELS)

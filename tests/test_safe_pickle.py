@@ -140,6 +140,24 @@ def test_a_byte_order_that_is_a_shape_is_refused():
         load(hostile)
 
 
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_flipped_bytes_of_torch_files(tmp_path, as_zip):
+    path = tmp_path / "labels.pt"
+    torch.save({"clean_label": np.arange(50)}, path, _use_new_zipfile_serialization=as_zip)
+    whole, rng, refusals = path.read_bytes(), np.random.default_rng(0), []
+    for _ in range(400):
+        content = bytearray(whole)
+        for position in rng.integers(0, len(content), 4):
+            content[position] = rng.integers(0, 256)
+        path.write_bytes(content[: rng.integers(1, 2 * len(content))])
+        try:
+            assert is_plain(load_torch(path))
+        except ValueError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 100
+    assert all(str(path) in refusal for refusal in refusals)
+
+
 def test_an_array_larger_than_the_file_is_refused():
     honest = pickle.dumps(np.zeros(100, np.int64), 3)
     lying = honest.replace(b"Kd\x85", b"J" + struct.pack("<i", 1 << 30) + b"\x85")
@@ -156,10 +174,10 @@ def test_an_array_larger_than_the_file_is_refused():
         load(b"(" + encode + again + b"t.")
 
 
-def test_zip_that_unpacks_to_more_than_itself_is_refused(tmp_path):
+def test_zips_that_torch_never_wrote(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data.pkl", b"\x00" * 1_000_000)
-    with pytest.raises(ValueError, match=r"bomb\.pt.*1000000 bytes"):
+    with pytest.raises(ValueError, match=r"bomb\.pt: data\.pkl is compressed"):
         load_torch(tmp_path / "bomb.pt")
     with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
         archive.writestr("readme", b"")

@@ -135,7 +135,7 @@ def _read_array(path: Path, file: BinaryIO, records: int) -> npt.NDArray[np.int3
         raise ValueError(f"{path}: {error}") from error
     if shape != (records,) or dtype != np.dtype("<i4"):
         raise ValueError(f"{path}: the labels are int32 ({records},), got {dtype} {shape}")
-    content = file.read(4 * records + 1)
-    if len(content) != 4 * records:
-        raise ValueError(f"{path}: {records} labels have {4 * records} bytes, got {len(content)} or more")
-    return np.frombuffer(content, "<i4")
+    there = path.stat().st_size - file.tell()
+    if there != 4 * records:
+        raise ValueError(f"{path}: {records} labels have {4 * records} bytes, got {there}")
+    return np.frombuffer(file.read(), "<i4")

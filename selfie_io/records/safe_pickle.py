@@ -79,21 +79,18 @@ def load_torch(path: str | Path) -> Any:
 
     Raises ValueError as `load` does, naming the file; OSError if it cannot be read.
     """
-    path = Path(path)
+    file = io.BytesIO(Path(path).read_bytes())
     try:
-        with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                file.seek(0)
-                return _load_legacy(file)
-            with zipfile.ZipFile(file) as archive:
-                members = [
-                    info for info in archive.infolist() if info.filename.split("/")[1:] == ["data.pkl"]
-                ]
-                if len(members) != 1:
-                    raise ValueError(f"a torch archive holds one data.pkl, this one {len(members)}")
-                if members[0].file_size > path.stat().st_size:
-                    raise ValueError(f"data.pkl says {members[0].file_size} bytes, more than the whole file")
-                return load(archive.read(members[0]))
+        if not zipfile.is_zipfile(file):
+            file.seek(0)
+            return _load_legacy(file)
+        with zipfile.ZipFile(file) as archive:
+            members = [info for info in archive.infolist() if info.filename.split("/")[1:] == ["data.pkl"]]
+            if len(members) != 1:
+                raise ValueError(f"a torch archive holds one data.pkl, this one {len(members)}")
+            if members[0].compress_type != zipfile.ZIP_STORED:
+                raise ValueError("data.pkl is compressed, which torch.save never does")
+            return load(archive.read(members[0]))
     except (ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}") from error
 
