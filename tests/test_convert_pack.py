@@ -67,7 +67,8 @@ def test_image_folder_in_every_form(tmp_path, members, form):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, "out"])
 
 
-def test_the_bytes_do_not_depend_on_the_workers(tmp_path, members):
+def test_the_bytes_do_not_depend_on_the_workers(tmp_path, members, monkeypatch):
+    monkeypatch.setattr("selfie_io.convert.decode._CHUNK_ITEMS", 16)  # more chunks than may wait
     rng = np.random.default_rng(1)
     many = {
         f"train/{name}/{number:03d}.jpg": encoded(rng.integers(0, 256, (9, 8, 3), dtype=np.uint8), ".jpg")
@@ -84,6 +85,15 @@ def test_the_bytes_do_not_depend_on_the_workers(tmp_path, members):
     ]
     assert contents[0] == contents[1] == contents[2]
     assert len(records(tmp_path / "1")) == 408
+
+
+def test_classes_come_in_the_order_of_their_sorted_names(tmp_path):
+    names = ["10", "9", "Zebra", "apple", "bee", "ant", "émeu"]
+    files = {f"train/{name}/0.png": encoded(np.full((4, 4), n, np.uint8)) for n, name in enumerate(names)}
+    assert run("pack", as_zip(tmp_path / "a.zip", files), tmp_path / "out") == 0
+    assert read_manifest(tmp_path / "out").class_names == sorted(names)
+    stored = records(tmp_path / "out")
+    assert [names[pixels[0, 0, 0]] for pixels in stored["pixels"]] == sorted(names)
 
 
 def test_val_stands_for_test_and_a_third_split_is_said_to_be_left_out(tmp_path, members, capsys):

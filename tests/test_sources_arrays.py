@@ -97,6 +97,17 @@ def test_damaged_mat_files_are_named(tmp_path, svhn, capsys):
         assert not (tmp_path / "out").exists()
 
 
+def test_a_mat_file_that_lies_about_its_dimensions_is_named(tmp_path, svhn, capsys):
+    source = write_svhn(tmp_path / "s", svhn)
+    path = source / "train_32x32.mat"
+    content = path.read_bytes()
+    sides = struct.pack("<4i", 32, 32, 3, 300)
+    for lie in ((32, 32, 3, 299), (32, 32, 3, 301), (-32, -32, 3, 300), (2**31 - 1,) * 4):
+        path.write_bytes(content.replace(sides, struct.pack("<4i", *lie)))
+        said = complaint(capsys, 1, "pack", source, tmp_path / "out")
+        assert f"train_32x32.mat: array 'X': 921600 bytes are not an array of {lie}" in said
+
+
 PIXELS = np.random.default_rng(1).integers(0, 256, (50, 6, 5, 3), "u1")
 LABELS = np.random.default_rng(1).integers(0, 4, 50)
 LABELS[0] = 3
@@ -129,7 +140,8 @@ NPZ = {
 
 @pytest.mark.parametrize("form", NPZ)
 @pytest.mark.parametrize("save_as", [np.savez, np.savez_compressed])
-def test_npz(tmp_path, form, save_as, capsys):
+def test_npz(tmp_path, form, save_as, monkeypatch, capsys):
+    monkeypatch.setattr("selfie_io.convert.sources.npz._CHUNK_BYTES", 1000)  # read in several parts
     with (tmp_path / "a.npz").open("wb") as file:
         save_as(file, **NPZ[form])
     assert run("pack", tmp_path / "a.npz", tmp_path / "out") == 0

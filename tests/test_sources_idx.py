@@ -13,7 +13,7 @@ IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
 def idx(array):
-    """The file of a uint8 array: zero, zero, type 8, number of dimensions, the sizes big-endian, the bytes."""
+    """The file of a uint8 array: 0, 0, type 8, number of dimensions, the sizes big-endian, the bytes."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -39,7 +39,8 @@ def files(arrays):
 
 
 @pytest.mark.parametrize("form", ["plain", "gz", "dots", "tar.gz", "raw folder"])
-def test_idx_in_every_form(tmp_path, arrays, files, form):
+def test_idx_in_every_form(tmp_path, arrays, files, form, monkeypatch):
+    monkeypatch.setattr("selfie_io.convert.sources.idx._CHUNK_BYTES", 1000)  # read in several parts
     if form == "gz":
         source = as_folder(tmp_path / "s", {f"{name}.gz": gzip.compress(files[name]) for name in files})
     elif form == "dots":
