@@ -62,9 +62,8 @@ def local_target(url: str, *, force: bool) -> Iterator[Path]:
         system.makedirs(path, exist_ok=True)
         if system.exists(manifest):  # from here on the old set is no longer whole
             system.rm(manifest)
-        for old in system.ls(path, detail=False):
-            if str(old).endswith(".bin"):
-                system.rm(old)
+        for old in system.glob(f"{path.rstrip('/')}/*.bin"):
+            system.rm(old)
         names = sorted(file.name for file in folder.iterdir() if file.name != MANIFEST_NAME)
         for name in [*names, MANIFEST_NAME]:
             system.put_file(str(folder / name), f"{path.rstrip('/')}/{name}")
