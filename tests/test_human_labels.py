@@ -105,6 +105,7 @@ def test_files_that_do_not_fit(dataset, tmp_path, columns, message):
         ("h.csv", b"worse_label\n" + b"9" * 30, r"h\.csv"),
         ("h.csv", b"\xff\xfe", r"h\.csv"),
         ("h.npy", b"nothing", r"h\.npy"),
+        ("h.npy", b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16, r"h\.npy"),
         ("h.pt", b"nothing", r"h\.pt"),
         ("h.pt", b"PK\x03\x04nothing", r"h\.pt"),
     ],

@@ -102,7 +102,9 @@ def _read_columns(path: Path, key: str) -> dict[Any, Any]:
     if path.suffix == ".npy":
         try:
             return {key: np.load(path, mmap_mode="r", allow_pickle=False)}
-        except ValueError as error:
+        except OSError:
+            raise
+        except Exception as error:  # numpy's parser of headers lets through what its tokenizer raises
             raise ValueError(f"{path}: {error}") from error
     if path.suffix == ".csv":
         return _read_csv(path)

@@ -8,6 +8,7 @@ import io
 import math
 import pickletools
 import re
+import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -91,7 +92,8 @@ def load_torch(path: str | Path) -> Any:
             if members[0].compress_type != zipfile.ZIP_STORED:
                 raise ValueError("data.pkl is compressed, which torch.save never does")
             return load(archive.read(members[0]))
-    except (ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+    # What zipfile raises of damage, fuzzed: it believes the offsets and flags that it reads.
+    except (ValueError, EOFError, OverflowError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
