@@ -3,12 +3,24 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <mutex>
 #include <new>
 #include <utility>
 #include <vector>
 
 namespace selfie {
+
+namespace {
+
+// 0 if unknown. From the system's files: in virtual machines sysconf() may answer ten times too much.
+std::size_t last_level_cache_bytes() {
+    std::size_t kibibytes = 0;
+    std::ifstream("/sys/devices/system/cpu/cpu0/cache/index3/size") >> kibibytes;
+    return kibibytes * 1024;
+}
+
+}  // namespace
 
 struct BufferPool::Spares {
     Spares(std::size_t bytes, std::size_t most) : buffer_bytes(bytes), most_spare(most) {}
@@ -62,12 +74,8 @@ BufferPool::BufferPool(std::size_t buffer_bytes, std::size_t spare_buffers)
 std::size_t BufferPool::buffer_bytes() const { return spares_->buffer_bytes; }
 
 bool BufferPool::exceeds_caches() const {
-    long cache_bytes = 0;  // unknown: assume that it is large enough
-#ifdef _SC_LEVEL3_CACHE_SIZE
-    cache_bytes = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
-#endif
-    return cache_bytes > 0 &&
-           spares_->buffer_bytes * spares_->most_spare > static_cast<std::size_t>(cache_bytes) / 4 * 3;
+    static const std::size_t cache_bytes = last_level_cache_bytes();
+    return cache_bytes > 0 && spares_->buffer_bytes * spares_->most_spare > cache_bytes / 4 * 3;
 }
 
 std::shared_ptr<std::uint8_t> BufferPool::acquire() {

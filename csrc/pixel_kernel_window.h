@@ -1,0 +1,171 @@
+// Crop, flip and padding for the pixel kernels: the pieces of a window, or the window copied. Included by
+// pixel_kernel_body.h, which says why everything stands in an unnamed namespace.
+
+#include <cstring>
+
+#include "pixel_kernel.h"
+
+namespace selfie {
+namespace {
+
+constexpr std::ptrdiff_t kPiece = 16;
+
+// Visits a row in pieces; where they do not divide it, the last one overlaps the one before. count >= kPiece.
+template <class Visit>
+inline void for_pieces(std::ptrdiff_t count, Visit visit) {
+    std::ptrdiff_t i = 0;
+    for (; i <= count - kPiece; i += kPiece) visit(i);
+    if (i < count) visit(count - kPiece);
+}
+
+// For shuffle(): the place that each byte comes from; kNowhere gives 0.
+constexpr std::uint8_t kNowhere = 0x80;
+
+struct Places {
+    alignas(kPiece) std::uint8_t as_they_are[kPiece] = {};
+    alignas(kPiece) std::uint8_t reversed[kPiece] = {};
+    alignas(kPiece) std::uint8_t interleaved[3][3][kPiece] = {};  // [piece of the result][channel]
+
+    constexpr Places() {
+        for (std::uint8_t i = 0; i < kPiece; ++i) {
+            as_they_are[i] = i;
+            reversed[i] = static_cast<std::uint8_t>(kPiece - 1 - i);
+            for (std::uint8_t k = 0; k < 3; ++k)
+                for (std::uint8_t c = 0; c < 3; ++c) {
+                    const auto value = static_cast<std::uint8_t>(k * kPiece + i);
+                    interleaved[k][c][i] = value % 3 == c ? static_cast<std::uint8_t>(value / 3) : kNowhere;
+                }
+        }
+    }
+};
+constexpr Places kPlaces;
+
+// Visits the window of a zero-padded plane piece by piece: visit(from, mask, place) has the address of the
+// piece in the picture, which of its bytes lie inside, and its place in the window, which is at least kPiece
+// wide. Measured: one column of pieces after the other is faster for single planes, row by row for
+// interleaved ones.
+template <bool kByRows, class Visit>
+inline void for_window_pieces(const PixelPlan& plan, const std::uint8_t* plane, const Draw& draw,
+                              Visit visit) {
+    const auto height = static_cast<std::ptrdiff_t>(plan.layout.height);
+    const auto width = static_cast<std::ptrdiff_t>(plan.layout.width);
+    const std::ptrdiff_t rows = plan.augment.crop_height;
+    const std::ptrdiff_t columns = plan.augment.crop_width;
+    const std::uint8_t* corner = plane + draw.top * width + draw.left;
+    const auto source = [&](std::ptrdiff_t x) { return draw.flip ? columns - kPiece - x : x; };
+    const auto inside = [&](std::ptrdiff_t x) {
+        const auto bits_below = [](std::ptrdiff_t place) {
+            return (1u << (place < 0 ? 0 : place < kPiece ? place : kPiece)) - 1;
+        };
+        return bits_below(width - draw.left - source(x)) & ~bits_below(-draw.left - source(x));
+    };
+    const auto in_picture = [&](std::ptrdiff_t y) { return draw.top + y >= 0 && draw.top + y < height; };
+    if (kByRows) {
+        for (std::ptrdiff_t y = 0; y < rows; ++y)
+            for_pieces(columns, [&](std::ptrdiff_t x) {
+                visit(corner + y * width + source(x),
+                      static_cast<std::uint16_t>(in_picture(y) ? inside(x) : 0), y * columns + x);
+            });
+    } else {
+        for_pieces(columns, [&](std::ptrdiff_t x) {
+            const std::uint8_t* from = corner + source(x);
+            const unsigned mask = inside(x);
+            for (std::ptrdiff_t y = 0; y < rows; ++y)
+                visit(from + y * width, static_cast<std::uint16_t>(in_picture(y) ? mask : 0),
+                      y * columns + x);
+        });
+    }
+}
+
+// Whether for_window_pieces() can do it.
+inline bool can_fuse(const PixelPlan& plan) {
+    return kMaskedLoads && plan.augment.crop_width >= kPiece && plan.augment.pad_mode == PadMode::kZeros;
+}
+
+// Rows are short: copied in pieces, where they are long enough.
+inline void copy_row(const std::uint8_t* from, std::ptrdiff_t count, std::uint8_t* to) {
+    if (count >= kPiece)
+        for_pieces(count, [&](std::ptrdiff_t i) { store(load(from + i), to + i); });
+    else
+        for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[i];
+}
+
+inline void copy_row_reversed(const std::uint8_t* from, std::ptrdiff_t count, std::uint8_t* to) {
+    const Bytes order = load(kPlaces.reversed);
+    if (count >= kPiece)
+        for_pieces(count,
+                   [&](std::ptrdiff_t i) { store(shuffle(load(from + count - kPiece - i), order), to + i); });
+    else
+        for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[count - 1 - i];
+}
+
+// Without repeating the edge: -1 is 1, side is side - 2. The padding is smaller than the side.
+inline std::ptrdiff_t reflect(std::ptrdiff_t place, std::ptrdiff_t side) {
+    if (place < 0) return -place;
+    return place < side ? place : 2 * (side - 1) - place;
+}
+
+// The cropped, flipped window of every plane: uint8[C][crop_height][crop_width].
+void copy_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* window) {
+    const auto height = static_cast<std::ptrdiff_t>(plan.layout.height);
+    const auto width = static_cast<std::ptrdiff_t>(plan.layout.width);
+    const std::ptrdiff_t rows = plan.augment.crop_height;
+    const std::ptrdiff_t columns = plan.augment.crop_width;
+    if (can_fuse(plan)) {
+        const Bytes order = load(draw.flip ? kPlaces.reversed : kPlaces.as_they_are);
+        for (std::size_t c = 0; c < plan.layout.channels; ++c) {
+            for_window_pieces<false>(plan, pixels, draw,
+                                     [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
+                                         store(shuffle(load_masked(from, mask), order), window + place);
+                                     });
+            pixels += plan.layout.plane_bytes();
+            window += plan.crop_pixels();
+        }
+        return;
+    }
+    const bool mirrored = plan.augment.pad_mode == PadMode::kReflect;
+    // Columns begin..end-1 of the window lie inside the picture.
+    const std::ptrdiff_t begin = draw.left < 0 ? (-draw.left < columns ? -draw.left : columns) : 0;
+    const std::ptrdiff_t room = width - draw.left;
+    const std::ptrdiff_t end = room < columns ? (room > begin ? room : begin) : columns;
+    for (std::size_t c = 0; c < plan.layout.channels; ++c) {
+        const std::uint8_t* plane = pixels + c * plan.layout.plane_bytes();
+        for (std::ptrdiff_t y = 0; y < rows; ++y, window += columns) {
+            const std::ptrdiff_t wanted = draw.top + y;
+            if (!mirrored && (wanted < 0 || wanted >= height)) {
+                std::memset(window, 0, static_cast<std::size_t>(columns));
+                continue;
+            }
+            const std::uint8_t* row = plane + (mirrored ? reflect(wanted, height) : wanted) * width;
+            const std::uint8_t* inside = row + draw.left + begin;
+            if (draw.flip)
+                copy_row_reversed(inside, end - begin, window + columns - end);
+            else
+                copy_row(inside, end - begin, window + begin);
+            const auto pad_column = [&](std::ptrdiff_t x) {
+                const std::uint8_t value = mirrored ? row[reflect(draw.left + x, width)] : std::uint8_t{0};
+                window[draw.flip ? columns - 1 - x : x] = value;
+            };
+            for (std::ptrdiff_t x = 0; x < begin; ++x) pad_column(x);
+            for (std::ptrdiff_t x = end; x < columns; ++x) pad_column(x);
+        }
+    }
+}
+
+// Whether the window is the picture as it is.
+bool untouched(const PixelPlan& plan, const Draw& draw) {
+    return draw.top == 0 && draw.left == 0 && !draw.flip &&
+           plan.augment.crop_height == static_cast<std::int64_t>(plan.layout.height) &&
+           plan.augment.crop_width == static_cast<std::int64_t>(plan.layout.width);
+}
+
+// The window of every plane, where it stands already or copied.
+const std::uint8_t* find_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
+                                std::uint8_t* scratch) {
+    if (untouched(plan, draw) && plan.crop_pixels() >= kPiece) return pixels;
+    copy_window(plan, pixels, draw, scratch);
+    return scratch;
+}
+
+}  // namespace
+}  // namespace selfie
