@@ -22,8 +22,9 @@ from rich.table import Table as RichTable
 from selfie_io.labels.overlay import save_overlay
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
+from selfie_train.checkpoint import latest_checkpoint
 from selfie_train.config import TrainConfig
-from selfie_train.engine import Training
+from selfie_train.parts import Parts
 from selfie_train.training_labels import TrainingLabels
 
 GALLERY_SIZE = 60
@@ -51,11 +52,12 @@ def audit(run: Path, out: Path) -> RichTable:
     Returns a table of what was found. Raises OSError if there is no run, ValueError if it has no checkpoint.
     """
     config = TrainConfig.from_json(json.loads((run / "config.json").read_text()))
-    training = Training(config, run, quiet=True)
-    training.restore()
-    if training.last_checkpoint is None:
-        raise ValueError(f"{run} has no checkpoint to audit with")
-    issues = find_issues(training)
+    checkpoint, defects = latest_checkpoint(run / "checkpoints")
+    if checkpoint is None:
+        raise ValueError(f"{run} has no checkpoint to audit with" + "".join(f"; {text}" for text in defects))
+    parts = Parts(config)
+    parts.load_state(checkpoint)
+    issues = find_issues(parts)
     out.mkdir(parents=True, exist_ok=True)
     _write_issues(out / "issues.csv", issues)
     overlay = "audit-" + re.sub(r"[^A-Za-z0-9_.+=-]", "_", run.resolve().name)[:90]
@@ -76,21 +78,21 @@ def audit(run: Path, out: Path) -> RichTable:
     return table
 
 
-def find_issues(training: Training) -> LabelIssues:
-    """Score every training label with the networks and the method's memory of a restored run."""
-    given = training.labels.given
+def find_issues(parts: Parts) -> LabelIssues:
+    """Score every training label with the networks and the method's memory of a run."""
+    given = parts.labels.given
     count = len(given)
     suggested = np.empty(count, np.int64)
     scores = np.empty(count)
     probability_given, votes_given = np.empty(count), np.full(count, np.nan)
-    with training.train_split_in_order() as loader:
+    with parts.loader(parts.dataset.train, training=False) as loader:
         for batch in loader:
             indices = batch.indices.numpy()
             rows = np.arange(len(indices))
             labels = given[indices]
-            shares = training.learner.probabilities(batch.images)
+            shares = parts.learner.probabilities(batch.images)
             probability_given[indices] = shares[rows, labels]
-            votes = training.method.vote_shares(indices)
+            votes = parts.method.vote_shares(indices)
             if votes is not None:
                 votes_given[indices] = votes[rows, labels]
                 shares = (shares + votes) / 2
@@ -101,7 +103,7 @@ def find_issues(training: Training) -> LabelIssues:
             scores[indices] = (1 - (own - best_other)) / 2
             suggested[indices] = np.where(best_other > own, others.argmax(axis=1), labels)
     signals = {"probability_given": probability_given, "votes_given": votes_given}
-    return LabelIssues(training.dataset, training.labels, suggested, scores, signals)
+    return LabelIssues(parts.dataset, parts.labels, suggested, scores, signals)
 
 
 def summarise(issues: LabelIssues) -> dict[str, float | int | None]:

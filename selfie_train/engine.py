@@ -19,22 +19,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfie_io.loading.loader import Loader
-from selfie_io.loading.options import Augment, PerImage
 from selfie_io.records.atomic import atomic_path
-from selfie_io.records.dataset import RecordSplit, open_dataset
-from selfie_train.checkpoint import flatten_state, latest_checkpoint, unflatten_state, write_checkpoint
+from selfie_train.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.config import TrainConfig
-from selfie_train.distributed import join_group
-from selfie_train.learner import Learner, learning_rate
+from selfie_train.learner import learning_rate
 from selfie_train.logs import Row, RunLog
 from selfie_train.methods.base import Choice, Scores
 from selfie_train.metrics import SelectionCounts, mean_known, refurbish_accuracy, refurbished_fraction
-from selfie_train.noise_estimate import NoiseRateEstimate
-from selfie_train.registry import method_class
+from selfie_train.parts import Parts
 from selfie_train.results import TrainResult, write_results
 from selfie_train.stopping import StopRequest
-from selfie_train.training_labels import training_labels
 
 CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
 LOOK_EVERY = 20  # batches between looks at the loss and, with several processes, at a wish to stop
@@ -98,36 +92,15 @@ class Training:
     def __init__(self, config: TrainConfig, folder: Path, *, quiet: bool) -> None:
         self.config = config
         self.folder = folder
-        self.group = join_group(config.device)
-        if config.batch_size % self.group.world_size:
-            raise ValueError(
-                "batch_size counts over all processes and must be a multiple of their number, "
-                f"{self.group.world_size}; got {config.batch_size}"
-            )
-        self.dataset = open_dataset(config.dataset, shape=config.shape)
-        self.labels = training_labels(self.dataset, config)
-        num_samples, num_classes = len(self.labels.given), self.dataset.num_classes
-        make_method = method_class(config.method)
-        self.method = make_method(config, num_samples, num_classes, self.labels.noise_rate or 0.0)
-        self.estimate: NoiseRateEstimate | None = None
-        if self.labels.noise_rate is None and make_method.needs_noise_rate:
-            if not 1 <= config.warmup < config.epochs:
-                raise ValueError(
-                    "an unknown noise rate is estimated after warm-up, so 1 <= warmup < epochs must hold, "
-                    f"got warmup {config.warmup} of {config.epochs}; or set noise_rate"
-                )
-            self.estimate = NoiseRateEstimate(
-                num_samples, num_classes, history_length=config.history, threshold=config.threshold
-            )
-        shape = self.dataset.layout.shape
-        self.learner = Learner(config, self.group, shape, num_classes, make_method.num_networks)
-        self.train_loader = self._loader(self.dataset.train, training=True)
-        self.test_loader = self._loader(self.dataset.test, training=False)
+        self.parts = Parts(config)
+        self.group, self.labels, self.method = self.parts.group, self.parts.labels, self.parts.method
+        self.learner = self.parts.learner
+        self.train_loader = self.parts.loader(self.parts.dataset.train, training=True)
+        self.test_loader = self.parts.loader(self.parts.dataset.test, training=False)
 
         self.at = Position()
-        self.sums = (
-            self._no_sums()
-        )  # of this epoch and process: loss and errors against given labels, samples
+        # Of this epoch and process: loss and errors against the given labels, samples.
+        self.sums = self._no_sums()
         self.selections = self._no_selections()
         self.rows: list[Row] = []
         self.noise_rates = [self.method.noise_rate]  # of each run so far
@@ -166,7 +139,7 @@ class Training:
             images_per_second=at.images / at.seconds if at.seconds else None,
         )
         if self.group.is_first:
-            write_results(result, self.dataset, self.method, say=self.log.say)
+            write_results(result, self.parts.dataset, self.method, say=self.log.say)
             self.log.event("end", **result.summary)
         self.group.wait()
         return result
@@ -177,10 +150,12 @@ class Training:
         title = f"run {at.run} epoch {at.epoch + 1}/{config.epochs}"
         self.log.start_epoch(title, len(self.train_loader), at.batch)
         started = time.perf_counter()
-        for batch in self.train_loader:
+        # A checkpoint after the last batch has the loader in the next epoch already.
+        batches = iter(self.train_loader) if at.batch < len(self.train_loader) else iter(())
+        for batch in batches:
             global_size = self._global_size(len(batch.labels), at.batch)
             if global_size >= 2 * self.group.world_size:  # batch norm needs two samples
-                choose = self._choose if self.method.needs_scores or self.estimate else None
+                choose = self._choose if self.method.needs_scores or self.parts.estimate else None
                 scores, choices, sums = self.learner.step(batch, at.epoch, at.step, global_size, choose)
                 self.sums += torch.cat([sums, sums.new_tensor([len(batch.labels)])])
                 self._count_selections(scores, choices)
@@ -196,8 +171,8 @@ class Training:
     def _choose(self, scores: Scores) -> list[Choice] | None:
         if not np.isfinite(scores.losses).all():
             self._diverged("a loss is not finite")
-        if self.estimate is not None:
-            self.estimate.record(scores)
+        if self.parts.estimate is not None:
+            self.parts.estimate.record(scores)
         return self.method.choose(scores) if self.method.needs_scores else None
 
     def _count_selections(self, scores: Scores | None, choices: list[Choice] | None) -> None:
@@ -247,7 +222,9 @@ class Training:
             "train_error": 100 * errors / max(seen, 1),
             "test_loss": test_loss,
             "test_error": test_error,
-            "noise_rate": method.noise_rate if method.needs_noise_rate and self.estimate is None else None,
+            "noise_rate": method.noise_rate
+            if method.needs_noise_rate and self.parts.estimate is None
+            else None,
             "label_precision": mean_known(precisions),
             "label_recall": mean_known(counts.label_recall for counts in self.selections),
             "refurbished_fraction": refurbished_fraction(refurbished),
@@ -258,10 +235,10 @@ class Training:
 
         at.epoch, at.batch = at.epoch + 1, 0
         self.sums, self.selections = self._no_sums(), self._no_selections()
-        if self.estimate is not None and at.epoch == config.warmup:
-            method.noise_rate = self.estimate.rate(self.labels.given)
+        if self.parts.estimate is not None and at.epoch == config.warmup:
+            method.noise_rate = self.parts.estimate.rate(self.labels.given)
             self.noise_rates[-1] = method.noise_rate
-            self.estimate = None
+            self.parts.estimate = None
             self.log.event("noise_rate_estimated", noise_rate=method.noise_rate)
             self.log.say(f"noise rate estimated from the predictions of the warm-up: {method.noise_rate:.4f}")
         old = time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS
@@ -286,21 +263,16 @@ class Training:
         self.checkpoint_time = time.monotonic()
         if not self.group.is_first:
             return
-        method_arrays, method_values = flatten_state(self.method.state_dict(), "method")
-        estimate = {} if self.estimate is None else self.estimate.state_dict()
-        estimate_arrays, estimate_values = flatten_state(estimate, "estimate")
+        arrays, state = self.parts.state()
         values = {
             "position": dataclasses.asdict(self.at),
             "loader": self.train_loader.state_dict(),
             "sums": sums,
             "selections": [dataclasses.asdict(counts) for counts in self.selections],
             "rows": self.rows,
-            "noise_rate": self.method.noise_rate,
             "noise_rates": self.noise_rates,
-            "estimating": self.estimate is not None,
-            "state": method_values | estimate_values,
+            **state,
         }
-        arrays = self.learner.state() | method_arrays | estimate_arrays
         self.last_checkpoint = write_checkpoint(self.folder / "checkpoints", self.at.step, arrays, values)
 
     def restore(self) -> None:
@@ -310,15 +282,8 @@ class Training:
             self.log.say(f"passed over: {defect}")
         if checkpoint is None:
             return
-        values, arrays = checkpoint.values, checkpoint.arrays
-        state = values["state"] | arrays
-        self.learner.load_state(arrays)
-        self.method.load_state_dict(unflatten_state(state, "method"))
-        if not values["estimating"]:
-            self.estimate = None
-        elif self.estimate is not None:
-            self.estimate.load_state_dict(unflatten_state(state, "estimate"))
-        self.method.noise_rate = values["noise_rate"]
+        self.parts.load_state(checkpoint)
+        values = checkpoint.values
         self.noise_rates = values["noise_rates"]
         self.train_loader.load_state_dict(values["loader"])
         self.at = Position(**values["position"])
@@ -328,36 +293,12 @@ class Training:
         self.rows = values["rows"]
         self.last_checkpoint = checkpoint.path
 
-    def train_split_in_order(self) -> Loader:
-        """A loader of the training split as it lies on disk, without augmentation."""
-        return self._loader(self.dataset.train, training=False)
-
     def _diverged(self, what: str) -> None:
         at = self.at
         good = self.last_checkpoint or "none was written yet"
         raise Divergence(
             f"{what} in run {at.run}, epoch {at.epoch + 1}, batch {at.batch}; last good checkpoint: {good}. "
             "A lower learning rate may help"
-        )
-
-    def _loader(self, split: RecordSplit, *, training: bool) -> Loader:
-        config, layout = self.config, split.layout
-        augment = None
-        if training and config.augment == "crop-flip":
-            augment = Augment(pad=4, crop=(layout.height, layout.width), flip="random")
-        return Loader(
-            split,
-            batch_size=config.batch_size // self.group.world_size,
-            shuffle=training,
-            order="independent" if config.variant == "official" else "permutation",
-            seed=config.seed,
-            labels=self.labels.given if training else None,
-            augment=augment,
-            normalize=PerImage(),
-            layout="NHWC" if config.channels_last else "NCHW",
-            pin_memory=self.group.device.type == "cuda",
-            rank=self.group.rank,
-            world_size=self.group.world_size,
         )
 
     def _global_size(self, local_size: int, batch: int) -> int:

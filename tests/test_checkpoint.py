@@ -149,7 +149,7 @@ def test_nested_states_survive_flattening(state):
 @pytest.mark.parametrize(
     ("options", "stops"),
     [
-        ({"method": "selfie"}, (1, 4, 12)),  # mid-epoch; the end of an epoch; inside the second run
+        ({"method": "selfie"}, (1, 5, 11)),  # mid-epoch; after an epoch's last batch; in the second run
         (
             {"method": "selfie", "variant": "official", "model": "densenet-10-12", "epochs": 1, "warmup": 0},
             (5,),

@@ -10,7 +10,7 @@ import plain_net
 import pytest
 import torch
 
-import selfie_train.engine
+import selfie_train.parts
 from selfie_train import TrainConfig, resume, train
 from selfie_train.distributed import Group
 from selfie_train.logs import read_log
@@ -79,6 +79,6 @@ def test_a_network_with_batch_norm_trains_in_two_processes(digits, tmp_path):
 
 
 def test_a_batch_must_be_shared_evenly(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(selfie_train.engine, "join_group", lambda _: Group(0, 2, torch.device("cpu")))
+    monkeypatch.setattr(selfie_train.parts, "join_group", lambda _: Group(0, 2, torch.device("cpu")))
     with pytest.raises(ValueError, match="must be a multiple of their number, 2; got 97"):
         train(settings(digits, tmp_path / "odd", batch_size=97), quiet=True)
