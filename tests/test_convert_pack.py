@@ -318,6 +318,25 @@ def test_targets(tmp_path, members, capsys):
     assert "a size is HEIGHTxWIDTH" in complaint(capsys, 2, "pack", source, tmp_path / "x", "--size", "8")
 
 
+def test_a_full_disk_leaves_the_old_state(tmp_path, members):
+    """A limit on the size of files stands for the disk: writing fails in the same way, with another number."""
+    source = as_folder(tmp_path / "source", members)
+    out = tmp_path / "out"
+    assert run("pack", source, out) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
+        "from selfie_io.convert.cli import main\n"
+        f"sys.exit(main(['pack', {str(source)!r}, {str(out)!r}, '--force']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert ".bin'" in done.stderr, "the file is named"
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
+
+
 def test_the_kind_must_be_plain(tmp_path, members, capsys):
     idx = {
         f"{split}-{what}-idx{n}-ubyte": b""

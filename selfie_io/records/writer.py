@@ -1,7 +1,9 @@
 """Streams records into files and computes their digests and the channel statistics on the way."""
 
+import contextlib
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -123,18 +125,25 @@ class RecordFileWriter:
             records[field] = values
         records["pixels"] = images
         content = records.view(np.uint8).data
-        try:
+        with self._named_errors():
             self._file.write(content)
-        except OSError as error:  # a full disk says so without a name
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._digest.update(content)
         self.channel_sums.add_images(images)
         self.records += len(images)
 
     def close(self) -> FileEntry:
-        """Close the file; returns its manifest entry."""
-        self._file.close()
+        """Close the file; returns its manifest entry. Raises OSError if the last bytes cannot be written."""
+        with self._named_errors():
+            self._file.close()
         return self._digest.entry(self._path.name, self.records)
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """A full disk says so without a name: tell which file it was."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 class DatasetWriter:
