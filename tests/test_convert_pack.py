@@ -338,11 +338,7 @@ def test_a_full_disk_leaves_the_old_state(tmp_path, members):
 
 
 def test_the_kind_must_be_plain(tmp_path, members, capsys):
-    idx = {
-        f"{split}-{what}-idx{n}-ubyte": b""
-        for split in ("train",)
-        for what, n in (("images", 3), ("labels", 1))
-    }
+    idx = {"train-images-idx3-ubyte": b"", "train-labels-idx1-ubyte": b""}
     source = as_folder(tmp_path / "source", {**members, **idx})
     said = complaint(capsys, 1, "pack", source, tmp_path / "out")
     assert "choose with --kind: image-folder (train/cat/0.png); idx (train-images-idx3-ubyte)" in said
