@@ -319,7 +319,7 @@ def test_targets(tmp_path, members, capsys):
 
 
 def test_a_full_disk_leaves_the_old_state(tmp_path, members):
-    """A limit on the size of files stands for the disk: writing fails in the same way, with another number."""
+    """A limit on the size of files stands for the disk: writing fails in the same way but for the number."""
     source = as_folder(tmp_path / "source", members)
     out = tmp_path / "out"
     assert run("pack", source, out) == 0
