@@ -1,5 +1,6 @@
-"""The one check that every array of labels or indices passes."""
+"""The checks that arrays of labels and indices, and saved states, pass on their way in."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,3 +37,26 @@ def labels_of_classes(name: str, values: npt.ArrayLike, num_classes: int, size: 
     for bad in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
         raise ValueError(f"{name} has labels 0..{num_classes - 1}, got {labels[bad]} at position {bad}")
     return labels
+
+
+def check_indices(indices: npt.ArrayLike, count: int) -> Vector:
+    """Do as `integer_vector`; also raises IndexError if one is not in 0..count-1."""
+    where = integer_vector("indices", indices)
+    for bad in np.flatnonzero((where < 0) | (where >= count))[:1]:
+        raise IndexError(f"an index is 0..{count - 1}, got {where[bad]} at position {bad}")
+    return where
+
+
+def check_state(
+    own: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.ArrayLike]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of `state`; raises ValueError if they are not as those of `own` by key, dtype, shape."""
+    if set(state) != set(own):
+        raise ValueError(f"this state has the keys {sorted(own)}, got {sorted(state)}")
+    given = {key: np.asarray(value) for key, value in state.items()}
+    for key, value in own.items():
+        if (given[key].dtype, given[key].shape) != (value.dtype, value.shape):
+            raise ValueError(
+                f"{key} is {value.dtype} {value.shape} here, got {given[key].dtype} {given[key].shape}"
+            )
+    return given

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from selfie_io.labels import _kernels
 from selfie_io.labels._threads import run_range
-from selfie_io.labels._vectors import Vector, class_count, integer_vector
+from selfie_io.labels._vectors import Vector, check_indices, check_state, class_count, integer_vector
 from selfie_io.records.layout import MAX_CLASSES
 
 _EVERYONE = np.empty(0, np.int64)
@@ -63,16 +63,14 @@ class LabelHistory:
             self.prefilled, where, classes,
         )  # fmt: skip
         if bad >= 0:
-            self._check_index(where, bad)
+            check_indices(where, self.num_samples)
             raise ValueError(
                 f"a predicted class is 0..{self.num_classes - 1}, got {classes[bad]} at position {bad}"
             )
 
     def counts(self, indices: npt.ArrayLike | None = None) -> npt.NDArray[np.int32]:
         """Count the votes of each class; int32 (n, num_classes). Raises IndexError."""
-        where = np.arange(self.num_samples) if indices is None else integer_vector("indices", indices)
-        for bad in np.flatnonzero((where < 0) | (where >= self.num_samples))[:1]:
-            self._check_index(where, int(bad))
+        where = check_indices(np.arange(self.num_samples) if indices is None else indices, self.num_samples)
         counts = np.zeros((where.size, self.num_classes), np.int32)
         _kernels.count_votes(self._ring, self._visits, self.prefilled, where, counts)
         return counts
@@ -99,7 +97,8 @@ class LabelHistory:
             ),
             count,
         )
-        self._check_index(where, bad)
+        if bad >= 0:
+            check_indices(where, self.num_samples)
         return entropy
 
     def majority(self, indices: npt.ArrayLike | None = None) -> Vector:
@@ -141,15 +140,7 @@ class LabelHistory:
         Raises ValueError if a key, shape, dtype or value does not fit; the history is unchanged then.
         """
         own = self.state_dict()
-        if set(state) != set(own):
-            raise ValueError(f"the state of a LabelHistory has the keys {sorted(own)}, got {sorted(state)}")
-        given = {key: np.asarray(value) for key, value in state.items()}
-        for key, value in own.items():
-            if (given[key].shape, given[key].dtype) != (value.shape, value.dtype):
-                raise ValueError(
-                    f"{key} of this history is {value.dtype} {value.shape}, "
-                    f"the state has {given[key].dtype} {given[key].shape}"
-                )
+        given = check_state(own, state)
         for key in ("num_classes", "prefilled"):
             if given[key] != own[key]:
                 raise ValueError(f"{key} of this history is {own[key]}, the state has {given[key]}")
@@ -173,11 +164,6 @@ class LabelHistory:
         where, count = self._where(indices)
         gathered = np.empty(count, np.int64)
         bad = run_range(lambda start, stop: _kernels.gather(values, where, gathered, start, stop), count)
-        self._check_index(where, bad)
+        if bad >= 0:
+            check_indices(where, self.num_samples)
         return gathered
-
-    def _check_index(self, where: Vector, position: int) -> None:
-        if position >= 0 and not 0 <= where[position] < self.num_samples:
-            raise IndexError(
-                f"an index is 0..{self.num_samples - 1}, got {where[position]} at position {position}"
-            )

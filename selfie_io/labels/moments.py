@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.labels import _kernels
-from selfie_io.labels._vectors import Vector, integer_vector
+from selfie_io.labels._vectors import Vector, check_indices, check_state, integer_vector
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,23 +38,23 @@ class ProbabilityMoments:
             raise ValueError(f"probabilities has one value an index, {where.shape}, got {values.shape}")
         bad = _kernels.record_moments(self._visits, self._means, self._squares, where, values)
         if bad >= 0:
-            self._check(where)
+            check_indices(where, self.num_samples)
             raise ValueError(f"a probability is in [0, 1], got {values[bad]} at position {bad}")
 
     def visits(self, indices: npt.ArrayLike) -> Vector:
         """Return how many probabilities were recorded, int64 (n,). Raises IndexError."""
-        return self._visits[self._check(indices)].astype(np.int64)
+        return self._visits[check_indices(indices, self.num_samples)].astype(np.int64)
 
     def mean(self, indices: npt.ArrayLike) -> Floats:
         """Return their mean, float64 (n,); 0 without any. Raises IndexError."""
-        return self._means[self._check(indices)]
+        return self._means[check_indices(indices, self.num_samples)]
 
     def variance(self, indices: npt.ArrayLike) -> Floats:
         """Return their variance (divided by n, as numpy.var does), float64 (n,); 0 without any.
 
         Raises IndexError.
         """
-        where = self._check(indices)
+        where = check_indices(indices, self.num_samples)
         variance: Floats = self._squares[where] / np.maximum(self._visits[where], 1)
         return variance
 
@@ -73,21 +73,9 @@ class ProbabilityMoments:
         Raises ValueError if a key, shape, dtype or value does not fit; nothing is changed then.
         """
         own = self.state_dict()
-        if set(state) != set(own):
-            raise ValueError(f"the state has the keys {sorted(own)}, got {sorted(state)}")
-        given = {key: np.asarray(value) for key, value in state.items()}
-        for key, value in own.items():
-            if (given[key].shape, given[key].dtype) != (value.shape, value.dtype):
-                raise ValueError(
-                    f"{key} is {value.dtype} {value.shape} here, got {given[key].dtype} {given[key].shape}"
-                )
+        given = check_state(own, state)
+        for key in own:
             if not (np.isfinite(given[key]) & (given[key] >= 0)).all():
                 raise ValueError(f"{key} is finite and not negative, got {given[key].min()}")
         for array, key in ((self._visits, "visits"), (self._means, "means"), (self._squares, "squares")):
             array[:] = given[key]
-
-    def _check(self, indices: npt.ArrayLike) -> Vector:
-        where = integer_vector("indices", indices)
-        for bad in np.flatnonzero((where < 0) | (where >= self.num_samples))[:1]:
-            raise IndexError(f"an index is 0..{self.num_samples - 1}, got {where[bad]} at position {bad}")
-        return where
