@@ -50,7 +50,7 @@ def check_indices(indices: npt.ArrayLike, count: int) -> Vector:
 def check_state(
     own: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.ArrayLike]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of `state`; raises ValueError if their keys, dtypes or shapes are not those of `own`."""
+    """Return the arrays of `state`; raises ValueError unless keys, dtypes and shapes are as in `own`."""
     if set(state) != set(own):
         raise ValueError(f"this state has the keys {sorted(own)}, got {sorted(state)}")
     given = {key: np.asarray(value) for key, value in state.items()}
