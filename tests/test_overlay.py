@@ -37,7 +37,7 @@ def test_what_is_written_is_read(dataset):
     matrix = transition_matrix("pair", 3, 0.4)
     noisy = inject_noise(LABELS, matrix, seed=5)
     provenance = {"kind": "pair", "rate": np.float64(0.4), "seed": 5, "transition_matrix": matrix}
-    saved = save_overlay(dataset, "pair-0.4", noisy, provenance)
+    saved = save_overlay(dataset, "pair-0.4", noisy, {**provenance, "by": "a test"})
     got = dataset.train.labels_from("pair-0.4")
     assert got.dtype == np.int64
     np.testing.assert_array_equal(got, noisy)
@@ -47,8 +47,12 @@ def test_what_is_written_is_read(dataset):
     assert told["sha256"] == saved.sha256 == overlay_digest(noisy)
     assert told["base_sha256"] == overlay_digest(LABELS)
     assert told["observed_noise_rate"] == np.mean(noisy != LABELS)
-    assert told["provenance"] == {**provenance, "rate": 0.4, "transition_matrix": matrix.tolist()}
-    assert read_provenance(dataset.path, "pair-0.4") == told["provenance"]
+    expected = {**provenance, "rate": 0.4, "transition_matrix": matrix.tolist()}
+    assert {key: told[key] for key in provenance} == expected
+    assert told["provenance"] == {"by": "a test"}
+    assert read_provenance(dataset.path, "pair-0.4") == {**expected, "by": "a test"}
+    with pytest.raises(ValueError, match=r"overlay odd: .*\$\.rate"):
+        save_overlay(dataset, "odd", noisy, {"rate": "often"})
     assert sorted(files_of(dataset)) == ["pair-0.4.json", "pair-0.4.npy"]
 
 

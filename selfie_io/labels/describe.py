@@ -22,8 +22,8 @@ def describe_overlay(dataset: RecordDataset, name: str) -> dict[str, Any]:
     members = np.bincount(dataset.train.labels, minlength=dataset.num_classes)
     return {
         "name": name,
-        "kind": told.provenance.get("kind"),
-        "rate": told.provenance.get("rate"),
+        "kind": told.kind,
+        "rate": told.rate,
         "observed_noise_rate": told.observed_noise_rate,
         "noise_rate_of_class": [
             1 - kept if count else None

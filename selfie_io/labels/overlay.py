@@ -15,7 +15,7 @@ from selfie_io.labels.transition import observed_noise_rate
 from selfie_io.records import safe_pickle
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
-from selfie_io.records.overlays import Overlay, load_overlay, overlay_digest, overlay_paths
+from selfie_io.records.overlays import PROVENANCE_KEYS, Overlay, load_overlay, overlay_digest, overlay_paths
 
 
 def save_overlay(
@@ -31,15 +31,21 @@ def save_overlay(
     array_path, json_path = overlay_paths(dataset.path, name)
     base = dataset.train.labels
     values = labels_of_classes("labels", labels, dataset.num_classes, base.size).astype("<i4")
-    overlay = Overlay(
-        name=name,
-        records=base.size,
-        num_classes=dataset.num_classes,
-        sha256=overlay_digest(values),
-        base_sha256=overlay_digest(base),
-        observed_noise_rate=observed_noise_rate(base, values),
-        provenance=msgspec.to_builtins(dict(provenance or {}), enc_hook=_plain),
-    )
+    told = msgspec.to_builtins(dict(provenance or {}), enc_hook=_plain)
+    fields = {
+        "name": name,
+        "records": base.size,
+        "num_classes": dataset.num_classes,
+        "sha256": overlay_digest(values),
+        "base_sha256": overlay_digest(base),
+        "observed_noise_rate": observed_noise_rate(base, values),
+        **{key: told.pop(key) for key in PROVENANCE_KEYS if key in told},
+        "provenance": told,
+    }
+    try:
+        overlay = msgspec.convert(fields, Overlay)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"overlay {name}: {error}") from error
     array_path.parent.mkdir(exist_ok=True)
     try:
         previous = msgspec.structs.replace(load_overlay(dataset.path, name)[0], previous=None)

@@ -17,12 +17,16 @@ from selfie_io.records.manifest import FORMAT_MAJOR, FORMAT_VERSION
 OVERLAY_FOLDER = "labels"
 MAX_OVERLAY_JSON_BYTES = 1 << 28  # the transition matrix of 2,000 classes has room
 
+# What has a key of its own in the JSON, beside "provenance" for the rest.
+PROVENANCE_KEYS = ("kind", "rate", "seed", "transition_matrix")
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}", re.ASCII)
 
 
 class Overlay(msgspec.Struct, frozen=True):
     """What the JSON file of an overlay says; digests are those of `overlay_digest`.
 
+    `provenance` tells what made it beyond the keys before it;
     `previous` is there while an overlay is being replaced: until the new array is in place, it is the old one
     that counts.
     """
@@ -33,6 +37,10 @@ class Overlay(msgspec.Struct, frozen=True):
     sha256: str
     base_sha256: str
     observed_noise_rate: float
+    kind: str | None = None
+    rate: float | None = None
+    seed: int | None = None
+    transition_matrix: list[list[float]] | None = None
     provenance: dict[str, Any] = msgspec.field(default_factory=dict)
     previous: "Overlay | None" = None
     format_version: str = FORMAT_VERSION
@@ -104,7 +112,9 @@ def read_overlay(folder: str | Path, name: str, base_labels: npt.ArrayLike) -> n
 
 def read_provenance(folder: str | Path, name: str) -> dict[str, Any]:
     """Return what an overlay says of where it comes from. Raises as `load_overlay`."""
-    return load_overlay(folder, name)[0].provenance
+    entry = load_overlay(folder, name)[0]
+    told = {key: getattr(entry, key) for key in PROVENANCE_KEYS}
+    return {key: value for key, value in told.items() if value is not None} | entry.provenance
 
 
 def _decode(path: Path, content: bytes) -> Overlay:
