@@ -91,6 +91,14 @@ class TorchPixels:
                 for values in (self._options.normalize.mean, self._options.normalize.std)
             )
             self._unit, self._mean_in_units = (255 * std).to(device), (mean / std).to(device)
+        self._constant_map: tuple[torch.Tensor, torch.Tensor] | None = None
+        if isinstance(self._options.normalize, PerChannel) and not (
+            self._augment.brightness or self._augment.contrast
+        ):
+            # Laid out like a picture: so the loop over it is one of vectors.
+            scale, shift = ((1 / self._unit).float()[None], (-self._mean_in_units).float()[None])
+            plane = (1, self._rows, 1) if self._channels_last else (1, 1, self._rows, self._columns)
+            self._constant_map = self._spread(scale).repeat(plane), self._spread(shift).repeat(plane)
 
     def send(self, table: npt.NDArray[np.int64]) -> RecordNumbers:
         """Bring a number_table to the device."""
@@ -132,7 +140,8 @@ class TorchPixels:
         if self._keeps_bytes:
             images = pixels.to(self._dtype)
         else:
-            images = self._mapped(pixels, *self._scale_and_shift(pixels, numbers))
+            scale, shift = self._constant_map or map(self._spread, self._scale_and_shift(pixels, numbers))
+            images = self._mapped(pixels, scale, shift)
         if self._augment.cutout:
             images = images.masked_fill_(self._cutout(numbers), 0)
         batch = Batch(images, numbers.labels, numbers.record_ids, numbers.indices)
@@ -182,15 +191,14 @@ class TorchPixels:
             squares[part] = torch.linalg.vecdot(values, values, dim=axis)
         return sums, squares
 
+    def _spread(self, values: torch.Tensor) -> torch.Tensor:
+        """(n, C) values over their pictures: over whole rows in NHWC, where loops over a pixel are short."""
+        return values.repeat(1, self._columns)[:, None] if self._channels_last else values[:, :, None, None]
+
     def _mapped(self, pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """fmaf(pixel, scale, shift), then rounded to the dtype."""
-        shape = pixels.shape
-        if self._channels_last:  # whole rows: a loop over single pixels would be short and slow
-            pixels = pixels.flatten(2)
-            scale, shift = (values.repeat(1, self._columns)[:, None] for values in (scale, shift))
-        else:
-            scale, shift = scale[:, :, None, None], shift[:, :, None, None]
-        values = multiply_add(pixels, scale, shift, self._addcmul_is_fused).view(shape)
+        rows = pixels.flatten(2) if self._channels_last else pixels
+        values = multiply_add(rows, scale, shift, self._addcmul_is_fused).view(pixels.shape)
         if self._dtype == torch.uint8:
             values = values.clamp_(0, 255).round_()
         return values.to(self._dtype)
@@ -218,9 +226,10 @@ def multiply_add(
     product and shift are 2^21 times apart; only then may a second rounding cost the last bit.
     """
     values = torch.empty(pixels.shape, device=pixels.device)
+    scale, shift = (one.expand(len(pixels), *one.shape[1:]) for one in (scale, shift))
     for part in _parts(pixels):
         if addcmul_is_fused:
-            torch.addcmul(shift[part], pixels[part], scale[part], out=values[part])
+            torch.addcmul(shift[part], pixels[part].float(), scale[part], out=values[part])
         else:
             values[part] = pixels[part].double() * scale[part] + shift[part]
     return values
@@ -249,6 +258,6 @@ def _addcmul_is_fused(device: torch.device) -> bool:
         scale = ((step[:, :1] + 1) / 97).to(device)
         shift = ((step[:, :1] - 50) / 31).to(device)
         wanted = (pixels.double() * scale + shift).float()
-        if not torch.equal(torch.addcmul(shift, pixels, scale), wanted):
+        if not torch.equal(torch.addcmul(shift, pixels.float(), scale), wanted):
             return False
     return True
