@@ -3,6 +3,7 @@
 # ruff: noqa: D102 - base.py documents the methods.
 
 from collections.abc import Iterator
+from tokenize import TokenError
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -20,6 +21,15 @@ _LEFT_OUT = ("x_val", "val_images")
 _CLASS_NAMES = "class_names.npy"
 _CHUNK_BYTES = 1 << 20
 _HEADER_BYTES = 10_000
+_HEADER_ERRORS = (
+    ValueError,
+    LookupError,
+    SyntaxError,
+    TypeError,
+    ArithmeticError,
+    RecursionError,
+    TokenError,
+)
 
 
 class _Header(NamedTuple):
@@ -131,7 +141,7 @@ class Npz(Source):
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[version]
             shape, by_column, dtype = read(file, max_header_size=_HEADER_BYTES)
-        except (ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError) as error:
+        except _HEADER_ERRORS as error:
             raise ValueError(f"{place}: {error}") from error
         if dtype.hasobject or dtype.names is not None:
             raise ValueError(f"{place}: numbers or text are wanted, got {dtype}")
