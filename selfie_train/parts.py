@@ -51,7 +51,7 @@ class Parts:
         self.learner = Learner(config, self.group, shape, num_classes, make_method.num_networks)
 
     def loader(self, split: RecordSplit, *, training: bool) -> Loader:
-        """A loader of this process's part: shuffled, augmented, with the noisy labels; or as it lies on disk."""
+        """A loader of this process's part: shuffled, augmented, with noisy labels; or as it lies on disk."""
         config, layout = self.config, split.layout
         augment = None
         if training and config.augment == "crop-flip":

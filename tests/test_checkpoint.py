@@ -149,7 +149,7 @@ def test_nested_states_survive_flattening(state):
 @pytest.mark.parametrize(
     ("options", "stops"),
     [
-        ({"method": "selfie"}, (1, 5, 11)),  # mid-epoch; after an epoch's last batch; in the second run
+        ({"method": "selfie", "history": 1}, (1, 5, 11)),  # mid-epoch; after an epoch; in run 1
         (
             {"method": "selfie", "variant": "official", "model": "densenet-10-12", "epochs": 1, "warmup": 0},
             (5,),
