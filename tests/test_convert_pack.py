@@ -271,6 +271,7 @@ def test_an_archive_member_that_cannot_be_read_is_one_bad_picture(
 ):
     if trouble == "too large":
         monkeypatch.setattr("selfie_io.convert.sources.tree.MAX_FILE_BYTES", 1000)
+        monkeypatch.setattr("selfie_io.convert.sources.archives.MAX_FILE_BYTES", 1000)
         members["train/dog/2.png"] += bytes(1000)
     source = as_zip(tmp_path / "a.zip", members)
     content = bytearray(source.read_bytes())

@@ -1,18 +1,14 @@
 """Turns encoded pictures into the pixels of records, in worker processes, in the order they came."""
 
+import contextlib
 import io
-import multiprocessing
-import os
 import re
-import signal
 import threading
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.convert.sources.base import Item, missing_extra
+from selfie_io.convert.worker import Worker
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,8 +70,10 @@ def picture_shape(picture: Picture) -> tuple[int, int, int]:
         raise picture
     if isinstance(picture, np.ndarray):
         return picture.shape[0], picture.shape[1], picture.shape[2]
-    with _pillow_errors(), _open(picture) as image:
-        return 1 if image.mode in _GREY_MODES else 3, image.height, image.width
+    with warnings.catch_warnings(), _pillow_errors():
+        warnings.simplefilter("error")
+        with _open(picture) as image:
+            return 1 if image.mode in _GREY_MODES else 3, image.height, image.width
 
 
 def decode_picture(picture: Picture, rule: PictureRule) -> npt.NDArray[np.uint8]:
@@ -97,31 +96,36 @@ class Decoder:
 
     def __init__(self, rule: PictureRule, workers: int) -> None:
         self._rule = rule
-        self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
+        self._count = workers
+        self._threads: ThreadPoolExecutor | None = None  # one waits for each process
+        self._workers: list[Worker] = []
+        self._of_thread = threading.local()
 
     def decode(self, items: Iterable[Item]) -> Iterator[Decoded]:
         """Yield what becomes of `items`; raises OSError if a worker dies."""
-        chunks = _chunks(items, self._rule)
-        waiting: deque[tuple[Future[Decoded], str]] = deque()
-        for number, chunk in enumerate(chunks):
+        waiting: deque[Future[Decoded]] = deque()
+        for number, chunk in enumerate(_chunks(items, self._rule)):
             # Arrays cost less to use than to send.
-            here = self._workers == 1 or isinstance(chunk[0].picture, np.ndarray)
-            if here or (number == 0 and self._pool is None):
+            here = self._count == 1 or isinstance(chunk[0].picture, np.ndarray)
+            if here or (number == 0 and self._threads is None):
                 while waiting:
-                    yield _result(*waiting.popleft())
-                yield _decode_chunk(chunk, self._rule)
+                    yield waiting.popleft().result()
+                yield decode_chunk(chunk, self._rule)
                 continue
-            if self._pool is None:
-                # spawn: a fork would copy the locks of the threads that show progress
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(self._workers, context, initializer=_follow_parent)
-            if len(waiting) > 2 * self._workers:
-                yield _result(*waiting.popleft())
-            future = self._pool.submit(_decode_chunk, chunk, self._rule)
-            waiting.append((future, f"{chunk[0].name} .. {chunk[-1].name}"))
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._count)
+            if len(waiting) > 2 * self._count:
+                yield waiting.popleft().result()
+            waiting.append(self._threads.submit(self._decode_there, chunk))
         while waiting:
-            yield _result(*waiting.popleft())
+            yield waiting.popleft().result()
+
+    def _decode_there(self, chunk: list[Item]) -> Decoded:
+        if not hasattr(self._of_thread, "worker"):
+            self._of_thread.worker = Worker(self._rule)
+            self._workers.append(self._of_thread.worker)
+        worker: Worker = self._of_thread.worker
+        return worker.decode(chunk)
 
     def __enter__(self) -> "Decoder":
         return self
@@ -129,15 +133,10 @@ class Decoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-
-def _result(future: Future[Decoded], names: str) -> Decoded:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise OSError(f"a decoding process died at or after {names}") from error
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
 
 
 def _chunks(items: Iterable[Item], rule: PictureRule) -> Iterator[list[Item]]:
@@ -154,31 +153,21 @@ def _chunks(items: Iterable[Item], rule: PictureRule) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _decode_chunk(chunk: list[Item], rule: PictureRule) -> Decoded:
+def decode_chunk(chunk: list[Item], rule: PictureRule) -> Decoded:
+    """Decode some items; bad pictures are left out and told of."""
     images = np.empty((len(chunk), rule.channels, rule.height, rule.width), np.uint8)
     labels: list[int] = []
     bad: list[Bad] = []
-    for picture, label, name in chunk:
-        try:
-            images[len(labels)] = decode_picture(picture, rule)
-        except ValueError as error:
-            bad.append(Bad(name, str(error)))
-        else:
-            labels.append(label)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what Pillow warns of is damage, or a bomb
+        for picture, label, name in chunk:
+            try:
+                images[len(labels)] = decode_picture(picture, rule)
+            except ValueError as error:
+                bad.append(Bad(name, str(error)))
+            else:
+                labels.append(label)
     return Decoded(images[: len(labels)], labels, bad)
-
-
-def _follow_parent() -> None:
-    """End this worker when its parent is killed, so that none is left waiting; Ctrl-C is the parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # this runs in a worker only
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _open(encoded: bytes) -> "Image.Image":
@@ -223,20 +212,14 @@ def _pixels(image: "Image.Image", rule: PictureRule) -> npt.NDArray[np.uint8]:
     return pixels.reshape(rule.height, rule.width, rule.channels).transpose(2, 0, 1)
 
 
-class _pillow_errors:
+@contextlib.contextmanager
+def _pillow_errors() -> Iterator[None]:
     """Whatever Pillow raises on a damaged file becomes a ValueError that says why."""
-
-    def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.simplefilter("error")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._warnings.__exit__(kind, error, trace)
-        if error is None or not isinstance(error, Exception) or isinstance(error, ModuleNotFoundError):
-            return
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
         if type(error).__name__ == "UnidentifiedImageError":
             raise ValueError(f"is not a picture of a known format ({', '.join(_FORMATS)})") from error
         raise ValueError(_ADDRESS.sub("", str(error)) or type(error).__name__) from error

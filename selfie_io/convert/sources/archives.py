@@ -7,19 +7,24 @@ import contextlib
 import gzip
 import io
 import lzma
+import os
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from selfie_io.convert.sources.tree import FileTree, FolderTree, Tree
+from selfie_io.convert.sources.tree import MAX_FILE_BYTES, FileTree, FolderTree, Tree
 
 # A compressed tar is unpacked into one unnamed temporary file; a bomb is more than both of these.
 _TAR_RATIO = 100
 _TAR_FREE_BYTES = 1 << 30
+_ZIP_HEADER = struct.Struct("<4s22xHH")  # a member's own header: magic, and the bytes of name and extra field
+_ZIP_INFLATES = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _TAR_HEADER_BYTES = 1 << 20  # of one extended header
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -36,11 +41,12 @@ class ZipTree(Tree):
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, OverflowError) as error:
             raise ValueError(f"{path}: {error}") from error
+        self._file = path.open("rb")
         self._members: dict[str, zipfile.ZipInfo] = {}
         try:
             super().__init__(path, self._walk(path))
         except BaseException:
-            self._zip.close()
+            self.close()
             raise
 
     def _walk(self, path: Path) -> Iterator[tuple[str, int]]:
@@ -55,11 +61,34 @@ class ZipTree(Tree):
                 self._members[name] = member
                 yield name, member.file_size
 
+    def read(self, name: str) -> bytes:
+        """As Tree's, several times faster than through zipfile for small members."""
+        member = self._members[name]
+        if member.compress_type not in _ZIP_INFLATES or member.file_size > MAX_FILE_BYTES:
+            return super().read(name)
+        descriptor = self._file.fileno()
+        header = os.pread(descriptor, _ZIP_HEADER.size, member.header_offset)
+        if len(header) < _ZIP_HEADER.size or header[:4] != b"PK\x03\x04":
+            raise ValueError(
+                f"{self.place(name)}: byte {member.header_offset}: Bad magic number for file header"
+            )
+        start = member.header_offset + _ZIP_HEADER.size + sum(_ZIP_HEADER.unpack(header)[1:])
+        content = os.pread(descriptor, member.compress_size, start)
+        if member.compress_type == zipfile.ZIP_DEFLATED:
+            try:
+                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, member.file_size + 1)
+            except zlib.error as error:
+                raise ValueError(f"{self.place(name)}: {error}") from error
+        if len(content) != member.file_size or zlib.crc32(content) != member.CRC:
+            raise ValueError(f"{self.place(name)}: Bad CRC-32 or size")
+        return content
+
     def _open(self, name: str) -> IO[bytes]:
         return self._zip.open(self._members[name])
 
     def close(self) -> None:
         self._zip.close()
+        self._file.close()
 
 
 class TarTree(Tree):

@@ -1,0 +1,75 @@
+"""A process that decodes chunks of pictures: `python -m selfie_io.convert.worker`, talked to by pickles.
+
+A plain process rather than multiprocessing's: it imports nothing of the program that started it, needs no
+guard in a user's script, and ends by itself when its parent does, as its standard input ends.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selfie_io.convert.decode import Decoded, PictureRule
+    from selfie_io.convert.sources.base import Item
+
+
+class Worker:
+    """The parent's end: one chunk at a time."""
+
+    def __init__(self, rule: "PictureRule") -> None:
+        self._rule = rule
+        paths = os.pathsep.join(path for path in sys.path if path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "selfie_io.convert.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+
+    def decode(self, chunk: "list[Item]") -> "Decoded":
+        """Send a chunk and wait for what becomes of it; raises OSError if the process died."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            pickle.dump((chunk, self._rule), self._process.stdin, pickle.HIGHEST_PROTOCOL)
+            self._process.stdin.flush()
+            answer: Decoded | Exception = pickle.load(self._process.stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            names = f"{chunk[0].name} .. {chunk[-1].name}"
+            raise OSError(f"a decoding process died at one of {names}") from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def main() -> None:
+    """Answer chunks until the standard input ends."""
+    from selfie_io.convert.decode import decode_chunk
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    while True:
+        try:
+            chunk, rule = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            answer: Decoded | Exception = decode_chunk(chunk, rule)
+        except Exception as error:  # told to the parent, which raises it
+            answer = error
+        try:
+            pickle.dump(answer, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
