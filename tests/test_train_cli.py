@@ -175,8 +175,8 @@ def test_the_demo_goes_from_nothing_to_a_report(tmp_path, monkeypatch, capsys):
 
 def test_ctrl_c_ends_cleanly_and_the_run_goes_on(digits, tmp_path):
     command = [
-        sys.executable, "-m", "selfie_train", "run", f"--dataset={digits}", "--model=convnet", "--noise=pair:0.4",
-        "--epochs=3000", "--method=default", f"--out={tmp_path / 'run'}",
+        sys.executable, "-m", "selfie_train", "run", f"--dataset={digits}", "--model=convnet",
+        "--noise=pair:0.4", "--epochs=3000", "--method=default", f"--out={tmp_path / 'run'}",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.csv"
