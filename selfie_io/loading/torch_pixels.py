@@ -226,12 +226,12 @@ def multiply_add(
     product and shift are 2^21 times apart; only then may a second rounding cost the last bit.
     """
     values = torch.empty(pixels.shape, device=pixels.device)
-    scale, shift = (one.expand(len(pixels), *one.shape[1:]) for one in (scale, shift))
     for part in _parts(pixels):
+        factor, addend = (scale, shift) if len(scale) == 1 else (scale[part], shift[part])
         if addcmul_is_fused:
-            torch.addcmul(shift[part], pixels[part].float(), scale[part], out=values[part])
+            torch.addcmul(addend, pixels[part].float(), factor, out=values[part])
         else:
-            values[part] = pixels[part].double() * scale[part] + shift[part]
+            values[part] = pixels[part].double() * factor + addend
     return values
 
 
@@ -240,7 +240,7 @@ def _parts(pixels: torch.Tensor) -> list[slice]:
 
     Where the processor has other work, such as DALI's, threads wait for each other longer than they save.
     """
-    if pixels.device.type != "cpu":
+    if pixels.device.type != "cpu" or torch.get_num_threads() == 1:
         return [slice(None)]
     pictures = max(1, UNSHARED_VALUES // max(1, pixels[:1].numel()))
     return [slice(begin, begin + pictures) for begin in range(0, len(pixels), pictures)]
