@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := setup.py CMakeLists.txt $(wildcard csrc/*.h csrc/*.cpp)
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench bench-all sanitize clean
 
 # Without DATA: the digits that ship with scikit-learn. `make demo DATA=/usr/share/datasets/fashion-mnist` on Debian.
 demo: $(VENV)/.ready
@@ -23,6 +23,28 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp')
+
+# The loader against what installs quickly; bench-all first makes an environment for each rival.
+bench: $(VENV)/.ready
+	$(BIN)/python benchmarks/bench_loader.py
+	$(BIN)/python benchmarks/bench_open.py
+
+bench-all: $(VENV)/.ready
+	$(BIN)/python benchmarks/bench_loader.py --install
+	$(BIN)/python benchmarks/bench_open.py
+	$(BIN)/python benchmarks/bench_convert.py
+	$(BIN)/python benchmarks/bench_noise.py
+	$(BIN)/python benchmarks/bench_history.py
+	$(BIN)/python benchmarks/bench_step.py
+
+# The C++ tests on every instruction set that is present, under ASan with UBSan and under TSan.
+sanitize: $(VENV)/.ready
+	set -e; for sanitizer in address,undefined thread; do \
+	  $(BIN)/cmake -S . -B build/sanitize-$$sanitizer -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+	    -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSELFIE_PYTHON=OFF -DSELFIE_TESTS=ON -DSELFIE_SANITIZE=$$sanitizer; \
+	  $(BIN)/cmake --build build/sanitize-$$sanitizer; \
+	  for isa in $$(build/sanitize-$$sanitizer/core_test --isas); do \
+	    SELFIE_IO_ISA=$$isa build/sanitize-$$sanitizer/core_test; done; done
 
 $(VENV)/.ready: pyproject.toml constraints.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -68,6 +68,7 @@ struct BatchDecoder::State {
         EpochOrder order;
         std::uint64_t start;
         std::size_t count;
+        bool first;  // of all that were submitted
         bool done = false;
         Batch batch;
         std::exception_ptr error;
@@ -79,6 +80,9 @@ struct BatchDecoder::State {
 
     void decode(Job& job, std::vector<std::uint8_t>& record_scratch,
                 std::vector<std::uint8_t>& pixel_scratch) {
+        job.order.read_ahead(
+            job.start, job.count, job.first,
+            [&](std::uint64_t first, std::uint64_t records) { files->read_ahead(first, records); });
         Batch batch = make_batch(pool->acquire(), job.count);
         job.order.indices(job.start, job.count, batch.indices);
         auto* image = static_cast<std::uint8_t*>(batch.images);
@@ -137,10 +141,11 @@ struct BatchDecoder::State {
     const pid_t owner = ::getpid();
     const bool streams = plan.can_stream() && pool->exceeds_caches();
 
-    std::mutex mutex;  // guards jobs, taken, each job's done and, to change it, stopping
+    std::mutex mutex;  // guards jobs, submitted, taken, each job's done and, to change it, stopping
     std::condition_variable work_ready;
     std::condition_variable batch_ready;
     std::deque<Job> jobs;
+    bool submitted = false;
     std::size_t taken = 0;  // jobs[0..taken) are with a worker or done
     std::atomic<bool> stopping = false;
 
@@ -186,7 +191,8 @@ void BatchDecoder::submit(const EpochOrder& order, std::uint64_t start, std::siz
     {
         const std::lock_guard lock(state_->mutex);
         if (state_->stopping) throw std::runtime_error("the decoder is closed");
-        state_->jobs.push_back({order, start, count, false, {}, nullptr});
+        state_->jobs.push_back({order, start, count, !state_->submitted, false, {}, nullptr});
+        state_->submitted = true;
     }
     state_->work_ready.notify_one();
 }

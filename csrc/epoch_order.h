@@ -58,6 +58,31 @@ struct EpochOrder {
         }
     }
 
+    // What to read ahead while positions start..start+count-1 are decoded, as visit(first record, records):
+    // of the next window as many blocks as are used up of this one; at the beginning, all of this one as
+    // well. Only kQuasi reads blocks.
+    template <class Visit>
+    void read_ahead(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const {
+        if (kind != OrderKind::kQuasi) return;
+        const Blocks blocks(*this);
+        const auto visit_blocks = [&](std::uint64_t slot, std::uint64_t end) {
+            slot = (slot + block_records - 1) / block_records * block_records;
+            for (; slot < std::min(end, num_records); slot += block_records) {
+                const std::uint64_t first = blocks.record(slot);
+                const std::uint64_t records = std::min(block_records, num_records - slot);
+                const std::uint64_t before_end = std::min(records, num_records - first);
+                visit(first, before_end);
+                if (before_end < records) visit(std::uint64_t{0}, records - before_end);
+            }
+        };
+        if (beginning) {
+            const std::uint64_t window = start / window_records * window_records;
+            visit_blocks(window, window + window_records);
+            visit_blocks(window + window_records, start + window_records);
+        }
+        visit_blocks(start + window_records, start + window_records + count);
+    }
+
   private:
     // Salt 0 shuffles the whole epoch (or the blocks); salt k+1 shuffles draw or window k.
     void independent(std::uint64_t position, std::uint64_t count, std::int64_t* out) const {
@@ -75,23 +100,38 @@ struct EpochOrder {
 
     // The records are seen as a ring cut into blocks from a random place on, so that the cuts, and the short
     // block at the end, fall elsewhere each epoch. The short block keeps the last place.
+    struct Blocks {
+        std::uint64_t num_records;
+        std::uint64_t block_records;
+        std::uint64_t full_blocks;
+        KeyedPermutation block_order;
+        std::uint64_t rotation;
+
+        explicit Blocks(const EpochOrder& order)
+            : num_records(order.num_records),
+              block_records(order.block_records),
+              full_blocks(num_records / block_records),
+              block_order(std::max<std::uint64_t>(full_blocks, 1), order.seed, order.epoch, 0),
+              rotation(random_words(order.seed, order.epoch, 0, Stream::kRotation)[0] % num_records) {}
+
+        // The record at a slot of the row of shuffled blocks.
+        std::uint64_t record(std::uint64_t slot) const {
+            const std::uint64_t place = slot / block_records;
+            const std::uint64_t block = place < full_blocks ? block_order(place) : place;
+            return (rotation + block * block_records + slot % block_records) % num_records;
+        }
+    };
+
     void quasi(std::uint64_t position, std::uint64_t count, std::int64_t* out) const {
-        const std::uint64_t full_blocks = num_records / block_records;
-        const KeyedPermutation block_order(std::max<std::uint64_t>(full_blocks, 1), seed, epoch, 0);
-        const std::uint64_t rotation = random_words(seed, epoch, 0, Stream::kRotation)[0] % num_records;
+        const Blocks blocks(*this);
         while (count > 0) {
             const std::uint64_t window = position / window_records;
             const std::uint64_t begin = window * window_records;
             const std::uint64_t length = std::min(window_records, num_records - begin);
             const std::uint64_t run = std::min(count, begin + length - position);
             const KeyedPermutation within(length, seed, epoch, window + 1);
-            for (std::uint64_t i = 0; i < run; ++i) {
-                const std::uint64_t slot = begin + within(position + i - begin);
-                const std::uint64_t place = slot / block_records;
-                const std::uint64_t block = place < full_blocks ? block_order(place) : place;
-                const std::uint64_t index = rotation + block * block_records + slot % block_records;
-                *out++ = static_cast<std::int64_t>(index % num_records);
-            }
+            for (std::uint64_t i = 0; i < run; ++i)
+                *out++ = static_cast<std::int64_t>(blocks.record(begin + within(position + i - begin)));
             position += run;
             count -= run;
         }

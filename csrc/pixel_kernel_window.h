@@ -60,12 +60,19 @@ inline void for_window_pieces(const PixelPlan& plan, const std::uint8_t* plane, 
         return bits_below(width - draw.left - source(x)) & ~bits_below(-draw.left - source(x));
     };
     const auto in_picture = [&](std::ptrdiff_t y) { return draw.top + y >= 0 && draw.top + y < height; };
-    if (kByRows) {
+    constexpr std::ptrdiff_t kMost = 64;
+    if (kByRows && columns <= kMost * kPiece) {
+        std::ptrdiff_t place[kMost];
+        unsigned mask[kMost];
+        std::ptrdiff_t count = 0;
+        for_pieces(columns, [&](std::ptrdiff_t x) {
+            place[count] = x;
+            mask[count++] = inside(x);
+        });
         for (std::ptrdiff_t y = 0; y < rows; ++y)
-            for_pieces(columns, [&](std::ptrdiff_t x) {
-                visit(corner + y * width + source(x),
-                      static_cast<std::uint16_t>(in_picture(y) ? inside(x) : 0), y * columns + x);
-            });
+            for (std::ptrdiff_t i = 0; i < count; ++i)
+                visit(corner + y * width + source(place[i]),
+                      static_cast<std::uint16_t>(in_picture(y) ? mask[i] : 0), y * columns + place[i]);
     } else {
         for_pieces(columns, [&](std::ptrdiff_t x) {
             const std::uint8_t* from = corner + source(x);

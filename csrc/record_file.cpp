@@ -120,6 +120,25 @@ void RecordFiles::prefetch(std::uint64_t index) const {
         __builtin_prefetch(bytes + i, kRead, kSecondLevel);
 }
 
+void RecordFiles::read_ahead(std::uint64_t first, std::uint64_t count) const {
+#ifdef POSIX_FADV_WILLNEED
+    while (count > 0) {
+        const std::size_t number = file_of(first);
+        const std::uint64_t run = std::min(count, begins_[number + 1] - first);
+        const std::uint64_t record_bytes = layout_.record_bytes();
+        // A wish: what is not read now is read when it is used.
+        ::posix_fadvise(files_[number].descriptor,
+                        static_cast<off_t>((first - begins_[number]) * record_bytes),
+                        static_cast<off_t>(run * record_bytes), POSIX_FADV_WILLNEED);
+        first += run;
+        count -= run;
+    }
+#else
+    static_cast<void>(first);
+    static_cast<void>(count);
+#endif
+}
+
 std::uint32_t RecordFiles::label(std::uint64_t index, const std::uint8_t* record) const {
     const std::uint32_t label = load_big_endian(record + kLabelOffset);
     const std::uint32_t limit = num_classes_ != 0 ? num_classes_ : kMaxClasses;

@@ -48,6 +48,9 @@ class RecordFiles {
     // Asks the processor for a mapped record's bytes before they are needed. index < size(), unchecked.
     void prefetch(std::uint64_t index) const;
 
+    // Asks the system to read records from the disk before they are needed. They must lie below size().
+    void read_ahead(std::uint64_t first, std::uint64_t count) const;
+
     // The label of a record's bytes. Throws std::invalid_argument, naming file, record and byte, if out of
     // range.
     std::uint32_t label(std::uint64_t index, const std::uint8_t* record) const;
