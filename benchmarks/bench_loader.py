@@ -1,7 +1,8 @@
 """Pictures per second, tensors in hand: this loader, its options, its rivals, and the roof that memory sets.
 
 Every contender runs in a process of its own and makes batches when told; all of them take turns, round by
-round, so ratios within one run are fair. The roof is streaming stores of a batch's bytes, nothing computed. A rival that is not installed is named and passed over; --install makes environments for all.
+round, so ratios within one run are fair. The roof is streaming stores of a batch's bytes, nothing computed.
+A rival that is not installed is named and passed over; --install makes environments for all.
 
 Run: python benchmarks/bench_loader.py [--rounds 7] [--seconds 0.4] [--records 50000] [--only WORK]
     [--install]
