@@ -24,7 +24,7 @@ class RecordLayout:
             raise ValueError(f"channels, height and width must be positive, got {self.shape}")
         if self.channels > MAX_CHANNELS or self.height * self.width > MAX_PLANE_PIXELS:
             raise ValueError(
-                f"a picture has up to {MAX_CHANNELS} channels of {MAX_PLANE_PIXELS} pixels, got {self.shape}"
+                f"a picture has at most {MAX_CHANNELS} planes of {MAX_PLANE_PIXELS} pixels, got {self.shape}"
             )
 
     @property
