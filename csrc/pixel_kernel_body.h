@@ -98,7 +98,9 @@ void map_window(const PixelPlan& plan, const std::uint8_t* planes, const Draw& d
                 const Group<kChannels>& group, typename Type::Value* out) {
     const Bytes order = load(draw.flip ? kPlaces.reversed : kPlaces.as_they_are);
     const std::size_t step = plan.layout.plane_bytes();
-    for_window_pieces<(kChannels > 1)>(
+    // A streamed line of memory must be filled at once: pieces of less than a line have to follow each other.
+    constexpr bool kByRows = kChannels > 1 || (kStream && sizeof(typename Type::Value) < sizeof(float));
+    for_window_pieces<kByRows>(
         plan, planes, draw, [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
             group.template put<Type, kStream>(
                 [&](std::size_t c) { return shuffle(load_masked(from + c * step, mask), order); },

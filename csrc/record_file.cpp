@@ -126,10 +126,13 @@ void RecordFiles::read_ahead(std::uint64_t first, std::uint64_t count) const {
         const std::size_t number = file_of(first);
         const std::uint64_t run = std::min(count, begins_[number + 1] - first);
         const std::uint64_t record_bytes = layout_.record_bytes();
-        // A wish: what is not read now is read when it is used.
-        ::posix_fadvise(files_[number].descriptor,
-                        static_cast<off_t>((first - begins_[number]) * record_bytes),
-                        static_cast<off_t>(run * record_bytes), POSIX_FADV_WILLNEED);
+        // A wish: what is not read now is read when it is used. Linux cuts longer ones off at its read-ahead.
+        constexpr std::uint64_t kWish = 128 << 10;
+        const std::uint64_t begin = (first - begins_[number]) * record_bytes;
+        const std::uint64_t end = begin + run * record_bytes;
+        for (std::uint64_t offset = begin; offset < end; offset += kWish)
+            ::posix_fadvise(files_[number].descriptor, static_cast<off_t>(offset),
+                            static_cast<off_t>(std::min(kWish, end - offset)), POSIX_FADV_WILLNEED);
         first += run;
         count -= run;
     }
