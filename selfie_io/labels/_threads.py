@@ -17,10 +17,12 @@ def run_range(kernel: Callable[[int, int], int], count: int, num_threads: int | 
 
     By default as many threads as processors where the range is long enough.
     """
-    parts = min(available_threads(), 1 + count // _WORTH_A_THREAD) if num_threads is None else num_threads
-    if parts == 1:
+    threads = min(available_threads(), 1 + count // _WORTH_A_THREAD) if num_threads is None else num_threads
+    if threads == 1:
         return kernel(0, count)
+    # Four parts a thread: one that the system holds up does not hold up a whole half of the range.
+    parts = 4 * threads
     bounds = [count * part // parts for part in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         results = list(pool.map(kernel, bounds[:-1], bounds[1:]))
     return min((result for result in results if result != -1), default=-1)
