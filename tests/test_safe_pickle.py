@@ -106,6 +106,7 @@ def test_what_is_not_plain_data_is_refused_by_name(tmp_path):
         b"}](K\x01u.",
         b"\x80\x02]q\x00" + b"h\x00" * 3,  # no STOP
         b"\x8e" + struct.pack("<Q", 1 << 60) + b"abc",
+        pickle.dumps(np.str_("ab"), 2).replace(b"a\x00\x00\x00", b"aaaa"),  # beyond the last character
     ],
 )
 def test_damage_is_a_value_error(content):

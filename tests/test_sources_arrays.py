@@ -185,6 +185,9 @@ WRONG = {
     "x_train.npy: the magic string is not correct": {"x_train": b"no array at all"},
     "y_train.npy: ": {"y_train": raw_npy("(__import__('os').system('false'),)")},
     "y_train.npy: ('EOF in multi-line": {"y_train": raw_npy("(50L,")},
+    "class_names.npy: invalid maximum character": {
+        "class_names": raw_npy("(1,)", "<U1", content=b"\xff\xff\xff\x7f")
+    },
     "y_train.npy: Header": {"y_train": raw_npy("(50,)" + " " * 20_000)},
 }
 

@@ -9,6 +9,7 @@ import math
 import pickletools
 import re
 import struct
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -232,6 +233,10 @@ class _Machine:
             )
         array: np.ndarray = np.ndarray(shape, dtype.numpy(), content, order="F" if order == "F" else "C")
         array.flags.writeable = False
+        if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+            points = np.frombuffer(content, array.dtype.byteorder + "u4")
+            if points.max() > sys.maxunicode:  # numpy would make text of it that Python cannot hold
+                raise ValueError(f"an array has a character {points.max()}, the last one is {sys.maxunicode}")
         return array
 
     def _encode(self, text: Any, encoding: Any) -> bytes:

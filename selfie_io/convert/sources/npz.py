@@ -123,7 +123,10 @@ class Npz(Source):
         names = self._read_array(_CLASS_NAMES)
         if names.dtype.kind != "U" or names.ndim != 1:
             raise ValueError(f"{self._tree.place(_CLASS_NAMES)}: a row of text is wanted, got {names.dtype}")
-        return [str(name) for name in names]
+        try:
+            return [str(name) for name in names]
+        except SystemError as error:  # of numpy, for a character beyond the last one
+            raise ValueError(f"{self._tree.place(_CLASS_NAMES)}: {error}") from error
 
     def _read_array(self, name: str) -> npt.NDArray[np.generic]:
         with self._tree.open(name) as file:
