@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=PARSED):
     from selfie_io.convert.command import CommandError
     from selfie_io.convert.info import Info
     from selfie_io.convert.pack import Pack
-    from selfie_io.convert.shards import read_plan
+    from selfie_io.convert.shard_plan import read_plan
     from selfie_io.labels.overlay import import_human_labels, save_overlay
     from selfie_io.labels.transition import read_matrix
     from selfie_io.records.dataset import open_dataset

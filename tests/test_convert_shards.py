@@ -1,6 +1,7 @@
 """plan, run, merge: the same bytes as one pack, for any number of shards, in any order."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -60,7 +61,19 @@ def test_what_is_missing_or_other_is_said(tmp_path, members, capsys):
     first.write_bytes(content)
     assert run("merge", plan, "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["records"] == {"train": 40, "test": 12}
+    assert run("merge", plan) == 0, "what is merged is merged"
+    assert run("plan", source, plan, "--shards", 3, "--records-per-file", 9, "--out", tmp_path / "out") == 0
     assert "--force" in complaint(capsys, 2, "merge", plan)
+
+
+def test_an_older_folder_is_not_taken_for_merged(tmp_path, members, capsys):
+    source = as_folder(tmp_path / "source", members)
+    plan = tmp_path / "plan.json"
+    assert run("pack", source, tmp_path / "plan") == 0
+    os.utime(tmp_path / "plan" / "dataset.json", (0, 0))
+    assert run("plan", source, plan, "--shards", 2) == 0
+    assert "--force" in complaint(capsys, 2, "merge", plan)
+    assert "not written yet: shard 0, 1" in complaint(capsys, 1, "merge", plan, "--force")
 
 
 def test_a_changed_source_is_refused(tmp_path, members, capsys):

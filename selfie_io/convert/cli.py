@@ -12,10 +12,11 @@ from selfie_io.convert.download import Download
 from selfie_io.convert.export import Export
 from selfie_io.convert.info import Info
 from selfie_io.convert.labels import Labels
+from selfie_io.convert.merge import Merge
 from selfie_io.convert.noise import Noise
 from selfie_io.convert.pack import Pack
 from selfie_io.convert.preview import Preview
-from selfie_io.convert.shards import Merge, Plan, Run
+from selfie_io.convert.shards import Plan, Run
 from selfie_io.convert.verify import Verify
 
 COMMANDS: tuple[type[Command], ...] = (

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import tyro
 
+from selfie_io.convert.cache import find_source
 from selfie_io.convert.command import DONE, Command, CommandError, progress, say
 from selfie_io.convert.decode import Bad, Decoder
 from selfie_io.convert.info import describe, summary
+from selfie_io.convert.places import check_target, name_of, new_folder
 from selfie_io.convert.reading import Reading, checked_labels, refuse_bad, too_many
-from selfie_io.convert.remote import is_url, local_source, local_target
 from selfie_io.convert.sources import open_source
 from selfie_io.convert.sources.base import Source
-from selfie_io.records.atomic import atomic_folder
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import MANIFEST_NAME, Manifest
 from selfie_io.records.writer import DatasetWriter
@@ -63,36 +63,30 @@ class Pack(Reading, Command):
     def run(self) -> int:
         """Pack and say what was written."""
         self.check()
-        path = str(local_source(self.source)) if is_url(self.source) else self.source
-        check_source(path)
-        if is_url(str(self.out)):
-            with local_target(str(self.out), force=self.force) as folder:
-                manifest = self._pack_source(path, folder)
-        else:
-            folder = Path(self.out)
-            check_target(folder, path, force=self.force)
-            manifest = self._pack_source(path, folder)
+        path = find_source(self.source)
+        check_target(str(self.out), self.source, force=self.force)
+        manifest = self._pack_source(path)
         if self.json:
             print(json.dumps(summary(self.out, manifest)))
         else:
             print(f"{self.out}: {describe(manifest)}")
         return DONE
 
-    def _pack_source(self, path: str, out: Path) -> Manifest:
+    def _pack_source(self, path: str) -> Manifest:
         with open_source(path, self.kind, self.source_options()) as (source, seen):
             say(f"{self.source}: {seen}")
             for note in source.notes:
                 say(f"note: {note}")
             with progress("pack", sum(source.splits.values())) as advance:
-                return self._pack(source, out, advance)
+                return self._pack(source, advance)
 
-    def _pack(self, source: Source, out: Path, advance: Callable[[int], None]) -> Manifest:
+    def _pack(self, source: Source, advance: Callable[[int], None]) -> Manifest:
         rule = self.picture_rule(source, skip_bad=self.skip_bad)
         layout = RecordLayout(rule.channels, rule.height, rule.width)
         class_names = self.all_class_names(source)
         bad: dict[str, list[Bad]] = {}
         with (
-            atomic_folder(out, replace=out.exists()) as folder,
+            new_folder(str(self.out), last=MANIFEST_NAME) as folder,
             Decoder(rule, worker_count(self.workers)) as decoder,
             DatasetWriter(folder, layout, len(class_names), records_per_file=self.records_per_file) as writer,
         ):
@@ -110,7 +104,7 @@ class Pack(Reading, Command):
             provenance = self.provenance(source, self.source)
             skipped = [{"split": split, **one._asdict()} for split, found in bad.items() for one in found]
             return writer.finish(
-                name=self.name or out.resolve().name,
+                name=self.name or name_of(str(self.out)),
                 class_names=class_names,
                 provenance={**provenance, "skipped": skipped} if skipped else provenance,
             )
@@ -121,25 +115,3 @@ def worker_count(asked: int) -> int:
     if asked < 0:
         raise CommandError(f"--workers is positive, got {asked}")
     return asked or len(os.sched_getaffinity(0))
-
-
-def check_source(source: str) -> None:
-    """Raise CommandError if there is nothing at `source`."""
-    if source != "digits" and not Path(source).exists():
-        raise CommandError(f"there is no SOURCE {source}")
-
-
-def check_target(out: Path, source: str, *, force: bool) -> None:
-    """Raise CommandError unless `out` can be written: it is absent, empty, or a data set to be replaced."""
-    if Path(source).exists() and Path(source).resolve().is_relative_to(out.resolve()):
-        raise CommandError(f"OUT ({out}) holds SOURCE ({source}), it would replace it")
-    if not os.path.lexists(out):
-        return
-    if not out.is_dir() or out.is_symlink():
-        raise CommandError(f"OUT ({out}) is not a folder")
-    if not any(out.iterdir()):
-        return
-    if not (out / MANIFEST_NAME).exists() and not (out / "data_batch_1.bin").exists():
-        raise CommandError(f"OUT ({out}) is neither empty nor a data set")
-    if not force:
-        raise CommandError(f"OUT ({out}) holds a data set; --force replaces it")

@@ -3,12 +3,16 @@
     from selfie_io.convert.ray import run_plan
     run_plan("plan.json", address="auto")
 
-The machines of the cluster share the file system that the plan and its source are on.
+The machines of the cluster share the file system that the plan, its source and OUT are on, or reach them by
+URLs.
 """
 
 from pathlib import Path
 
-from selfie_io.convert.shards import Merge, Run, read_plan
+from selfie_io.convert.merge import Merge
+from selfie_io.convert.places import is_url
+from selfie_io.convert.shard_plan import read_plan
+from selfie_io.convert.shards import Run
 
 
 def run_plan(plan: str | Path, *, address: str | None = None, workers: int = 1, force: bool = False) -> int:
@@ -21,14 +25,14 @@ def run_plan(plan: str | Path, *, address: str | None = None, workers: int = 1, 
         import ray
     except ImportError as error:
         raise ModuleNotFoundError("run_plan needs ray: pip install 'selfie[ray]'") from error
-    path = Path(plan).resolve()
+    path = plan if isinstance(plan, str) and is_url(plan) else str(Path(plan).resolve())
     num_shards = read_plan(path).num_shards
     started = not ray.is_initialized()
     if started:
         ray.init(address=address)
     try:
         run_shard = ray.remote(num_cpus=workers)(_run_shard)
-        ray.get([run_shard.remote(str(path), shard, workers) for shard in range(num_shards)])
+        ray.get([run_shard.remote(path, shard, workers) for shard in range(num_shards)])
     finally:
         if started:
             ray.shutdown()
@@ -36,4 +40,4 @@ def run_plan(plan: str | Path, *, address: str | None = None, workers: int = 1, 
 
 
 def _run_shard(plan: str, shard: int, workers: int) -> int:
-    return Run(Path(plan), shard, workers=workers).run()
+    return Run(plan, shard, workers=workers).run()

@@ -77,9 +77,14 @@ def read_manifest(folder: str | Path) -> Manifest | None:
             content = file.read(MAX_MANIFEST_BYTES + 1)
     except FileNotFoundError:
         return None
-    if len(content) > MAX_MANIFEST_BYTES:
-        raise ValueError(f"{path}: a manifest has at most {MAX_MANIFEST_BYTES} bytes")
+    return decode_manifest(content, str(path))
+
+
+def decode_manifest(content: bytes, place: str) -> Manifest:
+    """Check the content of a manifest; raises ValueError, which names `place`, if it contradicts itself."""
     try:
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise ValueError(f"a manifest has at most {MAX_MANIFEST_BYTES} bytes")
         fields = msgspec.json.decode(content, type=dict[str, Any])
         _check_version(fields)
         known = {name: fields[name] for name in _KEYS if name in fields}
@@ -87,7 +92,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
         manifest = msgspec.convert(known, Manifest)
         check_manifest(manifest)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{place}: {error}") from error
     return manifest
 
 
@@ -96,12 +101,18 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
 
     Raises ValueError if it contradicts itself, OSError if it cannot be written.
     """
+    content = encode_manifest(manifest)
+    with atomic_path(Path(folder) / MANIFEST_NAME) as temporary:
+        temporary.write_bytes(content)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The content of a manifest's file; raises ValueError if the manifest contradicts itself."""
     check_manifest(manifest)
     fields = msgspec.to_builtins(manifest)
     fields.update(fields.pop("unknown"))
     fields = {"format_version": fields.pop("format_version"), **fields}
-    with atomic_path(Path(folder) / MANIFEST_NAME) as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(fields), indent=1) + b"\n")
+    return msgspec.json.format(msgspec.json.encode(fields), indent=1) + b"\n"
 
 
 def check_manifest(manifest: Manifest) -> None:

@@ -1,0 +1,142 @@
+"""What a plan says: which record file each shard writes, by which rules, and where; and what a shard wrote.
+
+A shard is written to a folder of its own beside OUT, `.OUT.shards/<i>`, and its shard.json last.
+"""
+
+import hashlib
+import os
+from typing import Any
+
+import msgspec
+
+from selfie_io.convert.command import CommandError
+from selfie_io.convert.decode import PictureRule
+from selfie_io.convert.places import beside, is_url, name_of, read_file, write_file
+from selfie_io.records.layout import RecordLayout
+from selfie_io.records.manifest import FileEntry
+
+SHARD_NAME = "shard.json"
+_MAX_JSON_BYTES = 1 << 28
+
+
+class FilePlan(msgspec.Struct, frozen=True):
+    """One record file: the items of its split that it holds, and the shard that writes it."""
+
+    split: str
+    position: int
+    start: int
+    stop: int
+    shard: int
+
+
+class ShardPlan(msgspec.Struct, frozen=True):
+    """All that a machine needs to know to write its shard."""
+
+    source: str
+    kind: str
+    test_fraction: float | None
+    source_digest: str
+    rule: dict[str, Any]
+    name: str
+    class_names: list[str]
+    provenance: dict[str, Any]
+    out: str
+    num_shards: int
+    files: list[FilePlan]
+
+    @property
+    def digest(self) -> str:
+        """Tells shards of this plan from those of another."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+    @property
+    def layout(self) -> RecordLayout:
+        """The shape of a record."""
+        return RecordLayout(self.rule["channels"], self.rule["height"], self.rule["width"])
+
+
+class ShardResult(msgspec.Struct, frozen=True):
+    """What a shard wrote; the sums are those of its training files."""
+
+    plan_digest: str
+    files: list[FileEntry]
+    pixels: int
+    sums: list[int]
+    squares: list[int]
+
+
+def named_in(plan_place: str, place: str) -> str:
+    """How a plan names a place: a path relative to the plan's own folder, if both are paths."""
+    if is_url(place):
+        return place
+    if is_url(plan_place):
+        return os.path.abspath(place)  # noqa: PTH100 - links stay links
+    return os.path.relpath(place, os.path.dirname(plan_place) or ".")  # noqa: PTH120
+
+
+def place_of(plan_place: str, named: str) -> str:
+    """The place that a plan names."""
+    if is_url(named) or os.path.isabs(named):  # noqa: PTH117
+        return named
+    return beside(plan_place, named)
+
+
+def shards_place(out: str) -> str:
+    """Where the folders of all shards of `out` are."""
+    return beside(out, f".{name_of(out)}.shards")
+
+
+def shard_place(out: str, shard: int) -> str:
+    """Where a shard of `out` is written."""
+    return f"{shards_place(out)}/{shard}"
+
+
+def cut(splits: dict[str, int], records_per_file: int, shards: int) -> list[FilePlan]:
+    """The record files of all splits, in order, in shards of about the same number of records."""
+    spans = []
+    for split, count in splits.items():
+        size = records_per_file if split == "train" else max(1, count)
+        spans += [
+            (split, position, start, min(count, start + size))
+            for position, start in enumerate(range(0, count, size))
+        ]
+    total = sum(stop - start for _, _, start, stop in spans)
+    files = []
+    before = 0
+    for split, position, start, stop in spans:
+        middle = before + (stop - start) / 2
+        files.append(FilePlan(split, position, start, stop, min(shards - 1, int(middle * shards / total))))
+        before += stop - start
+    return files
+
+
+def write_plan(place: str, plan: ShardPlan) -> None:
+    """Write a plan, whole or not at all."""
+    write_file(place, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+
+
+def read_plan(place: str) -> ShardPlan:
+    """Read a plan; raises CommandError if there is none, ValueError if it makes no sense."""
+    try:
+        plan = msgspec.json.decode(read_file(place, _MAX_JSON_BYTES), type=ShardPlan)
+        PictureRule(**plan.rule)
+        for file in plan.files:
+            if file.split not in ("train", "test") or not 0 <= file.shard < plan.num_shards:
+                raise ValueError(f"{file} is no part of it")
+        plan.layout  # noqa: B018 - raises for what is no shape
+    except FileNotFoundError:
+        raise CommandError(f"there is no PLAN {place}") from None
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{place}: is no plan: {error}") from error
+    return plan
+
+
+def read_result(folder: str, plan: ShardPlan) -> ShardResult | None:
+    """What the shard in `folder` wrote; None if it is not whole or of another plan."""
+    try:
+        result = msgspec.json.decode(read_file(f"{folder}/{SHARD_NAME}", _MAX_JSON_BYTES), type=ShardResult)
+    except FileNotFoundError:
+        return None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ValueError(f"{folder}/{SHARD_NAME}: {error}") from error
+    return result if result.plan_digest == plan.digest else None
