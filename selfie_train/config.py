@@ -40,6 +40,10 @@ class TrainConfig:
     """Epochs of plain training before a method selects (SELFIE, Active Bias)."""
     history: int = 15
     """Predictions kept per sample (SELFIE)."""
+    ramp: int | None = None
+    """Epochs until the whole noise rate is dropped (Co-teaching); default 10 in the paper variant, 15 in the
+    official one.
+    """
     threshold: float = 0.05
     """Largest normalised entropy of a refurbishable sample's predictions (SELFIE)."""
     restarts: int | None = None
@@ -97,8 +101,9 @@ class TrainConfig:
             _at_least(name, getattr(self, name), 1)
         for name in ("warmup", "seed", "checkpoint_batches"):
             _at_least(name, getattr(self, name), 0)
-        if self.restarts is not None:
-            _at_least("restarts", self.restarts, 0)
+        for name, least in (("restarts", 0), ("ramp", 1)):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), least)
         for name in ("lr", "weight_decay", "threshold"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
@@ -122,11 +127,6 @@ class TrainConfig:
         if self.restarts is None:
             return 3 if self.variant == "paper" else 4
         return 1 + self.restarts
-
-    @property
-    def second_pass(self) -> bool:
-        """Whether a step runs the chosen samples through the network again."""
-        return self.method == "selfie" and (self.two_pass or self.variant == "official")
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""

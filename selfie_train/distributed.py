@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from selfie_io.loading.batch import Batch
+
 
 @dataclass(frozen=True)
 class Group:
@@ -48,6 +50,21 @@ class Group:
         sizes = blocks[:, 0, 0].astype(np.int64)
         joined = np.concatenate([block[1:, :size] for block, size in zip(blocks, sizes, strict=True)], axis=1)
         return joined, int(sizes[: self.rank].sum())
+
+    def join(self, batch: Batch, slots: int) -> Batch:
+        """The whole batch of which each process has at most `slots` samples, in every process."""
+        if self.world_size == 1:
+            return batch
+        labels = torch.stack([batch.labels, batch.record_ids, batch.indices])
+        pixels = batch.images.flatten(1).T
+        rows, _ = self.gather(torch.cat([labels, pixels]).double().to(self.device), slots)
+        joined = torch.from_numpy(rows)
+        images = joined[3:].T.reshape(-1, *batch.images.shape[1:]).to(batch.images.dtype)
+        return Batch(images.contiguous(), *joined[:3].long())
+
+    def alone(self) -> Group:
+        """This process as a group of its own."""
+        return Group(0, 1, self.device)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of each value over the processes."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,10 @@ import torch
 from selfie_io.records.atomic import atomic_path
 from selfie_train.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.config import TrainConfig
+from selfie_train.epoch_figures import EpochFigures
 from selfie_train.learner import learning_rate
 from selfie_train.logs import Row, RunLog
 from selfie_train.methods.base import Choice, Scores
-from selfie_train.metrics import SelectionCounts, mean_known, refurbish_accuracy, refurbished_fraction
 from selfie_train.parts import Parts
 from selfie_train.results import TrainResult, write_results
 from selfie_train.stopping import StopRequest
@@ -85,6 +84,11 @@ class Position:
     images: int = 0  # trained on over all runs
     seconds: float = 0.0  # that took
 
+    @property
+    def images_per_second(self) -> float:
+        """Over all runs; 0 before the first batch."""
+        return self.images / self.seconds if self.seconds else 0.0
+
 
 class Training:
     """One run with everything it needs."""
@@ -99,9 +103,7 @@ class Training:
         self.test_loader = self.parts.loader(self.parts.dataset.test, training=False)
 
         self.at = Position()
-        # Of this epoch and process: loss and errors against the given labels, samples.
-        self.sums = self._no_sums()
-        self.selections = self._no_selections()
+        self.figures = EpochFigures(self.group, self.labels, self.method)  # of the epoch so far
         self.rows: list[Row] = []
         self.noise_rates = [self.method.noise_rate]  # of each run so far
         self.last_checkpoint: Path | None = None
@@ -136,7 +138,7 @@ class Training:
             labels=self.labels,
             refurbished_labels=self.method.refurbished_labels(),
             noise_rates=self.noise_rates,
-            images_per_second=at.images / at.seconds if at.seconds else None,
+            images_per_second=at.images_per_second or None,
         )
         if self.group.is_first:
             write_results(result, self.parts.dataset, self.method, say=self.log.say)
@@ -154,11 +156,10 @@ class Training:
         batches = iter(self.train_loader) if at.batch < len(self.train_loader) else iter(())
         for batch in batches:
             global_size = self._global_size(len(batch.labels), at.batch)
-            if global_size >= 2 * self.group.world_size:  # batch norm needs two samples
+            if global_size >= 2:  # batch norm needs two samples
                 choose = self._choose if self.method.needs_scores or self.parts.estimate else None
                 scores, choices, sums = self.learner.step(batch, at.epoch, at.step, global_size, choose)
-                self.sums += torch.cat([sums, sums.new_tensor([len(batch.labels)])])
-                self._count_selections(scores, choices)
+                self.figures.add(sums, scores, choices)
             at.batch += 1
             at.step += 1
             at.images += global_size
@@ -175,15 +176,6 @@ class Training:
             self.parts.estimate.record(scores)
         return self.method.choose(scores) if self.method.needs_scores else None
 
-    def _count_selections(self, scores: Scores | None, choices: list[Choice] | None) -> None:
-        if scores is None or choices is None:
-            return
-        correct = self.labels.is_given_correct(scores.indices)
-        if correct is not None:
-            for counts, choice in zip(self.selections, choices, strict=True):
-                if choice.clean is not None:
-                    counts.add(choice.clean, correct)
-
     def _look_around(self) -> None:
         """Between two batches: is the loss finite, has somebody asked to stop, is a checkpoint due?"""
         at, config = self.at, self.config
@@ -192,11 +184,10 @@ class Training:
         stop = self.stop.asked if self.group.world_size == 1 else look and self.group.any(self.stop.asked)
         due = config.checkpoint_batches and at.batch % config.checkpoint_batches == 0 and not last
         if look or stop or due:
-            loss, errors, seen = self.sums.tolist()
-            if self.group.any(not math.isfinite(loss)):
-                self._diverged(f"the loss is {loss / max(seen, 1)}")
-            speed = at.images / at.seconds if at.seconds else 0.0
-            self.log.advance(at.batch, loss / max(seen, 1), 100 * errors / max(seen, 1), speed)
+            loss, error = self.figures.means()
+            if not self.figures.is_finite():
+                self._diverged(f"the loss is {loss}")
+            self.log.advance(at.batch, loss, error, at.images_per_second)
         if due or stop:
             self._checkpoint()
         if stop:
@@ -207,34 +198,23 @@ class Training:
 
     def _end_epoch(self) -> None:
         at, config, method = self.at, self.config, self.method
-        speed = at.images / at.seconds if at.seconds else 0.0
         test_loss, test_error = self.learner.evaluate(
             self.test_loader, batch_means=config.variant == "official"
         )
-        loss, errors, seen = self.group.sum(self.sums).tolist()
-        refurbished = method.refurbished_labels()
-        precisions = [counts.label_precision for counts in self.selections]
-        row = {
-            "epoch": at.epoch + 1,
-            "run": at.run,
-            "lr": learning_rate(config, at.epoch),
-            "train_loss": loss / max(seen, 1),
-            "train_error": 100 * errors / max(seen, 1),
-            "test_loss": test_loss,
-            "test_error": test_error,
-            "noise_rate": method.noise_rate
-            if method.needs_noise_rate and self.parts.estimate is None
-            else None,
-            "label_precision": mean_known(precisions),
-            "label_recall": mean_known(counts.label_recall for counts in self.selections),
-            "refurbished_fraction": refurbished_fraction(refurbished),
-            "refurbish_accuracy": refurbish_accuracy(refurbished, self.labels.clean),
-        }
+        knows_rate = method.needs_noise_rate and self.parts.estimate is None
+        row = self.figures.row(
+            epoch=at.epoch + 1,
+            run=at.run,
+            lr=learning_rate(config, at.epoch),
+            test_loss=test_loss,
+            test_error=test_error,
+            noise_rate=method.noise_rate if knows_rate else None,
+        )
         self.rows.append(row)
-        self.log.row(row, speed, label_precisions=precisions)
+        self.log.row(row, at.images_per_second, label_precisions=self.figures.label_precisions())
 
         at.epoch, at.batch = at.epoch + 1, 0
-        self.sums, self.selections = self._no_sums(), self._no_selections()
+        self.figures = EpochFigures(self.group, self.labels, method)
         if self.parts.estimate is not None and at.epoch == config.warmup:
             method.noise_rate = self.parts.estimate.rate(self.labels.given)
             self.noise_rates[-1] = method.noise_rate
@@ -257,7 +237,7 @@ class Training:
             self.log.say(f"run {at.run} starts with new weights and noise rate {self.method.noise_rate:.4f}")
 
     def _checkpoint(self) -> None:
-        sums = self.group.sum(self.sums).tolist()
+        figures = self.figures.state()
         if not self.learner.is_finite():
             self._diverged("a weight is not finite")
         self.checkpoint_time = time.monotonic()
@@ -267,8 +247,7 @@ class Training:
         values = {
             "position": dataclasses.asdict(self.at),
             "loader": self.train_loader.state_dict(),
-            "sums": sums,
-            "selections": [dataclasses.asdict(counts) for counts in self.selections],
+            **figures,
             "rows": self.rows,
             "noise_rates": self.noise_rates,
             **state,
@@ -287,9 +266,7 @@ class Training:
         self.noise_rates = values["noise_rates"]
         self.train_loader.load_state_dict(values["loader"])
         self.at = Position(**values["position"])
-        if self.group.is_first:  # the sums of all processes; the others go on from zero
-            self.sums += self.sums.new_tensor(values["sums"])
-        self.selections = [SelectionCounts(**counts) for counts in values["selections"]]
+        self.figures.load_state(values)
         self.rows = values["rows"]
         self.last_checkpoint = checkpoint.path
 
@@ -305,13 +282,7 @@ class Training:
         """Samples of a batch over all processes; only the last batch of an epoch can be a smaller one."""
         if batch + 1 < len(self.train_loader) or self.group.world_size == 1:
             return local_size * self.group.world_size
-        return int(self.group.sum(self.sums.new_tensor([local_size])).item())
-
-    def _no_sums(self) -> torch.Tensor:
-        return torch.zeros(3, dtype=torch.float64, device=self.group.device)
-
-    def _no_selections(self) -> list[SelectionCounts]:
-        return [SelectionCounts() for _ in range(self.method.num_networks)]
+        return int(self.group.sum(torch.tensor([local_size], device=self.group.device)).item())
 
     def _circumstances(self) -> dict[str, Any]:
         return {

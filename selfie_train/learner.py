@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selfie_io.loading.batch import Batch
+from selfie_io.loading.loader import Loader
 from selfie_train.config import TrainConfig
 from selfie_train.distributed import Group
 from selfie_train.methods.base import Choice, Scores
@@ -84,10 +85,14 @@ class Learner:
         """Score a batch, let `choose` decide (None: the plain mean), and step every network.
 
         `step` keys the dropout; `global_size` counts the samples over all processes. Returns
-        the global scores and choices (None for the plain mean) and this process's sums float64[2]: loss and
-        errors against the given labels, averaged over the networks.
+        the global scores and choices (None for the plain mean) and this process's sums float64[3]: loss and
+        errors against the given labels, averaged over the networks, and samples.
         """
-        torch.manual_seed(stream_seed(self.config.seed, "dropout", step, self.group.rank))
+        group = self.group
+        if global_size < 2 * group.world_size:  # batch norm needs two samples wherever it is computed
+            batch = group.join(batch, self._slots)
+            group = group.alone()
+        torch.manual_seed(stream_seed(self.config.seed, "dropout", step, group.rank))
         images = self._place(batch.images)
         labels = batch.labels.to(self.group.device, non_blocking=True)
         for network in self._forward:
@@ -100,54 +105,65 @@ class Learner:
             [
                 torch.stack([loss.detach() for loss in losses]).double().sum() / len(losses),
                 torch.stack([guess != labels for guess in predicted]).double().sum() / len(losses),
+                torch.tensor(len(labels), dtype=torch.float64, device=labels.device),
             ]
         )
+        if group is not self.group and not self.group.is_first:
+            sums.zero_()  # the same samples everywhere: they count once
 
         scores = choices = None
         begin = 0
         if choose is not None:
-            scores, begin = self._global_scores(batch, losses, predicted, epoch)
+            scores, begin = self._global_scores(group, batch, losses, predicted, epoch)
             choices = choose(scores)
         for number, optimizer in enumerate(self.optimizers):
             if choices is None:
                 # DDP averages gradients over the processes: each brings its sum, scaled so that the average
                 # is the mean.
-                loss = losses[number].sum() * (self.group.world_size / global_size)
+                loss = losses[number].sum() * (group.world_size / global_size)
             elif not choices[number].weights.any():
                 continue
             else:
                 mine = slice(begin, begin + len(labels))
-                loss = self._weighted_loss(number, images, logits[number], choices[number], mine)
+                loss = self._weighted_loss(number, images, logits[number], choices[number], mine, group)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return scores, choices, sums
 
     def _weighted_loss(
-        self, number: int, images: Tensor, logits: Tensor, choice: Choice, mine: slice
+        self, number: int, images: Tensor, logits: Tensor, choice: Choice, mine: slice, group: Group
     ) -> Tensor:
         total = float(choice.weights.sum(dtype=np.float64))
         targets = torch.from_numpy(choice.targets[mine]).to(self.group.device)
         weights = torch.from_numpy(choice.weights[mine]).to(self.group.device)
-        if self.config.second_pass and np.count_nonzero(choice.weights) >= 2:  # batch norm needs two
-            kept = weights > 0
+        if choice.second_pass:
+            # Batch norm needs two samples, and every process must go through the network equally often: one
+            # that keeps fewer takes all of its part again.
+            if np.count_nonzero(choice.weights[mine]) >= 2:
+                kept = weights > 0
+                images, targets, weights = images[kept], targets[kept], weights[kept]
             with self._autocast():
-                logits = self._forward[number](images[kept]).float()
-            targets, weights = targets[kept], weights[kept]
+                logits = self._forward[number](images).float()
         losses = F.cross_entropy(logits, targets, reduction="none")
-        return (losses * weights).sum() * (self.group.world_size / total)
+        return (losses * weights).sum() * (group.world_size / total)
+
+    @property
+    def _slots(self) -> int:
+        """The largest part of a batch that a process has."""
+        return self.config.batch_size // self.group.world_size
 
     def _global_scores(
-        self, batch: Batch, losses: list[Tensor], predicted: list[Tensor], epoch: int
+        self, group: Group, batch: Batch, losses: list[Tensor], predicted: list[Tensor], epoch: int
     ) -> tuple[Scores, int]:
         # One transfer: float64 holds every index, class and float32 loss exactly.
-        device = self.group.device
+        device = group.device
         columns = torch.stack(
             [batch.indices.to(device).double(), batch.labels.to(device).double()]
             + [loss.detach().double() for loss in losses]
             + [guess.double() for guess in predicted]
         )
-        rows, begin = self.group.gather(columns, self.config.batch_size // self.group.world_size)
+        rows, begin = group.gather(columns, self._slots)
         num_networks = len(losses)
         scores = Scores(
             epoch=epoch,
@@ -159,21 +175,22 @@ class Learner:
         return scores, begin
 
     @torch.no_grad()
-    def evaluate(self, loader: Iterable[Batch], *, batch_means: bool = False) -> tuple[float, float]:
+    def evaluate(self, loader: Loader, *, batch_means: bool = False) -> tuple[float, float]:
         """Mean loss and error (percent) over all samples, averaged over the networks.
 
-        `batch_means` averages the means of the batches instead, as the official program does.
+        `batch_means` averages the means of the (global) batches instead, as the official program does.
         """
         for network in self.networks:
             self.group.share_buffers(network)
             network.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.group.device)
-        for batch in loader:
+        for number, batch in enumerate(loader):
             if len(batch.labels) == 0:
                 continue
+            global_size = min(self.config.batch_size, len(loader.split) - number * self.config.batch_size)
             images = self._place(batch.images)
             labels = batch.labels.to(self.group.device)
-            weight = 1 / len(labels) if batch_means else 1.0
+            weight = 1 / global_size if batch_means else 1.0
             for network in self.networks:
                 with self._autocast():
                     logits = network(images).float()
@@ -201,9 +218,9 @@ class Learner:
         return sum(parameter.numel() for parameter in self.networks[0].parameters())
 
     def is_finite(self) -> bool:
-        """Whether every weight is a finite number."""
-        weights = [weight for network in self.networks for weight in network.parameters()]
-        return bool(torch.stack([torch.isfinite(weight).all() for weight in weights]).all())
+        """Whether every weight and every running statistic is a finite number."""
+        tensors = [tensor for network in self.networks for tensor in network.state_dict().values()]
+        return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Weights, buffers and momentum of every network, by name."""

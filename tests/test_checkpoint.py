@@ -1,21 +1,14 @@
 """Checkpoints: whole or none, the last two kept, and a resumed run equal to one that never stopped."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
+from training import assert_same_files, assert_same_result, small, stop_after
 
-import selfie_train.engine
-from selfie_train import Stopped, TrainConfig, resume, train
+from selfie_train import Stopped, resume, train
 from selfie_train.checkpoint import (
     flatten_state,
     latest_checkpoint,
@@ -25,57 +18,10 @@ from selfie_train.checkpoint import (
 )
 
 
-def settings(digits, out, **options):
-    defaults = {
-        "model": "convnet",
-        "noise": "pair:0.4",
-        "epochs": 2,
-        "warmup": 1,
-        "history": 2,
-        "restarts": 1,
-        "batch_size": 256,
-        "checkpoint_batches": 2,
-    }
-    return TrainConfig(str(digits), out=str(out), **{**defaults, **options})
-
-
-def stop_after(monkeypatch, batches):
-    """Let a run be asked to stop after so many looks around, which it does after every batch."""
-
-    class StopSoon:
-        looks = 0
-
-        @property
-        def asked(self):
-            self.looks += 1
-            return self.looks >= batches
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(selfie_train.engine, "StopRequest", StopSoon)
-
-
-def files_that_matter(folder):
-    """What must not depend on where a run stopped: log, labels, and the last checkpoint's arrays."""
-    arrays = load_file(max((folder / "checkpoints").glob("*.safetensors")))
-    summary = json.loads((folder / "summary.json").read_text())
-    del summary["images_per_second"]
-    return (folder / "log.csv").read_bytes(), (folder / "labels.csv").read_bytes(), arrays, summary
-
-
-def assert_equal_runs(one, other):
-    log, labels, arrays, summary = files_that_matter(one)
-    other_log, other_labels, other_arrays, other_summary = files_that_matter(other)
-    assert log == other_log
-    assert labels == other_labels
-    assert summary == other_summary
-    assert arrays.keys() == other_arrays.keys()
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(array, other_arrays[name], err_msg=name)
+def interrupted(digits, out, **options):
+    """A run with places to stop at: a restart, and checkpoints within an epoch."""
+    defaults = {"restarts": 1, "batch_size": 256, "checkpoint_batches": 2}
+    return small(digits, out, **{**defaults, **options})
 
 
 def test_arrays_and_values_come_back_as_they_were(tmp_path):
@@ -163,64 +109,21 @@ def test_nested_states_survive_flattening(state):
     ],
 )
 def test_a_run_resumed_anywhere_equals_one_that_never_stopped(digits, tmp_path, monkeypatch, options, stops):
-    whole = train(settings(digits, tmp_path / "whole", **options), quiet=True)
+    whole = train(interrupted(digits, tmp_path / "whole", **options), quiet=True)
     folder = tmp_path / "stopped"
     begin = train
     for batches in stops:
         with monkeypatch.context() as patched:
             stop_after(patched, batches)
             with pytest.raises(Stopped, match=r"continue with: selfie-train resume .*stopped"):
-                begin(folder if begin is resume else settings(digits, folder, **options), quiet=True)
+                begin(folder if begin is resume else interrupted(digits, folder, **options), quiet=True)
         begin = resume
     result = resume(folder, quiet=True)
-    assert result.log == whole.log
-    for one, other in zip(whole.networks, result.networks, strict=True):
-        for name, value in one.state_dict().items():
-            assert torch.equal(value, other.state_dict()[name]), name
-    assert_equal_runs(tmp_path / "whole", folder)
+    assert_same_result(whole, result)
+    assert_same_files(tmp_path / "whole", folder)
 
 
 def test_a_finished_run_resumes_to_itself(digits, tmp_path):
-    done = train(settings(digits, tmp_path / "run", epochs=1, warmup=0, restarts=0), quiet=True)
+    done = train(interrupted(digits, tmp_path / "run", epochs=1, warmup=0, restarts=0), quiet=True)
     again = resume(tmp_path / "run", quiet=True)
     assert again.summary == done.summary
-
-
-@pytest.mark.slow
-def test_a_killed_process_loses_nothing(digits, tmp_path):
-    config = settings(digits, tmp_path / "whole", method="selfie", epochs=4, restarts=0)
-    train(config, quiet=True)
-    arguments = [
-        f"--{name.replace('_', '-')}={value}"
-        for name, value in config.to_json().items()
-        if name
-        in (
-            "dataset",
-            "method",
-            "model",
-            "noise",
-            "epochs",
-            "warmup",
-            "history",
-            "restarts",
-            "batch_size",
-            "checkpoint_batches",
-        )
-    ]
-    folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "selfie_train", "run", *arguments, f"--out={folder}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    kills = 0
-    for seen in (1, 3):  # kill once so many checkpoints have been seen
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        found = set()
-        while process.poll() is None and len(found) < seen:
-            found |= {path.name for path in folder.glob("checkpoints/*.json")}
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += process.returncode == -signal.SIGKILL
-        command = [sys.executable, "-m", "selfie_train", "resume", str(folder)]
-    assert kills == 2
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    assert_equal_runs(tmp_path / "whole", folder)

@@ -6,38 +6,73 @@ import subprocess
 import sys
 from pathlib import Path
 
-import plain_net
+import in_processes
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
+from training import small
 
+import selfie_io as sio
 import selfie_train.parts
-from selfie_train import TrainConfig, resume, train
+from selfie_train import train
+from selfie_train.checkpoint import latest_checkpoint
 from selfie_train.distributed import Group
+from selfie_train.learner import Learner
 from selfie_train.logs import read_log
 
-
-def settings(digits, out, **options):
-    defaults = {
-        "model": "plain-net",
-        "noise": "pair:0.4",
-        "epochs": 3,
-        "warmup": 1,
-        "history": 2,
-        "restarts": 0,
-        "lr": 0.01,
-        "batch_size": 96,  # 94 records are left for the last batch: 4 processes share them unevenly
-    }
-    return TrainConfig(str(digits), out=str(out), **{**defaults, **options})
+# Of 1,438 records a batch of 716 leaves 6, too few to be shared by four processes: each takes all of them.
+BATCH = {"model": "plain-net", "batch_size": 716, "lr": 0.02, "epochs": 6}
+WATCHED = {
+    "selfie": {"method": "watched-selfie"},
+    "second-pass": {"method": "watched-selfie", "two_pass": True},
+    "official": {"method": "watched-selfie", "variant": "official", "history": 3},
+}
+NUMBERS = (1, 2, 4)
 
 
-def train_in_processes(number, config):
-    """Train in so many processes of one thread each."""
+def in_processes_of(number, tasks):
+    """Do the tasks in so many processes of one thread each."""
+    if number == 1:
+        for task in tasks:
+            in_processes.do(task)
+        return
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
-    command = [*launcher, str(Path(plain_net.__file__)), json.dumps(config.to_json())]
+    command = [*launcher, str(Path(in_processes.__file__)), json.dumps(tasks)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=240)
-    first = json.loads((config.run_folder / "events.jsonl").read_text().splitlines()[0])
-    assert first["world_size"] == number
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-6000:]
+
+
+@pytest.fixture(scope="module")
+def runs(digits, tmp_path_factory):
+    """The folder of all runs, trained by two launches of many processes: starting them is what takes long."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def config(name, **options):
+        return {"config": small(digits, folder / name, **{**BATCH, **options}).to_json()}
+
+    # Begun by one process, continued by two and then by four, ended by one.
+    moving = {"checkpoint_batches": 1, "epochs": 8}
+    chain = {
+        1: {**config("moved", **moving), "stop_after": 4},
+        2: {"resume": str(folder / "moved"), "stop_after": 2},
+        4: {"resume": str(folder / "moved"), "stop_after": 2},
+    }
+    for number in NUMBERS:
+        tasks = [chain[number]]
+        tasks += [config(f"{name}-{number}", **options) for name, options in WATCHED.items()]
+        tasks += [config(f"co-teaching-{number}", method="co-teaching")]
+        if number == 1:
+            tasks += [config("whole", **moving)]
+        if number == 2:
+            options = {"model": "normed-net", "method": "first-alone", "batch_size": 1438, "epochs": 1}
+            tasks += [config(f"alone-{again}", two_pass=again, **options) for again in (False, True)]
+        if number == 4:
+            tasks += [config("normed", model="convnet", two_pass=True, lr=0.1, batch_size=180)]
+        in_processes_of(number, tasks)
+    in_processes_of(1, [{"resume": str(folder / "moved")}])
+    return folder
 
 
 def assert_same_but_for_rounding(one, other):
@@ -48,37 +83,71 @@ def assert_same_but_for_rounding(one, other):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_one_goes_on_where_they_stopped(digits, tmp_path):
-    train(settings(digits, tmp_path / "one"), quiet=True)
-    train_in_processes(2, settings(digits, tmp_path / "two", checkpoint_batches=4))
-    assert_same_but_for_rounding(tmp_path / "one", tmp_path / "two")
-    assert read_log(tmp_path / "one")[-1]["refurbished_fraction"] > 0.2
-
-    # Back to the older checkpoint, in the middle of an epoch, as after a crash that lost the newest.
-    checkpoints = tmp_path / "two" / "checkpoints"
-    older, newest = sorted(path.stem for path in checkpoints.glob("*.json"))
-    assert json.loads((checkpoints / f"{older}.json").read_text())["values"]["position"]["batch"] > 0
-    for file in checkpoints.glob(f"{newest}.*"):
-        file.unlink()
-    resume(tmp_path / "two", quiet=True)
-    assert_same_but_for_rounding(tmp_path / "one", tmp_path / "two")
-
-
-@pytest.mark.slow
-def test_four_processes_with_two_networks_each_train_as_one(digits, tmp_path):
-    train(settings(digits, tmp_path / "one", method="co-teaching"), quiet=True)
-    train_in_processes(4, settings(digits, tmp_path / "four", method="co-teaching"))
-    assert_same_but_for_rounding(tmp_path / "one", tmp_path / "four")
+@pytest.mark.parametrize("name", WATCHED)
+@pytest.mark.parametrize("number", NUMBERS[1:])
+def test_every_process_sees_and_chooses_what_one_process_would(runs, name, number):
+    with np.load(runs / f"{name}-1" / "watched-0.npz") as alone:
+        expected = dict(alone)
+    steps = [entry for entry in expected if entry.endswith(" indices")]
+    assert len(steps) == 18
+    assert np.mean([expected[f"{step} chosen_weights"].mean() for step in range(6, 18)]) < 0.95
+    for rank in range(number):
+        with np.load(runs / f"{name}-{number}" / f"watched-{rank}.npz") as together:
+            assert set(together) == set(expected)
+            for entry, values in expected.items():
+                if entry.endswith(" losses"):
+                    np.testing.assert_allclose(together[entry], values, rtol=1e-5, atol=1e-6, err_msg=entry)
+                else:
+                    np.testing.assert_array_equal(together[entry], values, err_msg=entry)
+    assert_same_but_for_rounding(runs / f"{name}-1", runs / f"{name}-{number}")
 
 
 @pytest.mark.slow
-def test_a_network_with_batch_norm_trains_in_two_processes(digits, tmp_path):
-    train_in_processes(2, settings(digits, tmp_path / "run", model="convnet", method="default", lr=0.1))
-    log = read_log(tmp_path / "run")
+@pytest.mark.parametrize("number", NUMBERS[1:])
+def test_processes_with_two_networks_each_train_as_one(runs, number):
+    assert_same_but_for_rounding(runs / "co-teaching-1", runs / f"co-teaching-{number}")
+
+
+@pytest.mark.slow
+def test_a_run_moves_from_one_process_to_two_to_four_and_back(runs):
+    events = [json.loads(line) for line in (runs / "moved" / "events.jsonl").read_text().splitlines()]
+    starts = [(event["world_size"], event["at_step"]) for event in events if event["event"] == "start"]
+    assert starts == [(1, 0), (2, 4), (4, 9), (1, 15)]
+    assert_same_but_for_rounding(runs / "whole", runs / "moved")
+    assert read_log(runs / "moved")[-1]["refurbished_fraction"] > 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("second_pass", [False, True])
+def test_a_process_that_keeps_nothing_still_steps(runs, digits, second_pass):
+    config = small(digits, "unused", **{**BATCH, "model": "normed-net", "batch_size": 1438})
+    learner = Learner(config, Group(0, 1, torch.device("cpu")), (1, 8, 8), 10, 1)
+    learner.start_run(0)
+    (network,) = learner.networks
+    dataset = sio.open_dataset(digits)
+    noisy = selfie_train.parts.Parts(config).labels.given
+    with sio.Loader(dataset.train, batch_size=719, shuffle=True, labels=noisy, world_size=2) as loader:
+        batch = next(iter(loader))
+    # The first process's part alone is normalised together, and only its first sample counts.
+    loss = torch.nn.functional.cross_entropy(network(batch.images)[:1], batch.labels[:1])
+    loss.backward()
+    arrays = load_file(max((runs / f"alone-{second_pass}" / "checkpoints").glob("*.safetensors")))
+    for name, parameter in network.named_parameters():
+        gradient = parameter.grad + config.weight_decay * parameter.detach()
+        expected = parameter.detach() - config.lr * (1 + config.momentum) * gradient
+        np.testing.assert_allclose(arrays[f"network0.{name}"], expected, rtol=1e-4, atol=1e-6, err_msg=name)
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+@pytest.mark.slow
+def test_a_network_with_batch_norm_trains_in_four_processes(runs):
+    log = read_log(runs / "normed")
     assert log[-1]["test_error"] < log[0]["test_error"]
+    checkpoint, _ = latest_checkpoint(runs / "normed" / "checkpoints")
+    assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
 
 
 def test_a_batch_must_be_shared_evenly(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(selfie_train.parts, "join_group", lambda _: Group(0, 2, torch.device("cpu")))
     with pytest.raises(ValueError, match="must be a multiple of their number, 2; got 97"):
-        train(settings(digits, tmp_path / "odd", batch_size=97), quiet=True)
+        train(small(digits, tmp_path / "odd", batch_size=97), quiet=True)

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from plain_net import plain_net
+from in_processes import normed_net, plain_net
 from torch import nn
+from training import assert_same_result, small, weights
 
 import selfie_io as sio
 from selfie_train import (
@@ -25,77 +26,60 @@ from selfie_train.methods.base import Scores
 from selfie_train.noise_estimate import NoiseRateEstimate
 
 
-def settings(digits, out, **options):
-    defaults = {
-        "model": "convnet",
-        "noise": "pair:0.4",
-        "epochs": 2,
-        "warmup": 1,
-        "history": 2,
-        "restarts": 0,
-    }
-    return TrainConfig(str(digits), out=str(out), **{**defaults, **options})
-
-
-def weights(result):
-    return [value.clone() for network in result.networks for value in network.state_dict().values()]
-
-
-def assert_same_run(one, other):
-    assert one.log == other.log
-    for first, second in zip(weights(one), weights(other), strict=True):
-        assert torch.equal(first, second)
-
-
 @pytest.mark.parametrize("method", ["default", "selfie", "co-teaching", "active-bias"])
 def test_the_same_config_gives_the_same_bits(digits, tmp_path, method):
-    runs = [train(settings(digits, tmp_path / name, method=method), quiet=True) for name in "ab"]
-    assert_same_run(*runs)
-    other_seed = train(settings(digits, tmp_path / "c", method=method, seed=1), quiet=True)
+    runs = [train(small(digits, tmp_path / name, method=method), quiet=True) for name in "ab"]
+    assert_same_result(*runs)
+    other_seed = train(small(digits, tmp_path / "c", method=method, seed=1), quiet=True)
     assert other_seed.log != runs[0].log
 
 
 def test_selfie_in_warmup_is_default_bit_by_bit(digits, tmp_path):
-    default = train(settings(digits, tmp_path / "a", method="default"), quiet=True)
-    warming = train(settings(digits, tmp_path / "b", method="selfie", warmup=2), quiet=True)
+    default = train(small(digits, tmp_path / "a", method="default"), quiet=True)
+    warming = train(small(digits, tmp_path / "b", method="selfie", warmup=2), quiet=True)
     for first, second in zip(weights(default), weights(warming), strict=True):
         assert torch.equal(first, second)
 
 
 def test_selfie_without_noise_rate_and_refurbishing_is_default_but_for_rounding(digits, tmp_path):
     options = {"warmup": 0, "noise_rate": 0.0, "history": 50, "model": "plain-net", "lr": 0.01}
-    default = train(settings(digits, tmp_path / "a", method="default", **options), quiet=True)
-    selfie = train(settings(digits, tmp_path / "b", method="selfie", **options), quiet=True)
+    default = train(small(digits, tmp_path / "a", method="default", **options), quiet=True)
+    selfie = train(small(digits, tmp_path / "b", method="selfie", **options), quiet=True)
     for first, second in zip(weights(default), weights(selfie), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
 
 
 def test_a_second_pass_of_the_chosen_equals_masking_where_samples_do_not_meet(digits, tmp_path):
     options = {"model": "plain-net", "lr": 0.01, "epochs": 3}
-    masked = train(settings(digits, tmp_path / "a", **options), quiet=True)
-    second = train(settings(digits, tmp_path / "b", two_pass=True, **options), quiet=True)
+    masked = train(small(digits, tmp_path / "a", **options), quiet=True)
+    second = train(small(digits, tmp_path / "b", two_pass=True, **options), quiet=True)
     for one, other in zip(weights(masked), weights(second), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     assert masked.log[-1]["refurbished_fraction"] > 0.2
 
 
 @pytest.mark.parametrize("second_pass", [False, True])
-def test_one_step_is_sgd_on_the_weighted_mean(second_pass):
-    config = TrainConfig("data", model="plain-net", lr=0.1, weight_decay=0.0, two_pass=second_pass)
+@pytest.mark.parametrize("build", [plain_net, normed_net])
+def test_one_step_is_sgd_on_the_weighted_mean(build, second_pass):
+    config = TrainConfig("data", model=build.__name__.replace("_", "-"), lr=0.1, weight_decay=0.0)
     learner = Learner(config, join_group("cpu"), (1, 4, 4), 3, 1)
     learner.start_run(0)
-    network = plain_net((1, 4, 4), 3)
+    network = build((1, 4, 4), 3)
     network.load_state_dict(learner.networks[0].state_dict())
     images, labels = torch.randn(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
     targets, kept = np.array([0, 2, 2, 1, 1]), np.array([1, 0, 2, 0.5, 0], np.float32)
     batch = sio.Batch(images, labels, labels, torch.arange(5))
-    scores, _, sums = learner.step(batch, 0, 0, 5, lambda _: [Choice(targets, kept)])
+    choice = Choice(targets, kept, second_pass=second_pass)
+    scores, _, sums = learner.step(batch, 0, 0, 5, lambda _: [choice])
 
     losses = nn.functional.cross_entropy(network(images), labels, reduction="none")
     np.testing.assert_allclose(scores.losses[0], losses.detach(), rtol=1e-6)
-    assert sums[0].item() == pytest.approx(losses.sum().item())
-    loss = nn.functional.cross_entropy(network(images), torch.from_numpy(targets), reduction="none")
-    ((loss * torch.from_numpy(kept)).sum() / 3.5).backward()
+    assert sums.tolist() == [pytest.approx(losses.sum().item()), sums[1].item(), 5]
+    again = torch.from_numpy(kept > 0) if second_pass else slice(None)
+    loss = nn.functional.cross_entropy(
+        network(images[again]), torch.from_numpy(targets)[again], reduction="none"
+    )
+    ((loss * torch.from_numpy(kept)[again]).sum() / 3.5).backward()
     for trained, parameter in zip(learner.networks[0].parameters(), network.parameters(), strict=True):
         # The first step of Nesterov's momentum goes 1 + momentum along the gradient.
         torch.testing.assert_close(trained, parameter - 0.1 * 1.9 * parameter.grad)
@@ -114,8 +98,8 @@ def test_a_batch_of_which_nothing_is_kept_moves_nothing():
 @pytest.mark.slow
 def test_selfie_learns_through_noise_that_default_learns(digits, tmp_path):
     options = {"epochs": 24, "warmup": 8, "history": 4}
-    default = train(settings(digits, tmp_path / "a", method="default", **options), quiet=True).summary
-    selfie = train(settings(digits, tmp_path / "b", method="selfie", **options), quiet=True).summary
+    default = train(small(digits, tmp_path / "a", method="default", **options), quiet=True).summary
+    selfie = train(small(digits, tmp_path / "b", method="selfie", **options), quiet=True).summary
     assert selfie["last_test_error"] < default["last_test_error"] - 8
     assert selfie["label_precision"] > 0.75
     assert selfie["refurbish_accuracy"] > 0.75
@@ -126,7 +110,7 @@ def test_selfie_learns_through_noise_that_default_learns(digits, tmp_path):
 
 def test_co_teaching_selects_cleaner_labels_than_it_is_given(digits, tmp_path):
     result = train(
-        settings(digits, tmp_path / "a", method="co-teaching", epochs=12, variant="official"), quiet=True
+        small(digits, tmp_path / "a", method="co-teaching", epochs=12, variant="official"), quiet=True
     )
     assert len(result.networks) == 2
     assert result.log[-1]["label_precision"] > 0.66  # 0.61 are right
@@ -135,7 +119,7 @@ def test_co_teaching_selects_cleaner_labels_than_it_is_given(digits, tmp_path):
 
 
 def test_the_run_folder_holds_what_the_result_says(digits, tmp_path):
-    result = train(settings(digits, tmp_path / "run", restarts=1, epochs=3), quiet=True)
+    result = train(small(digits, tmp_path / "run", restarts=1, epochs=3), quiet=True)
     assert read_log(result.folder) == result.log
     assert [(row["run"], row["epoch"]) for row in result.log] == [
         (run, epoch) for run in (0, 1) for epoch in (1, 2, 3)
@@ -193,7 +177,7 @@ def test_what_real_noise_hides_is_none_and_its_rate_is_estimated(digits, tmp_pat
             (folder / file.name).write_bytes(file.read_bytes())
     sio.save_overlay(sio.open_dataset(folder), "people", noise, {"kind": "human"})
     options = {"epochs": 6, "warmup": 5, "history": 5}
-    known = train(settings(folder, tmp_path / "a", noise="overlay:people", **options), quiet=True)
+    known = train(small(folder, tmp_path / "a", noise="overlay:people", **options), quiet=True)
     assert known.noise_rates == [pytest.approx(0.3, abs=0.07)]
     assert known.noise_rates[0] != known.labels.observed_noise_rate  # estimated, not looked up
     assert known.log[-1]["label_precision"] is not None
@@ -201,11 +185,11 @@ def test_what_real_noise_hides_is_none_and_its_rate_is_estimated(digits, tmp_pat
     events = (tmp_path / "a" / "events.jsonl").read_text()
     assert '"noise_rate_estimated"' in events
 
-    unknown = train(settings(folder, tmp_path / "b", noise="none", **options), quiet=True)
+    unknown = train(small(folder, tmp_path / "b", noise="none", **options), quiet=True)
     for name in ("label_precision", "label_recall", "refurbish_accuracy", "observed_noise_rate"):
         assert unknown.summary[name] is None
     assert unknown.summary["refurbished_fraction"] > 0
-    told = train(settings(folder, tmp_path / "c", noise="none", noise_rate=0.08, warmup=0), quiet=True)
+    told = train(small(folder, tmp_path / "c", noise="none", noise_rate=0.08, warmup=0), quiet=True)
     assert told.noise_rates == [0.08]
 
 
@@ -216,8 +200,8 @@ def test_what_real_noise_hides_is_none_and_its_rate_is_estimated(digits, tmp_pat
 def test_options_of_the_machine_change_little_and_those_of_the_data_much(
     digits, tmp_path, options, tolerance
 ):
-    plain = train(settings(digits, tmp_path / "a", method="default", epochs=1), quiet=True)
-    other = train(settings(digits, tmp_path / "b", method="default", epochs=1, **options), quiet=True)
+    plain = train(small(digits, tmp_path / "a", method="default", epochs=1), quiet=True)
+    other = train(small(digits, tmp_path / "b", method="default", epochs=1, **options), quiet=True)
     losses = plain.log[0]["train_loss"], other.log[0]["train_loss"]
     assert losses[0] != losses[1] or "channels_last" in options
     if tolerance is not None:
@@ -227,15 +211,15 @@ def test_options_of_the_machine_change_little_and_those_of_the_data_much(
 
 
 def test_divergence_names_the_last_good_checkpoint(digits, tmp_path):
-    config = settings(digits, tmp_path / "run", method="default", model="plain-net", lr=0.0, epochs=3)
+    config = small(digits, tmp_path / "run", method="default", model="plain-net", lr=0.0, epochs=3)
     good = train(config, quiet=True)
     assert np.isfinite(good.log[-1]["train_loss"])
-    bad = settings(digits, tmp_path / "bad", model="plain-net", method="selfie", lr=1e30, epochs=3)
+    bad = small(digits, tmp_path / "bad", model="plain-net", method="selfie", lr=1e30, epochs=3)
     with pytest.raises(
         Divergence, match=r"not finite in run 0, epoch 1.*none was written yet.*learning rate"
     ):
         train(bad, quiet=True)
-    plain = settings(digits, tmp_path / "plain", model="plain-net", method="default", lr=1e30)
+    plain = small(digits, tmp_path / "plain", model="plain-net", method="default", lr=1e30)
     with pytest.raises(Divergence, match="the loss is nan"):
         train(plain, quiet=True)
     assert not (tmp_path / "plain" / "summary.json").exists()
@@ -271,7 +255,7 @@ class TrustLowLoss(Method):
 
 def test_a_custom_method_and_model_train_like_any(digits, tmp_path):
     result = train(
-        settings(digits, tmp_path / "run", method="trust-low-loss", model="plain-net", lr=0.01, epochs=6),
+        small(digits, tmp_path / "run", method="trust-low-loss", model="plain-net", lr=0.01, epochs=6),
         quiet=True,
     )
     assert result.summary["method"] == "trust-low-loss"
@@ -282,14 +266,14 @@ def test_a_custom_method_and_model_train_like_any(digits, tmp_path):
 
 
 def test_what_does_not_fit_is_refused(digits, tmp_path):
-    train(settings(digits, tmp_path / "run", epochs=1, method="default"), quiet=True)
+    train(small(digits, tmp_path / "run", epochs=1, method="default"), quiet=True)
     with pytest.raises(FileExistsError, match="holds a run already"):
-        train(settings(digits, tmp_path / "run", epochs=1), quiet=True)
+        train(small(digits, tmp_path / "run", epochs=1), quiet=True)
     with pytest.raises(ValueError, match="1 <= warmup < epochs must hold, got warmup 2 of 2"):
-        train(settings(digits, tmp_path / "other", noise="none", warmup=2), quiet=True)
+        train(small(digits, tmp_path / "other", noise="none", warmup=2), quiet=True)
     with pytest.raises(FileNotFoundError, match="no-such"):
-        train(settings(digits, tmp_path / "other", noise="overlay:no-such"), quiet=True)
+        train(small(digits, tmp_path / "other", noise="overlay:no-such"), quiet=True)
     with pytest.raises(ValueError, match="device must be auto, cpu, cuda or cuda:N; got 'tpu'"):
-        train(settings(digits, tmp_path / "other", device="tpu"), quiet=True)
+        train(small(digits, tmp_path / "other", device="tpu"), quiet=True)
     assert not (tmp_path / "other").exists()
     assert len(COLUMNS) == len(set(COLUMNS))

@@ -28,14 +28,16 @@ def random_scores(rng, epoch, networks=1, size=16):
 
 
 @pytest.mark.parametrize(
-    ("variant", "expected"),
+    ("options", "expected"),
     [
-        ("paper", {0: 1.0, 1: 0.96, 5: 0.8, 10: 0.6, 90: 0.6}),
-        ("official", {0: 1 - 0.4 / 15, 4: 1 - 0.4 / 3, 14: 0.6, 90: 0.6}),
+        ({"variant": "paper"}, {0: 1.0, 1: 0.96, 5: 0.8, 10: 0.6, 90: 0.6}),
+        ({"variant": "official"}, {0: 1 - 0.4 / 15, 4: 1 - 0.4 / 3, 14: 0.6, 90: 0.6}),
+        ({"variant": "paper", "ramp": 2}, {0: 1.0, 1: 0.8, 2: 0.6, 90: 0.6}),
+        ({"variant": "official", "ramp": 2}, {0: 0.8, 1: 0.6, 90: 0.6}),
     ],
 )
-def test_co_teaching_keeps_less_until_the_noise_rate_is_dropped(variant, expected):
-    method = make("co-teaching", variant=variant)
+def test_co_teaching_keeps_less_until_the_noise_rate_is_dropped(options, expected):
+    method = make("co-teaching", **options)
     for epoch, keep in expected.items():
         assert 1 - method.drop_rate(epoch) == pytest.approx(keep)
 
@@ -95,6 +97,27 @@ def test_selfie_trains_plainly_in_warmup_then_selects_before_it_records():
     assert second.weights.tolist() == [1, 0, 1, 0]
 
 
+def test_the_official_selfie_warms_up_in_one_pass_on_refurbished_labels():
+    method = make("selfie", variant="official", warmup=1, history=2)
+    indices, labels = np.arange(4), np.array([1, 1, 2, 2])
+    scores = [
+        Scores(epoch, indices, labels, np.ones((1, 4), np.float32), np.full((1, 4), 3)) for epoch in (0, 1)
+    ]
+    (first,) = method.choose(scores[0])
+    assert first.targets.tolist() == labels.tolist()
+    assert not first.second_pass
+    (selecting,) = method.choose(scores[1])
+    assert selecting.second_pass
+    method.choose(scores[1])  # by now the histories are full of class 3
+    assert method.choose(scores[1])[0].targets.tolist() == [3, 3, 3, 3]
+    method.restart()
+    (again,) = method.choose(scores[0])
+    assert again.targets.tolist() == [3, 3, 3, 3]
+    assert again.weights.tolist() == [1, 1, 1, 1]
+    assert again.clean is None
+    assert not again.second_pass
+
+
 def test_a_selfie_restart_lowers_its_noise_rate():
     method = make("selfie", warmup=0, history=1, noise_rate=0.4)
     for _ in range(2):
@@ -132,6 +155,7 @@ def test_bad_settings_are_named():
         ({"noise": "none:0.1"}, "'none' takes no value"),
         ({"noise_rate": 2.0}, r"noise_rate must be inside \[0, 1\], got 2.0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"ramp": 0}, "ramp must be at least 1, got 0"),
         ({"lr": math.nan}, "lr must be finite and not negative, got nan"),
         ({"schedule": "linear"}, "schedule must be one of step, cosine; got 'linear'"),
         ({"momentum": 1.0}, r"momentum must be inside \(0, 1\)"),

@@ -9,25 +9,14 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from training import small
 
 import selfie_io as sio
-from selfie_train import TrainConfig, train
+from selfie_train import train
 from selfie_train.compare import compare, group_runs, read_run
 from selfie_train.paper import NOISE_RATES, paper_error, paper_errors
 from selfie_train.report.page import Gallery, Picture, Table, write_page
 from selfie_train.report.plots import Curve, draw_curves
-
-
-def settings(digits, out, **options):
-    defaults = {
-        "model": "convnet",
-        "noise": "pair:0.4",
-        "epochs": 2,
-        "warmup": 1,
-        "history": 1,
-        "restarts": 0,
-    }
-    return TrainConfig(str(digits), out=str(out), **{**defaults, **options})
 
 
 def assert_stands_alone(page):
@@ -38,7 +27,7 @@ def assert_stands_alone(page):
 
 
 def test_a_run_report_shows_its_figures_and_refurbished_pictures(digits, tmp_path):
-    result = train(settings(digits, tmp_path / "run"), quiet=True)
+    result = train(small(digits, tmp_path / "run", history=1), quiet=True)
     page = (result.folder / "report.html").read_text()
     assert_stands_alone(page)
     assert f"{result.summary['best_test_error']:.2f} %" in page
@@ -60,7 +49,7 @@ def test_without_the_extra_a_run_ends_well_and_says_what_to_install(digits, tmp_
     monkeypatch.setitem(sys.modules, "jinja2", None)
     for name in [name for name in sys.modules if name.startswith("selfie_train.report")]:
         monkeypatch.delitem(sys.modules, name)
-    result = train(settings(digits, tmp_path / "run", epochs=1, warmup=0))
+    result = train(small(digits, tmp_path / "run", epochs=1, warmup=0))
     assert "pip install 'selfie[report]'" in capsys.readouterr().out
     assert (result.folder / "summary.json").exists()
     assert not (result.folder / "report.html").exists()
@@ -97,9 +86,9 @@ def test_curves_take_the_colour_of_the_text_and_are_reproducible():
 
 
 def test_a_comparison_averages_over_seeds_and_counts_what_is_unfinished(digits, tmp_path):
-    runs = [train(settings(digits, tmp_path / f"s{seed}", seed=seed), quiet=True) for seed in (0, 1)]
-    train(settings(digits, tmp_path / "d", method="default"), quiet=True)
-    begun = train(settings(digits, tmp_path / "s2", seed=2, epochs=2), quiet=True)
+    runs = [train(small(digits, tmp_path / f"s{seed}", seed=seed), quiet=True) for seed in (0, 1)]
+    train(small(digits, tmp_path / "d", method="default"), quiet=True)
+    begun = train(small(digits, tmp_path / "s2", seed=2, epochs=2), quiet=True)
     (begun.folder / "summary.json").unlink()
     folders = [tmp_path / name for name in ("s1", "s0", "d", "s2")]
     groups = compare(folders, tmp_path / "out")
@@ -129,7 +118,7 @@ def test_runs_of_other_settings_are_never_averaged(digits, tmp_path):
         [{"epochs": 1}, {"epochs": 2}, {"epochs": 1, "seed": 1}, {"epochs": 1, "lr": 0.05}]
     ):
         out = tmp_path / str(number)
-        folders.append(train(settings(digits, out, method="default", **options), quiet=True).folder)
+        folders.append(train(small(digits, out, method="default", **options), quiet=True).folder)
     groups = group_runs([read_run(folder) for folder in folders])
     assert [[run.folder.name for run in group.runs] for group in groups] == [["0", "2"], ["1"], ["3"]]
     with pytest.raises(ValueError, match="needs at least one"):

@@ -35,6 +35,7 @@ class Choice:
     targets: NDArray[np.int64]  # (b,)
     weights: NDArray[np.float32]  # (b,) not negative; all 0: no step
     clean: NDArray[np.bool_] | None = None  # (b,) taken for clean, where the method tells clean from noisy
+    second_pass: bool = False  # run the samples of weight > 0 through the network again, without the others
 
 
 class Method:

@@ -18,8 +18,9 @@ class CoTeaching(Method):
 
     def drop_rate(self, epoch: int) -> float:
         """1 - R(e): the share of a batch left out in `epoch` (from 0), growing to the noise rate."""
-        started = epoch if self.config.variant == "paper" else epoch + 1
-        return self.noise_rate * min(1.0, started / RAMP_EPOCHS[self.config.variant])
+        variant = self.config.variant
+        started = epoch if variant == "paper" else epoch + 1
+        return self.noise_rate * min(1.0, started / (self.config.ramp or RAMP_EPOCHS[variant]))
 
     def choose(self, scores: Scores) -> list[Choice]:
         """For each network the ceil(R b) samples of lowest loss of the OTHER one."""

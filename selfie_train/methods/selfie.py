@@ -32,7 +32,8 @@ class Selfie(Method):
         choices = None
         if scores.epoch >= self.config.warmup:
             selection = self.refurbisher.select(indices, labels, scores.losses[0], self.noise_rate)
-            choices = [Choice(selection.targets, selection.weights, selection.clean)]
+            again = self.config.two_pass or self.refurbisher.official
+            choices = [Choice(selection.targets, selection.weights, selection.clean, second_pass=again)]
         elif self.refurbisher.official:
             targets = self.refurbisher.warmup_targets(indices, labels)
             choices = [Choice(targets, np.ones(len(targets), np.float32))]
