@@ -24,18 +24,25 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp')
 
-# The loader against what installs quickly; bench-all first makes an environment for each rival.
+# The loader against what is installed here; bench-all first makes an environment for each rival.
+# LOADER: options of bench_loader.py, such as LOADER="--side 32 --threads 1".
 bench: $(VENV)/.ready
-	$(BIN)/python benchmarks/bench_loader.py
+	$(BIN)/python benchmarks/bench_loader.py $(LOADER)
+	$(BIN)/python benchmarks/bench_batch.py
 	$(BIN)/python benchmarks/bench_open.py
+	$(BIN)/python benchmarks/tables.py
 
+# JPEGS=cifar10-jpeg.zip: a zip of pictures to convert; without it that benchmark is left out.
 bench-all: $(VENV)/.ready
-	$(BIN)/python benchmarks/bench_loader.py --install
+	$(BIN)/python benchmarks/bench_loader.py --install $(LOADER)
+	$(BIN)/python benchmarks/bench_batch.py
 	$(BIN)/python benchmarks/bench_open.py
-	$(BIN)/python benchmarks/bench_convert.py
+	$(BIN)/python benchmarks/bench_quasi.py
 	$(BIN)/python benchmarks/bench_noise.py
 	$(BIN)/python benchmarks/bench_history.py
 	$(BIN)/python benchmarks/bench_step.py
+	$(if $(JPEGS),$(BIN)/python benchmarks/bench_convert.py $(JPEGS),@echo "passed over: bench_convert needs JPEGS=archive.zip")
+	$(BIN)/python benchmarks/tables.py
 
 # The C++ tests on every instruction set that is present, under ASan with UBSan and under TSan.
 sanitize: $(VENV)/.ready

@@ -16,9 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from outcome import machine, write
+from picture import Bar, Panel
 from rich.console import Console
 from rich.table import Table
-from timing import save
 
 RECORD_BYTES = 8 + 3 * 32 * 32
 BATCH = 256
@@ -100,7 +101,16 @@ def main():
         table.add_row(f"{records:,}", f"{row['seconds']:.3f}", f"{row['megabytes']:.1f}")
     Console().print(table)
     print("resident MB after epoch 1 and 20:", rows[0].get("epochs"))
-    print(save("bench_open", [], ring_megabytes=ring, rows=rows))
+    content = {"machine": machine(), "ring_megabytes": ring, "rows": rows}
+    print(write("bench_open", content, panels(rows)))
+
+
+def panels(rows):
+    units = {"seconds": "seconds to the first batch", "megabytes": "MB above import torch"}
+    return [
+        Panel(unit, unit, [Bar(f"{row['records']:,} records", row[key], f"{row[key]:.3g}") for row in rows])
+        for key, unit in units.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from outcome import machine, write
+from picture import Bar, Panel
 from random_records import write_records
-from timing import save
 
 ORDERS = {
     "sequential": {"shuffle": False},
@@ -80,7 +81,11 @@ def main():
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure, arguments.seconds)))
         return
-    group = limited_group(arguments.limit_megabytes << 20)
+    try:
+        group = limited_group(arguments.limit_megabytes << 20)
+    except OSError as error:
+        print(f"passed over: needs root and a memory cgroup: {error}")
+        return
     rows = []
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +100,14 @@ def main():
                 print(rows[-1])
     finally:
         group.rmdir()
-    print(save("bench_quasi", [], limit_megabytes=arguments.limit_megabytes, rows=rows))
+    content = {"machine": machine(), "limit_megabytes": arguments.limit_megabytes, "rows": rows}
+    print(write("bench_quasi", content, [panel(rows)]))
+
+
+def panel(rows):
+    first = rows[0]["per_second"]
+    bars = [Bar(row["order"], row["per_second"] / first, f"{row['per_second'] / first:.3g}") for row in rows]
+    return Panel("larger than memory", f"pictures per second, as a part of {rows[0]['order']}'s", bars)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What SELFIE's choice costs a training step, beside a second pass and the authors' three passes.
 
-    python benchmarks/bench_step.py [--repeats 15] [--save]
+    python benchmarks/bench_step.py [--repeats 15]
 
 The batch is 128 pictures of 3x32x32 among 50,000 samples whose histories are full; a third of them can be
 refurbished. The loader's share is the time spent waiting for batches while the plain step trains on them.
@@ -119,7 +119,6 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/bench_step.json")
     options = parser.parse_args()
     comparisons, figures = [], {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -152,8 +151,7 @@ def main():
             }
             print(model, {name: round(value, 4) for name, value in figures[model].items()})
             comparisons.append(comparison)
-    if options.save:
-        print(save("bench_step", comparisons, figures=figures))
+    print(save("bench_step", comparisons, figures=figures))
 
 
 if __name__ == "__main__":

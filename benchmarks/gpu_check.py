@@ -18,8 +18,9 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from outcome import RESULTS
 from random_records import write_records
-from timing import RESULTS, compare, save, show
+from timing import compare, save, show
 from torch.nn.functional import cross_entropy
 
 import selfie_io as sio

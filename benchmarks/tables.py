@@ -1,14 +1,30 @@
-"""Puts the tables of docs/performance.md in place, from the JSON in results/.
+"""Puts the measured tables of README.md and docs/performance.md in place, from the JSON in results/.
 
-Run: python benchmarks/tables.py
+Run: python benchmarks/tables.py [--check]
 """
 
+import argparse
 import json
 import re
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "performance.md"
+PAGES = [HERE.parent / "README.md", HERE.parent / "docs" / "performance.md"]
+# As README calls them, in its order; the roof is that of as many threads.
+NAMES = {
+    "roof": "the roof: as many threads write as many bytes, nothing computed",
+    "selfie": "**selfie**",
+    "resident_mirrored": "torch, all pictures and their mirror images as tensors",
+    "resident_tensors": "torch, all pictures as a tensor, batches gathered",
+    "airbench_style": "cifar10-airbench's way, all pictures as float32",
+    "dali_cpu": "NVIDIA DALI, CPU",
+    "ffcv_loader": "FFCV",
+    "hf_datasets": "Hugging Face datasets",
+    "tf_data": "tf.data",
+    "torchvision_loader": "torch DataLoader, torchvision v2",
+    "webdataset_loader": "WebDataset",
+}
 
 
 def read(name):
@@ -20,9 +36,30 @@ def markdown(head, rows):
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
+def work_of(title):
+    return next(work for work in read("bench_loader")["works"] if work["title"] == title)
+
+
+def rivals():
+    """The loader beside its rivals at 3x32x32: pictures per second, and how many times selfie's are more."""
+    columns = []
+    for threads in (1, 2):
+        rows = work_of(f"3x32x32, batch 256, {threads} threads: rivals")["rows"]
+        columns.append({row["name"].replace(f"roof, {threads} threads", "roof"): row for row in rows})
+    lines = []
+    for key, name in NAMES.items():
+        if all(key in column for column in columns):
+            cells = [name]
+            for column in columns:
+                row = column[key]
+                cells += [f"{float(format(row['median'], '.3g')):,.0f}", f"{1 / row['of_first']:.3g}"]
+            lines.append(cells)
+    return markdown(["pictures per second", "1 thread", "selfie is x", "2 threads", "selfie is x"], lines)
+
+
 def loader(title):
     """One work of bench_loader: every contender's rate and what part it is of the first one's."""
-    work = next(work for work in read("bench_loader")["works"] if work["title"] == title)
+    work = work_of(title)
     return markdown(
         ["pictures per second", "median", "min", "max", "of selfie"],
         [
@@ -54,21 +91,58 @@ def quasi():
     )
 
 
+def batch():
+    return markdown(
+        ["microseconds a batch", "Python, median", "min", "max", "wall, median"],
+        [
+            [f"{'x'.join(map(str, row['shape']))}, batch {row['batch_size']}, threads {row['threads']}"]
+            + [f"{row[key]:.1f}" for key in ("python_median", "python_min", "python_max", "wall_median")]
+            for row in read("bench_batch")["rows"]
+        ],
+    )
+
+
 def machine(name):
-    told = read(name)["machine"]
-    return f"{told['cpu']}, {told['cores']} cores, torch {told['versions']['torch']}, {told['date']}."
+    """The machine; of bench_loader's tables, which may be of several days, each that differs."""
+    content = read(name)
+    told = [work["machine"] for work in content["works"]] if "works" in content else [content["machine"]]
+    lines = [
+        f"{one['cpu']}, {one['cores']} cores, torch {one['versions']['torch']}, {one['date']}" for one in told
+    ]
+    return "; ".join(dict.fromkeys(lines)) + "."
 
 
-def main():
-    makers = {"loader": loader, "opening": opening, "quasi": quasi, "machine": machine}
+def filled(page):
+    """The page's text with every table as the JSON has it now."""
+    makers = {
+        "rivals": rivals,
+        "loader": loader,
+        "opening": opening,
+        "quasi": quasi,
+        "batch": batch,
+        "machine": machine,
+    }
 
     def table(match):
         name, _, argument = match[1].partition(": ")
         made = makers[name](argument) if argument else makers[name]()
         return f"<!-- {match[1]} -->\n{made}\n<!-- end -->"
 
-    page = PAGE.read_text()
-    PAGE.write_text(re.sub(r"<!-- (\w.*?) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL))
+    return re.sub(r"<!-- (\w.*?) -->\n.*?<!-- end -->", table, page.read_text(), flags=re.DOTALL)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page would change")
+    check = parser.parse_args().check
+    stale = [page for page in PAGES if filled(page) != page.read_text()]
+    if check and stale:
+        names = ", ".join(page.name for page in stale)
+        sys.exit(
+            f"tables must be as the JSON in results/ has them, not so: {names}; run benchmarks/tables.py"
+        )
+    for page in stale:
+        page.write_text(filled(page))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,6 @@ once, in an order that rotates, and ratios are taken of medians of the same roun
 """
 
 import gc
-import importlib.metadata
-import json
-import os
-import platform
-import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -17,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from outcome import machine, write
+from picture import Bar, Panel
 from rich.console import Console
 from rich.table import Table
-
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -110,34 +105,14 @@ def show(comparison: Comparison, *, baseline: str | None = None) -> None:
     console.print(table)
 
 
-def machine() -> dict[str, Any]:
-    """Tell what was measured on: processor, cores this process may use, load and versions."""
-    model = platform.processor()
-    if (info := Path("/proc/cpuinfo")).exists() and (
-        found := re.search(r"model name\s*: (.*)", info.read_text())
-    ):
-        model = found[1]
-    versions = {"python": platform.python_version()}
-    for package in ("selfie", "numpy", "numba", "torch"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "cpu": model,
-        "cores": cores,
-        "system": platform.platform(),
-        "load": os.getloadavg(),
-        "versions": versions,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
 def save(name: str, comparisons: list[Comparison], **figures: Any) -> Path:
-    """Write the comparisons, the machine and other `figures` to results/<name>.json."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    """Write the comparisons, the machine and other `figures` to results/<name>.json, and their picture."""
     content = {"machine": machine(), **figures, "comparisons": [asdict(c) for c in comparisons]}
-    path.write_text(json.dumps(content, indent=1) + "\n")
-    return path
+    return write(name, content, [_panel(comparison) for comparison in comparisons])
+
+
+def _panel(comparison: Comparison) -> Panel:
+    first = comparison.timings[0]
+    speeds = [(timing, first.median / timing.median) for timing in comparison.timings]
+    bars = [Bar(one.name, speed, f"{speed:.3g} ({1e3 * one.median:,.3g} ms)") for one, speed in speeds]
+    return Panel(comparison.title, f"times as fast as {first.name}", bars)

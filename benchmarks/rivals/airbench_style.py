@@ -14,6 +14,9 @@ class Epoch:
         self.labels = torch.from_numpy(labels)
         self.work = work
 
+    def __len__(self):
+        return -(-len(self.labels) // self.work.batch_size)
+
     def __iter__(self):
         side, count = self.work.side, len(self.labels)
         offsets = torch.randint(0, 2 * PAD + 1, (2, count))
@@ -28,4 +31,4 @@ class Epoch:
             yield images[chosen], self.labels[chosen]
 
 
-serve(Epoch, torch)
+serve(Epoch, "torch", whole_epochs=True)

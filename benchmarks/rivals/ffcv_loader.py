@@ -1,22 +1,19 @@
-"""FFCV over its own .beton file, written next to the records at the first run."""
+"""FFCV over its own .beton file, written next to the records at the first run.
 
-import ffcv
+Pixels are copied to float32 NCHW and normalised by torch: the fastest of five ways, FFCV's NormalizeImage and
+ToTorchImage among them, and its random order faster than its quasi-random one.
+"""
+
 import numpy as np
 import torch
 from ffcv.fields import IntField, RGBImageField
 from ffcv.fields.basics import IntDecoder
 from ffcv.fields.rgb_image import SimpleRGBImageDecoder
 from ffcv.loader import Loader, OrderOption
-from ffcv.transforms import (
-    Convert,
-    NormalizeImage,
-    RandomHorizontalFlip,
-    RandomTranslate,
-    ToTensor,
-    ToTorchImage,
-)  # fmt: skip
+from ffcv.transforms import Convert, RandomHorizontalFlip, RandomTranslate, ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
-from serving import MEAN, PAD, STD, read_pictures, serve
+from serving import PAD, read_pictures, serve
+from torch_steps import normalise
 
 
 class Pictures:
@@ -31,19 +28,27 @@ class Pictures:
         return self.pictures[index], int(self.labels[index])
 
 
+class Normalise(torch.nn.Module):
+    def forward(self, images):
+        """Copied to NCHW first: what is permuted only would stay NHWC in memory."""
+        return normalise(torch.empty(images.shape).copy_(images))
+
+
 def open_epoch(work):
+    torch.set_num_threads(work.threads)
     path = work.folder / "pictures.beton"
     if not path.exists():
+        partial = path.with_suffix(".partial")
         fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
-        DatasetWriter(str(path), fields, num_workers=1).from_indexed_dataset(Pictures(work))
-    bytes_mean, bytes_std = 255 * np.array(MEAN), 255 * np.array(STD)
+        DatasetWriter(str(partial), fields, num_workers=1).from_indexed_dataset(Pictures(work))
+        partial.rename(path)
     image = [
         SimpleRGBImageDecoder(),
         RandomHorizontalFlip(),
         RandomTranslate(padding=PAD),
-        NormalizeImage(bytes_mean, bytes_std, np.float32),
         ToTensor(),
-        ToTorchImage(channels_last=False),
+        ToTorchImage(),
+        Normalise(),
     ]
     return Loader(
         str(path), batch_size=work.batch_size, num_workers=work.threads, order=OrderOption.RANDOM,
@@ -52,4 +57,4 @@ def open_epoch(work):
     )  # fmt: skip
 
 
-serve(open_epoch, ffcv)
+serve(open_epoch, "ffcv")

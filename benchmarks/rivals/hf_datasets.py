@@ -1,36 +1,39 @@
-"""Hugging Face datasets: an Arrow table with the torch format; batches are cropped and flipped by index."""
+"""Hugging Face datasets: pictures as bytes in an Arrow table, a batched transform to torch tensors.
+
+With a column of numbers and the torch format the same takes half as long again, with Array3D seven times.
+"""
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
-from serving import MEAN, PAD, STD, read_pictures, serve
+from serving import read_pictures, serve
+from torch_steps import flip_half, normalise, some_windows, windows
 
 
-def open_epoch(work):
-    torch.set_num_threads(work.threads)
-    pictures, labels = read_pictures(work)
-    features = datasets.Features(
-        {"pixels": datasets.Array3D((3, work.side, work.side), "uint8"), "label": datasets.Value("int64")}
-    )
-    pictures, labels = pictures[:20_000], labels[:20_000]  # building the table takes longer than reading it
-    table = datasets.Dataset.from_dict({"pixels": pictures, "label": labels}, features).with_format("torch")
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
-    rows = torch.arange(work.side)
+class Epoch:
+    def __init__(self, work):
+        torch.set_num_threads(work.threads)
+        pictures, labels = read_pictures(work)
+        self.shape = pictures.shape[1:]
+        column = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(pictures[0].size), len(pictures), [None, pa.py_buffer(pictures)]
+        )
+        table = datasets.Dataset(pa.table({"pixels": column, "label": labels}))
+        self.table = table.with_transform(self.change)
+        self.batch_size = work.batch_size
 
-    class Epoch:
-        def __iter__(self):
-            order = np.random.default_rng().permutation(len(table))
-            for chosen in np.array_split(order, len(table) // work.batch_size):
-                batch = table[chosen]
-                count = len(chosen)
-                padded = torch.nn.functional.pad(batch["pixels"], (PAD,) * 4)
-                top, left = torch.randint(0, 2 * PAD + 1, (2, count, 1))
-                x = left + torch.where(torch.rand(count, 1) < 0.5, rows.flip(0), rows)
-                one, planes = torch.arange(count)[:, None, None, None], torch.arange(3)[:, None, None]
-                windows = padded[one, planes, (top + rows)[:, None, :, None], x[:, None, None, :]]
-                yield (windows.float() / 255 - mean) / std, batch["label"]
+    def change(self, rows):
+        pixels = torch.frombuffer(bytearray().join(rows["pixels"]), dtype=torch.uint8)
+        pictures = pixels.view(-1, *self.shape)
+        images = some_windows(windows(pictures), torch.arange(len(pictures)))
+        return {"images": normalise(flip_half(images)), "labels": torch.tensor(rows["label"])}
 
-    return Epoch()
+    def __iter__(self):
+        order = np.random.default_rng().permutation(len(self.table))
+        for start in range(0, len(order), self.batch_size):
+            batch = self.table[order[start : start + self.batch_size]]
+            yield batch["images"], batch["labels"]
 
 
-serve(open_epoch, datasets)
+serve(Epoch, "datasets")

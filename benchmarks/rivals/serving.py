@@ -5,6 +5,7 @@ first. On standard input comes a number of batches, on standard output go the se
 """
 
 import argparse
+import importlib.metadata
 import itertools
 import json
 import sys
@@ -26,8 +27,11 @@ class Work(NamedTuple):
     options: dict
 
 
-def serve(open_epoch, rival=None):
-    """`rival`: the package without which there is nothing to serve."""
+def serve(open_epoch, package="", whole_epochs=False):
+    """`package` is told with its version.
+
+    whole_epochs: an epoch's work is done at its beginning, so only whole epochs can be timed
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("side", type=int)
@@ -37,7 +41,8 @@ def serve(open_epoch, rival=None):
     work = Work(**vars(parser.parse_args()))
     epoch = open_epoch(work)
     batches = itertools.chain.from_iterable(itertools.repeat(epoch))
-    tell({"ready": version(rival)})
+    version = importlib.metadata.version(package) if package else ""
+    tell({"ready": version, "turn": len(epoch) if whole_epochs else 1})
     for line in sys.stdin:
         start = time.perf_counter()
         for batch in itertools.islice(batches, int(line)):
@@ -47,10 +52,6 @@ def serve(open_epoch, rival=None):
 
 def tell(message):
     print(json.dumps(message), flush=True)
-
-
-def version(package):
-    return package.__version__ if package else ""
 
 
 def read_pictures(work):

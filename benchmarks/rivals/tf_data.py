@@ -28,4 +28,4 @@ def open_epoch(work):
     )  # fmt: skip
 
 
-serve(open_epoch, tf)
+serve(open_epoch, "tensorflow-cpu")

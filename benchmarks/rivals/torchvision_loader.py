@@ -1,7 +1,6 @@
 """torch's DataLoader over a map-style dataset, with the transforms of torchvision v2."""
 
 import torch
-import torchvision
 from serving import MEAN, PAD, STD, read_pictures, serve
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -36,4 +35,4 @@ def open_epoch(work):
     )
 
 
-serve(open_epoch, torchvision)
+serve(open_epoch, "torchvision")

@@ -11,13 +11,15 @@ from serving import MEAN, PAD, STD, read_pictures, serve
 def open_epoch(work):
     shards = work.folder / "shards"
     if not shards.exists():
-        shards.mkdir()
+        partial = shards.with_suffix(".partial")
+        partial.mkdir(exist_ok=True)
         pictures, labels = read_pictures(work)
-        with webdataset.ShardWriter(str(shards / "%03d.tar"), maxcount=5000, verbose=0) as writer:
+        with webdataset.ShardWriter(str(partial / "%03d.tar"), maxcount=5000, verbose=0) as writer:
             for number, (picture, label) in enumerate(zip(pictures[:20_000], labels, strict=False)):
                 pixels = io.BytesIO()
                 np.save(pixels, picture)
                 writer.write({"__key__": f"{number:07}", "npy": pixels.getvalue(), "cls": int(label)})
+        partial.rename(shards)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
 
     def change(sample):
@@ -37,4 +39,4 @@ def open_epoch(work):
     return webdataset.WebLoader(dataset, batch_size=None, num_workers=workers)
 
 
-serve(open_epoch, webdataset)
+serve(open_epoch, "webdataset")

@@ -1,0 +1,129 @@
+"""A process that makes batches when told, and the race of several: all take turns, round by round."""
+
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from typing import IO
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass
+class Contender:
+    """Speaks as rivals/serving.py does; its rates are pictures per second, a value a round."""
+
+    name: str
+    command: list[str]
+    batch_size: int
+    process: subprocess.Popen[str] = None
+    errors: IO[str] = None
+    version: str = ""
+    rates: list[float] = field(default_factory=list)
+    turn: int = 1  # the batches of a turn are a multiple of this
+    batches: int = 4
+
+    def start(self):
+        """Whether it is there."""
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe that nobody reads would fill up)
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        answer = self.process.stdout.readline()
+        if not answer.startswith("{"):
+            reason = self.complaint().strip().splitlines()
+            print(f"passed over: {self.name}: {reason[-1] if reason else 'no answer'}")
+            self.stop()
+            return False
+        told = json.loads(answer)
+        self.version, self.turn = told["ready"], told.get("turn", 1)
+        self.sleep()
+        return True
+
+    def complaint(self):
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def sleep(self):
+        """Out of turn its processes stand still: many go on to prefetch."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def take(self, batches):
+        """The seconds of so many batches."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+        self.process.stdin.write(f"{batches}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.name} died:\n{self.complaint()}")
+        self.sleep()
+        return json.loads(answer)["seconds"]
+
+    def warm_up(self, seconds):
+        """Find how many batches take about so long."""
+        self.batches = max(self.batches, self.turn)
+        self.take(max(2, self.turn))
+        while (taken := self.take(self.batches)) < seconds / 4:
+            self.batches *= 2
+        turns = max(1, round(self.batches / self.turn * seconds / taken))
+        self.batches = max(2, turns * self.turn)
+
+    def measure(self):
+        self.rates.append(self.batches * self.batch_size / self.take(self.batches))
+
+    def row(self, first):
+        median = statistics.median(self.rates)
+        return {
+            "name": self.name,
+            "version": self.version,
+            "median": round(median),
+            "min": round(min(self.rates)),
+            "max": round(max(self.rates)),
+            "of_first": median / statistics.median(first.rates),
+        }
+
+    def stop(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+        self.errors.close()
+
+
+def race(title, contenders, rounds, seconds):
+    """Let them take turns: the rate of each, and what part it is of the first one's.
+
+    Raises RuntimeError if the first one does not start: there is nothing to hold the others against.
+    """
+    running = []
+    try:
+        for one in contenders:
+            if one.start():
+                running.append(one)
+            elif not running:
+                raise RuntimeError(f"{one.name} must run: the others are held against it")
+        for one in running:
+            one.warm_up(seconds)
+        for number in range(rounds):
+            shift = number % len(running)
+            for one in running[shift:] + running[:shift]:
+                one.measure()
+    finally:
+        for one in running:
+            one.stop()
+    rows = [one.row(running[0]) for one in running]
+    _show(title, rows)
+    return rows
+
+
+def _show(title, rows):
+    table = Table("", "median", "min", "max", f"of {rows[0]['name']}", title=f"{title}, pictures per second")
+    for row in rows:
+        rates = (f"{row[key]:,.0f}" for key in ("median", "min", "max"))
+        table.add_row(f"{row['name']} {row['version']}", *rates, f"{row['of_first']:.3f}")
+    Console().print(table)

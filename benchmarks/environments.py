@@ -1,0 +1,54 @@
+"""The rivals' environments: what each needs, and where its Python is."""
+
+import importlib.util
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ENVIRONMENTS = Path(__file__).parent / ".environments"
+TORCH = "torch==2.13.0"
+# The module without which there is nothing to run, and what to install where it is missing.
+NEEDS = {
+    "resident_tensors": ("torch", []),
+    "resident_mirrored": ("torch", []),
+    "airbench_style": ("torch", []),
+    "dali_cpu": ("nvidia.dali", ["nvidia-dali-cuda130==2.4.0", TORCH, "numpy"]),
+    # Is compiled: on Debian after `apt install libopencv-dev libturbojpeg0-dev pkg-config`.
+    "ffcv_loader": ("ffcv", ["ffcv==1.0.2", "pillow", TORCH, "numpy"]),
+    "tf_data": ("tensorflow", ["tensorflow-cpu==2.21.0", "numpy"]),
+    "hf_datasets": ("datasets", ["datasets==5.2.0", TORCH, "numpy"]),
+    "webdataset_loader": ("webdataset", ["webdataset==1.0.2", TORCH, "numpy"]),
+    # torchvision's wheels fit one version of torch, and not its builds for CPUs.
+    "torchvision_loader": ("torchvision", ["torchvision==0.29.1", "torch==2.14.1", "numpy"]),
+}
+
+
+def python_of(rival):
+    """The interpreter of its own environment, or this one."""
+    own = ENVIRONMENTS / rival / "bin" / "python"
+    return str(own) if own.exists() else sys.executable
+
+
+def _is_here(module):
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
+
+def install():
+    """Make the environments of what is not installed here or of other versions; name those that fail."""
+    for rival, (module, needs) in NEEDS.items():
+        home = ENVIRONMENTS / rival
+        done = home / "installed.txt"
+        wanted = "\n".join(needs)
+        if _is_here(module) or (done.exists() and done.read_text() == wanted):
+            continue
+        print(f"making an environment for {rival}: {', '.join(needs)}", flush=True)
+        venv.create(home, clear=True, with_pip=True)
+        pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", *needs]
+        if subprocess.run(pip).returncode:
+            print(f"{rival} cannot be installed here")
+        else:
+            done.write_text(wanted)

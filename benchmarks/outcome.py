@@ -1,0 +1,60 @@
+"""Where results go: JSON with the machine that gave them, and a picture of the ratios."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from picture import Panel, draw
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Tell what was measured on: processor, cores this process may use, load and versions."""
+    model = platform.processor()
+    if (info := Path("/proc/cpuinfo")).exists() and (
+        found := re.search(r"model name\s*: (.*)", info.read_text())
+    ):
+        model = found[1]
+    versions = {"python": platform.python_version()}
+    for package in ("selfie", "numpy", "numba", "torch"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cpu": model,
+        "cores": cores,
+        "system": platform.platform(),
+        "load": os.getloadavg(),
+        "versions": versions,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def read(name: str) -> dict[str, Any]:
+    """What results/<name>.json holds; empty if there is none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write(name: str, content: dict[str, Any], panels: list[Panel]) -> Path:
+    """Write results/<name>.json and draw results/<name>.svg; an old result stays whole until then."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
+    try:
+        draw(partial, panels)
+    except ImportError as error:
+        print(f"no picture: {error}")
+    else:
+        partial.replace(path.with_suffix(".svg"))
+    return path
