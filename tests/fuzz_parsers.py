@@ -23,7 +23,6 @@ import atheris
 PARSED = ["selfie_io.convert", "selfie_io.records", "PIL", "csv", "gzip", "pickletools", "tarfile", "zipfile"]
 with atheris.instrument_imports(include=PARSED):
     import numpy as np
-    import torch
     from converting import as_folder, as_tar, as_zip
     from PIL import Image
     from test_convert_fuzz import FOLDER, PIXELS, RNG, SOURCES, saved
@@ -91,7 +90,7 @@ def read_labels(folder):
 def read_other(folder):
     for reader, name in ((read_plan, "plan.json"), (read_matrix, "matrix.csv")):
         with contextlib.suppress(*REFUSED):
-            reader(folder / name)
+            reader(str(folder / name))
 
 
 def data_set():
@@ -110,6 +109,8 @@ def record_files():
 
 
 def set_with_human_labels():
+    import torch  # the other parsers need not wait for it
+
     columns = {"clean_label": np.array([0, 0, 1, 1]), "worse_label": np.array([0, 1, 0, 1])}
     return {
         **{name: content for name, content in data_set().items() if "/" not in name},
@@ -125,7 +126,7 @@ def plan_and_matrix():
 
     with tempfile.TemporaryDirectory() as temporary:
         plan = Path(temporary) / "plan.json"
-        Plan(source=str(as_folder(Path(temporary) / "source", FOLDER)), plan=plan, shards=2).run()
+        Plan(source=str(as_folder(Path(temporary) / "source", FOLDER)), plan=str(plan), shards=2).run()
         return {"plan.json": plan.read_bytes(), "matrix.csv": b"0.5,0.5\n0,1e0\n"}
 
 
@@ -238,8 +239,9 @@ def main():
     target = Target(options.parser, options.seconds, Path(tempfile.mkdtemp()))
     longest = max(map(len, target.files.values()))
     limits = [f"-rss_limit_mb={MEMORY_CAP_MB}", "-timeout=300", f"-max_len={2 * longest}"]
-    seeds = ["-keep_seed=1", "-len_control=0", str(target.corpus)]
-    atheris.Setup([sys.argv[0], *limits, *flags, *seeds], target)
+    if not any(Path(flag).is_file() for flag in flags):  # else these alone are tried
+        limits += ["-keep_seed=1", "-len_control=0", str(target.corpus)]
+    atheris.Setup([sys.argv[0], *limits, *flags], target)
     atheris.Fuzz()
 
 

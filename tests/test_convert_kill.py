@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -17,6 +18,18 @@ from converting import as_zip, encoded, run
 from selfie_io.records.dataset import open_dataset
 
 MOMENTS = int(os.environ.get("SELFIE_KILL_MOMENTS", "2"))
+
+# All that the commands import later is imported before the clock starts, so that every moment is one of work.
+_COMMAND = """
+import sys
+import selfie_io.convert.cli, selfie_io.convert.worker, selfie_io.labels.noise, selfie_io.labels.overlay
+import selfie_io.records.dataset, PIL.Image
+selfie_io.labels.noise.inject_noise([0], [[1, 0], [0, 1]])  # compiles
+print("ready", flush=True)
+status = selfie_io.convert.cli.main()
+print("done", flush=True)
+sys.exit(status)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,26 +54,50 @@ def tree(folder):
     }
 
 
-def start(arguments, **options):
-    command = [sys.executable, "-m", "selfie_io.convert.cli", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, **options)
+def hidden(folder):
+    return [path.name for path in folder.rglob(".*")]
 
 
-def killed_at(arguments, moment):
-    """Start a command and kill it `moment` seconds after it has begun its work and said so."""
-    with start(arguments, stderr=subprocess.PIPE) as process:
-        process.stderr.readline()
-        time.sleep(moment)
-        process.send_signal(signal.SIGKILL)
+def ready(arguments):
+    """A command that is about to begin its work."""
+    command = [sys.executable, "-c", _COMMAND, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    return process
 
 
 def duration(arguments):
-    with start(arguments, stderr=subprocess.PIPE) as process:
-        process.stderr.readline()
+    with ready(arguments) as process:
         begin = time.monotonic()
-        process.stderr.read()
+        while process.stdout.readline() != b"done\n":
+            assert process.poll() is None
+        seconds = time.monotonic() - begin
     assert process.returncode == 0
-    return time.monotonic() - begin
+    return seconds
+
+
+def kill_moments(arguments, seconds, reset, choices, folder):
+    """Kill the command at moments spread over its work; what is then there must be one of `choices`, by name.
+
+    `reset` makes the old state again. Prints how often each was found.
+    """
+    found = Counter()
+    for number in range(MOMENTS):
+        reset()
+        with ready(arguments) as process:
+            time.sleep(seconds * 1.05 * (number + random.Random(number).random()) / MOMENTS)
+            process.send_signal(signal.SIGKILL)
+        state = [name for name, files in choices.items() if tree(folder) == files]
+        assert state, f"moment {number}: neither of {list(choices)}: {sorted(tree(folder))}"
+        found[state[0]] += 1
+        found["with leftovers"] += bool(hidden(folder))
+    print(f"{arguments[0]}: {MOMENTS} moments of {seconds:.3f} seconds: {dict(found)}")
+
+
+def remove(folder):
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.rmdir()
 
 
 @pytest.mark.slow
@@ -70,59 +107,72 @@ def test_pack(tmp_path, source, old):
     arguments = ("pack", source, out, "--records-per-file", 30, "--workers", 2, "--force")
     seconds = duration(arguments)
     new = tree(tmp_path)
-    choices = [{}, new]
-    if old:
-        assert run("pack", "digits", out, "--force") == 0
-        choices[0] = tree(tmp_path)
-    seen = set()
-    for number in range(MOMENTS):
-        killed_at(arguments, random.Random(number).uniform(0, 1.1 * seconds))
-        found = tree(tmp_path)
-        assert found in choices
-        seen.add(choices.index(found))
-        if found == new and not old:
-            for path in out.iterdir():
-                path.unlink()
-            out.rmdir()
-        elif found == new:
+
+    def reset():
+        if old:
             assert run("pack", "digits", out, "--force") == 0
+        elif out.exists():
+            remove(out)
+
+    reset()
+    kill_moments(
+        arguments, seconds, reset, {"old" if old else "absent": tree(tmp_path), "new": new}, tmp_path
+    )
     assert run(*arguments) == 0
     assert tree(tmp_path) == new
     assert [path.name for path in tmp_path.iterdir()] == ["set"], "nothing is left over"
 
 
 @pytest.mark.slow
-def test_merge(tmp_path, source):
-    plan = tmp_path / "plan.json"
-    assert run("plan", source, plan, "--shards", 3, "--records-per-file", 30) == 0
-    for shard in range(3):
-        assert run("run", plan, "--shard", shard) == 0
-    before = tree(tmp_path)
-    for number in range(MOMENTS):
-        with start(("merge", plan)) as process:
-            time.sleep(random.Random(number).uniform(0.2, 1.0))
-            process.send_signal(signal.SIGKILL)
-        if tree(tmp_path) != before:
-            break
-    if tree(tmp_path) == before:
-        assert run("merge", plan) == 0
-    assert run("verify", tmp_path / "plan", "--deep") == 0
-    assert len(tree(tmp_path)) == 23
+@pytest.mark.parametrize("old", [False, True])
+def test_merge(tmp_path, source, old):
+    plan, out = tmp_path / "plan.json", tmp_path / "plan"
+    arguments = ("merge", plan, *(["--force"] if old else []))
+    assert run("plan", source, plan, "--shards", 3, "--records-per-file", 10) == 0
+
+    def shards():
+        for shard in range(3):
+            assert run("run", plan, "--shard", shard) == 0
+
+    def reset():
+        if old:
+            assert run("pack", "digits", out, "--force") == 0
+        elif out.exists():
+            remove(out)
+        shards()
+
+    shards()
+    seconds = duration(arguments)
+    new = tree(tmp_path)
+    reset()
+    kill_moments(
+        arguments, seconds, reset, {"old" if old else "absent": tree(tmp_path), "new": new}, tmp_path
+    )
+    assert run(*arguments) == 0, "whether the killed one had finished or not"
+    assert tree(tmp_path) == new
+    assert not hidden(tmp_path), "nothing is left over"
 
 
 @pytest.mark.slow
 def test_noise(tmp_path):
-    assert run("pack", "digits", tmp_path / "set") == 0
-    arguments = ("noise", tmp_path / "set", "--name", "noisy", "--rate")
-    assert run(*arguments, 0.2) == 0
-    first = np.load(tmp_path / "set" / "labels" / "noisy.npy")
+    folder = tmp_path / "set"
+    assert run("pack", "digits", folder) == 0
+    arguments = ("noise", folder, "--name", "noisy", "--rate")
+    seconds = duration((*arguments, 0.4))
+    second = open_dataset(folder).train.labels_from("noisy")
+    found = Counter()
     for number in range(MOMENTS):
-        with start((*arguments, 0.4)) as process:
-            time.sleep(random.Random(number).uniform(0.5, 3.0))
+        assert run(*arguments, 0.2) == 0
+        first = open_dataset(folder).train.labels_from("noisy")
+        with ready((*arguments, 0.4)) as process:
+            time.sleep(seconds * 1.05 * (number + random.Random(number).random()) / MOMENTS)
             process.send_signal(signal.SIGKILL)
-        labels = open_dataset(tmp_path / "set").train.labels_from("noisy")
-        rate = (labels != open_dataset(tmp_path / "set").train.labels).mean()
-        assert np.array_equal(labels, first) or 0.35 < rate < 0.45
+        labels = open_dataset(folder).train.labels_from("noisy")
+        state = "old" if np.array_equal(labels, first) else "new"
+        assert state == "old" or np.array_equal(labels, second)
+        found[state] += 1
+        found["with leftovers"] += bool(hidden(folder))
+    print(f"noise: {MOMENTS} moments of {seconds:.3f} seconds: {dict(found)}")
     assert run(*arguments, 0.4) == 0
-    files = sorted(path.name for path in (tmp_path / "set" / "labels").iterdir())
-    assert files == ["noisy.json", "noisy.npy"], "nothing is left over"
+    assert np.array_equal(open_dataset(folder).train.labels_from("noisy"), second)
+    assert not hidden(folder), "nothing is left over"

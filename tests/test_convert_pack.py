@@ -223,6 +223,13 @@ def zip_of(*names):
     return file.getvalue()
 
 
+def zip_without_name():
+    content = bytearray(zip_of("x"))
+    lengths = content.index(b"PK\x01\x02") + 28
+    content[lengths : lengths + 4] = b"\0\0\1\0"  # the name is an extra field now
+    return bytes(content)
+
+
 HOSTILE = {
     "'../../etc/x' leads out": hostile_tar("../../etc/x"),
     "'/etc/x' leads out": hostile_tar("/etc/x"),
@@ -237,6 +244,7 @@ HOSTILE = {
     "'../x.png' leads out": zip_of("../x.png"),
     "'C:/x.png' leads out": zip_of("C:/x.png"),
     "'..\\\\x.png' leads out": zip_of("..\\x.png"),
+    "a member without a name": zip_without_name(),
     "is not UTF-8": hostile_tar("train/a/\udcff.png"),
     "File is not a zip file": b"PK\x03\x04" + bytes(100),
     "no kind fits": b"neither this nor that",

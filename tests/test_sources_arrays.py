@@ -178,6 +178,9 @@ WRONG = {
         "y_train": np.eye(4, dtype=int)[LABELS]
     },
     "label -1 is outside 0..": {"y_train": LABELS - 1 - LABELS.min()},
+    "y_train.npy: label 7 is below 65536, got 4000000000": {
+        "y_train": np.where(np.arange(50) == 7, 4_000_000_000, LABELS)
+    },
     "numbers or text are wanted, got object": {"y_train": LABELS.astype(object)},
     "column order": {"x_train": np.asfortranarray(PIXELS)},
     "is 150 bytes, 8 follow the header": {"y_train": raw_npy("(50,)", "V3", content=bytes(8))},

@@ -90,6 +90,10 @@ def test_validation_is_the_test_split_where_there_is_no_other(tmp_path, capsys):
             "row 0: there is no label",
         ),
         (table([0, 1], names=("ant",)), "is outside 0..0"),
+        (
+            pa.table({"img": [{"bytes": b"?"}], "label": [1 << 56]}),
+            "row 0: a label is below 65536, got 72057594037927936",
+        ),
     ],
 )
 def test_wrong_parquet_is_named(tmp_path, made, reason, capsys):
@@ -158,6 +162,7 @@ def test_one_shard(tmp_path, name):
         ({"000003.jpg": b""}, "000003.png: the key '000003' has another picture"),
         ({"000003.cls": b"cat"}, "000003.cls: a label is a whole number, got b'cat'"),
         ({"000003.cls": b"1" * 1000}, "000003.cls: a label is a whole number"),
+        ({"000003.cls": b"1" * 20}, "000003.cls: a label is below 65536, got 11111111111111111111"),
         ({"000003.cls": b"-1"}, "a label is a whole number, got b'-1'"),
         ({"000003.png": b"?"}, "000003.png: is not a picture"),
     ],

@@ -57,7 +57,7 @@ class ZipTree(Tree):
                 raise ValueError(f"{path}: member {name!r} is a link or a device")
             if member.flag_bits & 0x1:
                 raise ValueError(f"{path}: member {name!r} is encrypted")
-            if not member.is_dir():
+            if not member.filename.endswith("/"):
                 self._members[name] = member
                 yield name, member.file_size
 

@@ -4,14 +4,14 @@
 
 from collections.abc import Iterator
 from tokenize import TokenError
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from selfie_io.convert.sources.base import Item, Source, SourceOptions, refuse_options
 from selfie_io.convert.sources.tree import MAX_FILE_BYTES, Tree
-from selfie_io.records.layout import RecordLayout
+from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 
 _KEYS = {
     "train": (("x_train", "y_train"), ("train_images", "train_labels")),
@@ -107,15 +107,18 @@ class Npz(Source):
         raise ValueError(f"{self._tree.place(name)}: pictures have 1 or 3 channels, got shape {header.shape}")
 
     def _read_labels(self, name: str) -> npt.NDArray[np.int64]:
-        labels = self._read_array(name)
+        labels: npt.NDArray[Any] = self._read_array(name)
         if labels.dtype.kind not in "iu" or labels.size != (len(labels) if labels.ndim else -1):
             raise ValueError(
                 f"{self._tree.place(name)}: one whole number a picture is wanted, "
                 f"got {labels.dtype} of shape {labels.shape}"
             )
-        if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
-            raise ValueError(f"{self._tree.place(name)}: label {labels.max()} is out of range")
-        return labels.reshape(-1).astype(np.int64)
+        labels = labels.reshape(-1)
+        for row in np.flatnonzero(labels >= MAX_CLASSES)[:1]:  # as many class names there would be
+            raise ValueError(
+                f"{self._tree.place(name)}: label {row} is below {MAX_CLASSES}, got {labels[row]}"
+            )
+        return labels.astype(np.int64)
 
     def _read_class_names(self) -> list[str] | None:
         if _CLASS_NAMES not in self._tree:

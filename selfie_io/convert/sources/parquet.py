@@ -16,6 +16,7 @@ from selfie_io.convert.sources.base import (
     split_off_test,
 )
 from selfie_io.convert.sources.tree import Tree
+from selfie_io.records.layout import MAX_CLASSES
 
 _PICTURE_COLUMNS = ("img", "image")
 _LABEL_COLUMNS = ("label", "fine_label", "labels")
@@ -132,6 +133,9 @@ class Parquet(Source):
             raise ValueError(f"{path}: {error}") from error
         if None in labels:
             raise ValueError(f"{path}: row {labels.index(None)}: there is no label")
+        if max(labels, default=0) >= MAX_CLASSES:  # a list of class names would grow as a damaged label says
+            row = labels.index(max(labels))
+            raise ValueError(f"{path}: row {row}: a label is below {MAX_CLASSES}, got {labels[row]}")
         return _File(path, name, labels)
 
 

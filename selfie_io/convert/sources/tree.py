@@ -37,6 +37,8 @@ class Tree(ABC):
                 name.encode()
             except UnicodeEncodeError:
                 raise ValueError(f"{path}: the name {os.fsencode(name)!r} is not UTF-8") from None
+            if not name:
+                raise ValueError(f"{path}: a member without a name")
             if name in self._sizes:
                 raise ValueError(f"{path}: member {name!r} is there twice")
             self._sizes[name] = size

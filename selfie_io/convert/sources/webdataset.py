@@ -20,6 +20,7 @@ from selfie_io.convert.sources.base import (
 )
 from selfie_io.convert.sources.image_folder import is_picture
 from selfie_io.convert.sources.tree import Tree
+from selfie_io.records.layout import MAX_CLASSES
 
 _CLASS_NAMES = "classnames.txt"
 _LABEL_BYTES = 20
@@ -99,6 +100,8 @@ def _read_shard(shard_name: str, shard: TarTree) -> list[_Picture]:
         content = shard.read(name) if shard.size(name) <= _LABEL_BYTES else b""
         if not content.strip().isdigit():
             raise ValueError(f"{shard.place(name)}: a label is a whole number, got {content!r}")
+        if int(content) >= MAX_CLASSES:  # a list of class names would grow as a damaged label says
+            raise ValueError(f"{shard.place(name)}: a label is below {MAX_CLASSES}, got {int(content)}")
         label_of[_key(name)] = int(content)
     found = []
     for name in sorted(pictures.values(), key=shard.offset):
