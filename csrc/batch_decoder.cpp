@@ -170,11 +170,10 @@ BatchDecoder::BatchDecoder(std::shared_ptr<const RecordFiles> files, PixelPlan p
 }
 
 BatchDecoder::~BatchDecoder() {
-    if (::getpid() == state_->owner)
+    if (state_->is_owner())
         close();
-    else
-        static_cast<void>(
-            state_.release());  // its threads do not exist here, its mutex may be locked for ever
+    else  // its threads do not exist here, its mutex may be locked for ever
+        static_cast<void>(state_.release());
 }
 
 void BatchDecoder::submit(const EpochOrder& order, std::uint64_t start, std::size_t count) {

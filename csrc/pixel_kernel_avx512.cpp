@@ -70,10 +70,13 @@ struct Bfloat16 {
     using Value = std::uint16_t;
     template <bool kStream>
     static void store(Floats values, Value* to) {
+        alignas(32) static constexpr std::uint16_t kUpperHalves[32] = {1,  3,  5,  7,  9,  11, 13, 15,
+                                                                       17, 19, 21, 23, 25, 27, 29, 31};
         const __m512i bits = _mm512_castps_si512(values);
         const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
         const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
-        put<kStream>(_mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)), to);
+        const __m512i halves = _mm512_permutexvar_epi16(_mm512_loadu_si512(kUpperHalves), rounded);
+        put<kStream>(_mm512_castsi512_si256(halves), to);
     }
 };
 

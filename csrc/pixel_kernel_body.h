@@ -29,17 +29,19 @@ struct Group {
         }
     }
 
-    // Maps one piece; bytes_of(c) gives the bytes of channel c.
+    // Maps one piece, its pixels moved to their places; bytes_of(c) gives the bytes of channel c.
     template <class Type, bool kStream, class BytesOf>
-    void put(BytesOf bytes_of, typename Type::Value* out) const {
+    void put(BytesOf bytes_of, const Places& places, typename Type::Value* out) const {
         if constexpr (kChannels == 1) {
-            Type::template store<kStream>(fused(bytes_of(0), scale[0], shift[0]), out);
+            const Bytes bytes = shuffle(bytes_of(0), load(places.planar));
+            Type::template store<kStream>(fused(bytes, scale[0], shift[0]), out);
         } else {
             const Bytes bytes[] = {bytes_of(0), bytes_of(1), bytes_of(2)};
             for (std::size_t k = 0; k < 3; ++k) {
-                Bytes mixed = shuffle(bytes[0], load(kPlaces.interleaved[k][0]));
-                mixed = either(mixed, shuffle(bytes[1], load(kPlaces.interleaved[k][1])));
-                mixed = either(mixed, shuffle(bytes[2], load(kPlaces.interleaved[k][2])));
+                const auto& from = places.interleaved[k];
+                const Bytes mixed =
+                    either(either(shuffle(bytes[0], load(from[0])), shuffle(bytes[1], load(from[1]))),
+                           shuffle(bytes[2], load(from[2])));
                 Type::template store<kStream>(fused(mixed, scale[k], shift[k]), out + k * kPiece);
             }
         }
@@ -52,13 +54,14 @@ void map_planes(const std::uint8_t* planes, std::size_t count, const Group<kChan
                 typename Type::Value* out) {
     if (count < kPiece) {  // there is room to read a whole piece (scratch_bytes()), none to write it
         typename Type::Value piece[kChannels * kPiece];
-        group.template put<Type, false>([&](std::size_t c) { return load(planes + c * count); }, piece);
+        group.template put<Type, false>([&](std::size_t c) { return load(planes + c * count); }, kStraight,
+                                        piece);
         std::memcpy(out, piece, kChannels * count * sizeof *piece);
         return;
     }
     for_pieces(static_cast<std::ptrdiff_t>(count), [&](std::ptrdiff_t i) {
         group.template put<Type, kStream>([&](std::size_t c) { return load(planes + c * count + i); },
-                                          out + static_cast<std::ptrdiff_t>(kChannels) * i);
+                                          kStraight, out + static_cast<std::ptrdiff_t>(kChannels) * i);
     });
 }
 
@@ -96,16 +99,16 @@ void interleave(const std::uint8_t* planes, std::size_t pixels, std::size_t chan
 template <class Type, bool kStream, std::size_t kChannels>
 void map_window(const PixelPlan& plan, const std::uint8_t* planes, const Draw& draw,
                 const Group<kChannels>& group, typename Type::Value* out) {
-    const Bytes order = load(draw.flip ? kPlaces.reversed : kPlaces.as_they_are);
+    const Places& places = draw.flip ? kReversed : kStraight;
     const std::size_t step = plan.layout.plane_bytes();
     // A streamed line of memory must be filled at once: pieces of less than a line have to follow each other.
     constexpr bool kByRows = kChannels > 1 || (kStream && sizeof(typename Type::Value) < sizeof(float));
-    for_window_pieces<kByRows>(
-        plan, planes, draw, [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
-            group.template put<Type, kStream>(
-                [&](std::size_t c) { return shuffle(load_masked(from + c * step, mask), order); },
-                out + static_cast<std::ptrdiff_t>(kChannels) * place);
-        });
+    for_window_pieces<kByRows>(plan, planes, draw,
+                               [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
+                                   group.template put<Type, kStream>(
+                                       [&](std::size_t c) { return load_masked(from + c * step, mask); },
+                                       places, out + static_cast<std::ptrdiff_t>(kChannels) * place);
+                               });
 }
 
 ChannelSums channel_sums(const std::uint8_t* bytes, std::size_t count) {

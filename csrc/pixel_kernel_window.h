@@ -22,23 +22,19 @@ inline void for_pieces(std::ptrdiff_t count, Visit visit) {
 constexpr std::uint8_t kNowhere = 0x80;
 
 struct Places {
-    alignas(kPiece) std::uint8_t as_they_are[kPiece] = {};
-    alignas(kPiece) std::uint8_t reversed[kPiece] = {};
+    alignas(kPiece) std::uint8_t planar[kPiece] = {};
     alignas(kPiece) std::uint8_t interleaved[3][3][kPiece] = {};  // [piece of the result][channel]
 
-    constexpr Places() {
-        for (std::uint8_t i = 0; i < kPiece; ++i) {
-            as_they_are[i] = i;
-            reversed[i] = static_cast<std::uint8_t>(kPiece - 1 - i);
-            for (std::uint8_t k = 0; k < 3; ++k)
-                for (std::uint8_t c = 0; c < 3; ++c) {
-                    const auto value = static_cast<std::uint8_t>(k * kPiece + i);
-                    interleaved[k][c][i] = value % 3 == c ? static_cast<std::uint8_t>(value / 3) : kNowhere;
-                }
-        }
+    constexpr explicit Places(bool flip) {
+        for (std::uint8_t i = 0; i < kPiece; ++i)
+            planar[i] = static_cast<std::uint8_t>(flip ? kPiece - 1 - i : i);
+        for (std::uint8_t i = 0; i < 3 * kPiece; ++i)
+            for (std::uint8_t c = 0; c < 3; ++c)
+                interleaved[i / kPiece][c][i % kPiece] = i % 3 == c ? planar[i / 3] : kNowhere;
     }
 };
-constexpr Places kPlaces;
+constexpr Places kStraight(false);
+constexpr Places kReversed(true);
 
 // Visits the window of a zero-padded plane piece by piece: visit(from, mask, place) has the address of the
 // piece in the picture, which of its bytes lie inside, and its place in the window, which is at least kPiece
@@ -98,7 +94,7 @@ inline void copy_row(const std::uint8_t* from, std::ptrdiff_t count, std::uint8_
 }
 
 inline void copy_row_reversed(const std::uint8_t* from, std::ptrdiff_t count, std::uint8_t* to) {
-    const Bytes order = load(kPlaces.reversed);
+    const Bytes order = load(kReversed.planar);
     if (count >= kPiece)
         for_pieces(count,
                    [&](std::ptrdiff_t i) { store(shuffle(load(from + count - kPiece - i), order), to + i); });
@@ -119,7 +115,7 @@ void copy_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& 
     const std::ptrdiff_t rows = plan.augment.crop_height;
     const std::ptrdiff_t columns = plan.augment.crop_width;
     if (can_fuse(plan)) {
-        const Bytes order = load(draw.flip ? kPlaces.reversed : kPlaces.as_they_are);
+        const Bytes order = load((draw.flip ? kReversed : kStraight).planar);
         for (std::size_t c = 0; c < plan.layout.channels; ++c) {
             for_window_pieces<false>(plan, pixels, draw,
                                      [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
