@@ -9,6 +9,7 @@ from converting import complaint, run
 from PIL import Image
 
 from selfie_io.labels.instance_noise import inject_instance_noise
+from selfie_io.labels.open_set import replaced_pictures, write_open_set
 from selfie_io.records.dataset import open_dataset
 
 
@@ -50,9 +51,37 @@ def test_info_tells_and_draws_an_overlay(folder, tmp_path, capsys):
     assert f"4 {changed[train.labels == 3].mean():.2%}" in shown  # most of class 3 goes to class 4
 
 
+def test_symmetric_noise_that_may_draw_the_true_class(folder, capsys):
+    capsys.readouterr()
+    arguments = ("noise", folder, "--kind", "symmetric", "--rate", 0.5, "--include-true", "--exact", "--json")
+    assert run(*arguments) == 0
+    assert json.loads(capsys.readouterr().out)["observed_noise_rate"] == pytest.approx(0.45, abs=0.02)
+
+
+def test_open_set_noise_is_the_librarys(folder, tmp_path, capsys):
+    make_folder(tmp_path / "other", train_files=(100,), num_classes=3, seed=1)
+    other = tmp_path / "other"
+    arguments = ("noise", folder, "--kind", "open-set", "--rate", 0.4, "--seed", 3, "--other", other)
+    capsys.readouterr()
+    assert run(*arguments, "--out", tmp_path / "out", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    write_open_set(open_dataset(folder), open_dataset(other), 0.4, tmp_path / "expected", seed=3)
+    written, expected = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("out", "expected")
+    )
+    assert written == expected
+    assert told["replaced"] == replaced_pictures(open_dataset(tmp_path / "out")).sum()
+    assert "holds a data set" in complaint(capsys, 2, *arguments, "--out", tmp_path / "out")
+    assert "--other and --out" in complaint(capsys, 2, *arguments)
+    assert "--other and --out" in complaint(
+        capsys, 2, "noise", folder, "--rate", 0.4, "--out", tmp_path / "x"
+    )
+
+
 def test_senseless_commands(folder, tmp_path, capsys):
     assert "[0, 1], got 1.5" in complaint(capsys, 2, "noise", folder, "--kind", "instance", "--rate", 1.5)
     assert "--exact" in complaint(capsys, 2, "noise", folder, "--kind", "instance", "--rate", 0.4, "--exact")
+    assert "--include-true" in complaint(capsys, 2, "noise", folder, "--rate", 0.4, "--include-true")
     assert "--overlay" in complaint(capsys, 2, "info", folder, "--picture", tmp_path / "x.png")
     assert ".png file" in complaint(
         capsys, 2, "info", folder, "--overlay", "a", "--picture", tmp_path / "x.jpg"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from selfie_io.convert.command import DONE, Command, CommandError, tool
+from selfie_io.convert.places import check_target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from selfie_io.records.dataset import RecordDataset
 
-INSTANCE = "instance"
+INSTANCE, OPEN_SET = "instance", "open-set"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Noise(Command):
       symmetric   a label becomes any other class, together with probability RATE
       asymmetric  CIFAR-10 and CIFAR-100: a label becomes a class it is often taken for
       instance    a label becomes one that depends on the picture (Xia et al., NeurIPS 2020)
+      open-set    a picture becomes one of another data set, under the old label (Wang et al., CVPR 2018): no
+                  overlay can say that, so the new data set OUT is written, with pictures of --other
     """
 
     folder: tyro.conf.Positional[Path]
@@ -41,8 +44,14 @@ class Noise(Command):
     """Another seed, other labels."""
     exact: bool = False
     """Change as near to the asked part of each class as whole numbers allow, not just on average."""
+    include_true: bool = False
+    """Symmetric noise draws from all classes, the true one among them, so that less than RATE changes."""
     name: str | None = None
     """The name of the overlay; else KIND-RATE, pair-0.4 say."""
+    other: Path | None = None
+    """open-set: the data set whose training pictures come in."""
+    out: Path | None = None
+    """open-set: the new folder to write."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -52,10 +61,20 @@ class Noise(Command):
             raise CommandError("either --rate or --matrix is needed")
         if self.rate is not None and not 0 <= self.rate <= 1:
             raise CommandError(f"--rate is in [0, 1], got {self.rate}")
-        if self.exact and self.kind == INSTANCE and self.matrix is None:
-            raise CommandError("--exact counts by a matrix, and instance noise has none")
-        if not self.folder.is_dir():
-            raise CommandError(f"there is no folder {self.folder}")
+        if self.exact and self.kind in (INSTANCE, OPEN_SET) and self.matrix is None:
+            raise CommandError(f"--exact counts by a matrix, and {self.kind} noise has none")
+        if self.include_true and (self.kind not in ("symmetric", "symmetry") or self.matrix is not None):
+            raise CommandError("--include-true is for --kind symmetric")
+        open_set = self.kind == OPEN_SET and self.matrix is None
+        if {self.other is None, self.out is None} != {not open_set}:
+            raise CommandError("--kind open-set needs --other and --out, no other kind takes them")
+        if open_set and self.name is not None:
+            raise CommandError("--name is that of an overlay, and open-set noise writes none")
+        for folder in (self.folder, self.other or self.folder):
+            if not folder.is_dir():
+                raise CommandError(f"there is no folder {folder}")
+        if open_set:
+            return self._write_open_set()
         from selfie_io.labels.overlay import save_overlay
         from selfie_io.records.dataset import open_dataset
 
@@ -74,6 +93,7 @@ class Noise(Command):
             "rate": self.rate,
             "seed": self.seed,
             "exact": self.exact,
+            "include_true": self.include_true,
             "transition_matrix": matrix,
         }
         save_overlay(dataset, name, noisy, provenance)
@@ -101,8 +121,28 @@ class Noise(Command):
         else:
             assert self.rate is not None  # one of the two is there
             try:
-                matrix = transition_matrix(self.kind, dataset.num_classes, self.rate)
+                matrix = transition_matrix(
+                    self.kind, dataset.num_classes, self.rate, include_true=self.include_true
+                )
             except ValueError as error:
                 raise CommandError(str(error)) from error
         ids = train.record_ids
         return inject_noise(train.labels, matrix, seed=self.seed, exact=self.exact, record_ids=ids), matrix
+
+    def _write_open_set(self) -> int:
+        from selfie_io.labels.open_set import write_open_set
+        from selfie_io.records.dataset import open_dataset
+
+        assert self.rate is not None  # checked, as the two folders are
+        assert self.other is not None
+        assert self.out is not None
+        check_target(str(self.out), str(self.folder), force=False)
+        dataset, other = open_dataset(self.folder), open_dataset(self.other)
+        manifest = write_open_set(dataset, other, self.rate, self.out, seed=self.seed)
+        told = {"folder": str(self.out), **manifest.provenance}
+        if self.json:
+            print(json.dumps(told))
+        else:
+            count = manifest.splits["train"].records
+            print(f"{self.out}: {told['replaced']:,} of {count:,} training pictures are of {other.name}")
+        return DONE
