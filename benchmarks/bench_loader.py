@@ -54,7 +54,9 @@ def contenders(data, side, threads, table, program):
     if table == "rivals":
         roofs = [roof(program, side, number) for number in THREADS]
         return [ours, *roofs, *(rival(name, work) for name in NEEDS if side == 32 or name not in TOO_LARGE)]
-    return [ours, *(variant(work, label, options) for label, options in VARIANTS.items())]
+    other = next(number for number in THREADS if number != threads)
+    others = rival(OURS, (data, side, other), label=f"{other} threads")
+    return [ours, others, *(variant(work, label, options) for label, options in VARIANTS.items())]
 
 
 def rival(name, work, batch_size=256, options=None, label=None):

@@ -9,6 +9,8 @@ import re
 import sys
 from pathlib import Path
 
+import goals as aims
+
 HERE = Path(__file__).parent
 PAGES = [HERE.parent / "README.md", HERE.parent / "docs" / "performance.md"]
 # As README calls them, in its order; the roof is that of as many threads.
@@ -71,6 +73,11 @@ def loader(title):
     )
 
 
+def goals():
+    head = [f"3x{side}x{side}, {threads} threads" for side, threads in aims.WORKS]
+    return markdown(["measured (asked)", *head], aims.lines(read("bench_loader")["works"]))
+
+
 def opening():
     return markdown(
         ["records", "seconds to the first batch", "MB above `import torch`"],
@@ -116,6 +123,7 @@ def filled(page):
     """The page's text with every table as the JSON has it now."""
     makers = {
         "rivals": rivals,
+        "goals": goals,
         "loader": loader,
         "opening": opening,
         "quasi": quasi,
