@@ -14,7 +14,9 @@ Run: python benchmarks/bench_loader.py [--side 32 64] [--threads 1 2] [--table r
 import argparse
 import itertools
 import json
+import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -109,6 +111,7 @@ def main():
     parser.add_argument("--data", type=Path, help="keep the records here instead of in a temporary folder")
     parser.add_argument("--install", action="store_true", help="make environments for the rivals first")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # ends the contenders, who stand still
     if arguments.install:
         install()
     with tempfile.TemporaryDirectory() as temporary:

@@ -89,6 +89,8 @@ class Contender:
         }
 
     def stop(self):
+        if self.process is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
@@ -103,10 +105,11 @@ def race(title, contenders, rounds, seconds):
     running = []
     try:
         for one in contenders:
-            if one.start():
-                running.append(one)
-            elif not running:
-                raise RuntimeError(f"{one.name} must run: the others are held against it")
+            running.append(one)
+            if not one.start():
+                running.pop()
+        if contenders[0] not in running:
+            raise RuntimeError(f"{contenders[0].name} must run: the others are held against it")
         for one in running:
             one.warm_up(seconds)
         for number in range(rounds):
