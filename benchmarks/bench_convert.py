@@ -1,6 +1,6 @@
 """selfie-convert pack of the CIFAR-10 JPEGs against decoding them with Pillow and throwing them away.
 
-    python benchmarks/bench_convert.py cifar10-jpeg.zip [--workers 2] [--repeats 5]
+    python benchmarks/bench_convert.py cifar10-jpeg.zip [--workers 1 2] [--repeats 5]
 
 Both read the zip anew, with the same number of processes, in one run. Also told: the peak memory of pack and
 its workers together, and whether TensorFlow's FixedLengthRecordDataset reads the files pixel for pixel (where
@@ -20,10 +20,11 @@ import threading
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from timing import compare, save, show
+from timing import Comparison, compare, save, show
 
 _CHUNK = 128
 
@@ -111,32 +112,39 @@ def read_by_tensorflow(out: Path) -> str:
     return f"{first} of {len(expected)} records are the same"
 
 
+def measure(archive: str, out: Path, workers: int, repeats: int) -> tuple[Comparison, dict[str, Any]]:
+    """Time both and watch the memory of one more pack."""
+    count = pillow_alone(archive, workers)
+    result = compare(
+        f"{count:,} JPEGs, workers: {workers}",
+        {
+            "Pillow, thrown away": lambda: pillow_alone(archive, workers),
+            "selfie-convert pack": lambda: pack(archive, out, workers),
+        },
+        repeats=repeats,
+        warmups=0,
+        items=count,
+    )
+    show(result)
+    ratio = result.ratio("selfie-convert pack", "Pillow, thrown away")
+    peak = peak_memory(archive, out, workers)
+    print(f"pack takes {ratio:.2f} times as long; peak memory {peak / 1e6:.0f} MB")
+    return result, {"workers": workers, "ratio": ratio, "peak_memory_bytes": peak}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("archive")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "packed"
-        count = pillow_alone(options.archive, options.workers)
-        result = compare(
-            f"{count:,} JPEGs, {options.workers} workers",
-            {
-                "Pillow, thrown away": lambda: pillow_alone(options.archive, options.workers),
-                "selfie-convert pack": lambda: pack(options.archive, out, options.workers),
-            },
-            repeats=options.repeats,
-            warmups=0,
-            items=count,
-        )
-        show(result)
-        ratio = result.ratio("selfie-convert pack", "Pillow, thrown away")
-        peak = peak_memory(options.archive, out, options.workers)
-        print(f"pack takes {ratio:.2f} times as long; peak memory {peak / 1e6:.0f} MB")
+        measured = [measure(options.archive, out, workers, options.repeats) for workers in options.workers]
         tensorflow = read_by_tensorflow(out)
         print(f"TensorFlow: {tensorflow}")
-        save("bench_convert", [result], ratio=ratio, peak_memory_bytes=peak, tensorflow=tensorflow)
+        results, figures = zip(*measured, strict=True)
+        save("bench_convert", list(results), figures=figures, tensorflow=tensorflow)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 SELFIE_KILL_MOMENTS=50 tries 50 moments of each command instead of a few.
 """
 
+import json
 import os
 import random
 import signal
@@ -19,17 +20,59 @@ from selfie_io.records.dataset import open_dataset
 
 MOMENTS = int(os.environ.get("SELFIE_KILL_MOMENTS", "2"))
 
-# All that the commands import later is imported before the clock starts, so that every moment is one of work.
-_COMMAND = """
-import sys
+# Runs commands in forks of a process that has imported and compiled all: every moment is one of their work.
+_STARTER = """
+import json, os, sys
 import selfie_io.convert.cli, selfie_io.convert.worker, selfie_io.labels.noise, selfie_io.labels.overlay
 import selfie_io.records.dataset, PIL.Image
-selfie_io.labels.noise.inject_noise([0], [[1, 0], [0, 1]])  # compiles
-print("ready", flush=True)
-status = selfie_io.convert.cli.main()
-print("done", flush=True)
-sys.exit(status)
+selfie_io.labels.noise.inject_noise([0], [[1, 0], [0, 1]])
+while line := sys.stdin.readline():
+    if not (process := os.fork()):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(selfie_io.convert.cli.main(json.loads(line)))
+    print(process, flush=True)
+    sys.stdin.readline()  # its number stays its own up to here, even if it has ended
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
+
+
+class Starter:
+    """Starts commands, and kills them in the middle."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def seconds(self, arguments):
+        """How long a command takes that nobody kills."""
+        self._start(arguments)
+        begin = time.monotonic()
+        assert self._ask("") == 0
+        return time.monotonic() - begin
+
+    def kill(self, arguments, moment):
+        """Kill a command after `moment` seconds of its work."""
+        process = self._start(arguments)
+        time.sleep(moment)
+        os.kill(process, signal.SIGKILL)
+        assert self._ask("") in (0, -signal.SIGKILL)
+
+    def _start(self, arguments):
+        return self._ask(json.dumps([str(argument) for argument in arguments]))
+
+    def _ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def starter():
+    made = Starter()
+    with made.process:
+        yield made
+        made.process.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,37 +101,23 @@ def hidden(folder):
     return [path.name for path in folder.rglob(".*")]
 
 
-def ready(arguments):
-    """A command that is about to begin its work."""
-    command = [sys.executable, "-c", _COMMAND, *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"ready\n"
-    return process
+def moments(seconds):
+    """Moments spread over so many seconds, and a little more."""
+    for number in range(MOMENTS):
+        yield seconds * 1.05 * (number + random.Random(number).random()) / MOMENTS
 
 
-def duration(arguments):
-    with ready(arguments) as process:
-        begin = time.monotonic()
-        while process.stdout.readline() != b"done\n":
-            assert process.poll() is None
-        seconds = time.monotonic() - begin
-    assert process.returncode == 0
-    return seconds
-
-
-def kill_moments(arguments, seconds, reset, choices, folder):
+def kill_moments(starter, arguments, seconds, reset, choices, folder):
     """Kill the command at moments spread over its work; what is then there must be one of `choices`, by name.
 
     `reset` makes the old state again. Prints how often each was found.
     """
     found = Counter()
-    for number in range(MOMENTS):
+    for moment in moments(seconds):
         reset()
-        with ready(arguments) as process:
-            time.sleep(seconds * 1.05 * (number + random.Random(number).random()) / MOMENTS)
-            process.send_signal(signal.SIGKILL)
+        starter.kill(arguments, moment)
         state = [name for name, files in choices.items() if tree(folder) == files]
-        assert state, f"moment {number}: neither of {list(choices)}: {sorted(tree(folder))}"
+        assert state, f"at {moment} seconds: neither of {list(choices)}: {sorted(tree(folder))}"
         found[state[0]] += 1
         found["with leftovers"] += bool(hidden(folder))
     print(f"{arguments[0]}: {MOMENTS} moments of {seconds:.3f} seconds: {dict(found)}")
@@ -102,10 +131,10 @@ def remove(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True])
-def test_pack(tmp_path, source, old):
+def test_pack(tmp_path, source, starter, old):
     out = tmp_path / "set"
     arguments = ("pack", source, out, "--records-per-file", 30, "--workers", 2, "--force")
-    seconds = duration(arguments)
+    seconds = starter.seconds(arguments)
     new = tree(tmp_path)
 
     def reset():
@@ -116,7 +145,7 @@ def test_pack(tmp_path, source, old):
 
     reset()
     kill_moments(
-        arguments, seconds, reset, {"old" if old else "absent": tree(tmp_path), "new": new}, tmp_path
+        starter, arguments, seconds, reset, {"old" if old else "absent": tree(tmp_path), "new": new}, tmp_path
     )
     assert run(*arguments) == 0
     assert tree(tmp_path) == new
@@ -125,7 +154,7 @@ def test_pack(tmp_path, source, old):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True])
-def test_merge(tmp_path, source, old):
+def test_merge(tmp_path, source, starter, old):
     plan, out = tmp_path / "plan.json", tmp_path / "plan"
     arguments = ("merge", plan, *(["--force"] if old else []))
     assert run("plan", source, plan, "--shards", 3, "--records-per-file", 10) == 0
@@ -142,11 +171,11 @@ def test_merge(tmp_path, source, old):
         shards()
 
     shards()
-    seconds = duration(arguments)
+    seconds = starter.seconds(arguments)
     new = tree(tmp_path)
     reset()
     kill_moments(
-        arguments, seconds, reset, {"old" if old else "absent": tree(tmp_path), "new": new}, tmp_path
+        starter, arguments, seconds, reset, {"old" if old else "absent": tree(tmp_path), "new": new}, tmp_path
     )
     assert run(*arguments) == 0, "whether the killed one had finished or not"
     assert tree(tmp_path) == new
@@ -154,19 +183,17 @@ def test_merge(tmp_path, source, old):
 
 
 @pytest.mark.slow
-def test_noise(tmp_path):
+def test_noise(tmp_path, starter):
     folder = tmp_path / "set"
     assert run("pack", "digits", folder) == 0
     arguments = ("noise", folder, "--name", "noisy", "--rate")
-    seconds = duration((*arguments, 0.4))
+    seconds = starter.seconds((*arguments, 0.4))
     second = open_dataset(folder).train.labels_from("noisy")
     found = Counter()
-    for number in range(MOMENTS):
+    for moment in moments(seconds):
         assert run(*arguments, 0.2) == 0
         first = open_dataset(folder).train.labels_from("noisy")
-        with ready((*arguments, 0.4)) as process:
-            time.sleep(seconds * 1.05 * (number + random.Random(number).random()) / MOMENTS)
-            process.send_signal(signal.SIGKILL)
+        starter.kill((*arguments, 0.4), moment)
         labels = open_dataset(folder).train.labels_from("noisy")
         state = "old" if np.array_equal(labels, first) else "new"
         assert state == "old" or np.array_equal(labels, second)

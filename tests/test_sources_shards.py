@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from converting import as_folder, as_tar, complaint, encoded, records, run
 
+from selfie_io.convert.sources import open_source
+from selfie_io.convert.sources.base import SourceOptions
 from selfie_io.records.manifest import read_manifest
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (150, 6, 5, 3), "u1")
@@ -124,6 +126,22 @@ def test_damaged_parquet_is_named(tmp_path, capsys):
     flipped[2000:2100] = bytes(100)
     path.write_bytes(flipped)
     assert "train.parquet" in complaint(capsys, 1, "pack", source, tmp_path / "out")
+
+
+def test_a_flipped_bit_of_parquet_is_seen_or_does_no_harm(tmp_path):
+    path = write(tmp_path / "train.parquet", table(range(5)))
+    whole, rng, refusals = path.read_bytes(), np.random.default_rng(0), []
+    for position in range(len(whole) - 1600, len(whole)):  # the metadata, and some pages before them
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << rng.integers(8)
+        path.write_bytes(flipped)
+        try:
+            with open_source(str(path), "parquet", SourceOptions(0.0)) as (source, _):
+                assert all(item.label < 65536 for item in source.items("train"))
+        except ValueError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 100
+    assert all("train.parquet" in refusal for refusal in refusals)
 
 
 def shard(rows, suffix="png"):

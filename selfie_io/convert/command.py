@@ -1,6 +1,7 @@
 """What all commands share: how one is run, how it shows progress, how it reads and writes shapes."""
 
 import contextlib
+import functools
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -24,6 +25,7 @@ class Command(ABC):
         """Do it and return the exit status; raises CommandError, or ValueError and OSError for bad data."""
 
 
+@functools.cache
 def tool() -> str:
     """This program and its version, for manifests."""
     return f"selfie-convert {version('selfie')}"

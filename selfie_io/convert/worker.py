@@ -58,7 +58,7 @@ def main() -> None:
     while True:
         try:
             chunk, rule = pickle.load(sys.stdin.buffer)
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):  # the parent has ended, perhaps in the middle of a chunk
             return
         try:
             answer: Decoded | Exception = decode_chunk(chunk, rule)

@@ -108,7 +108,7 @@ class Parquet(Source):
                             raise ValueError(f"row {row}: there are no bytes of a picture in {column!r}")
                         yield encoded
                         row += 1
-        except (ValueError, OSError) as error:  # pyarrow's own errors are of these kinds
+        except _damage() as error:
             raise ValueError(f"{file.path}: {error}") from error
 
     def _read_labels(self, path: Path, name: str) -> _File:
@@ -129,7 +129,7 @@ class Parquet(Source):
                     for batch in table.iter_batches(columns=[columns[1]])
                     for value in batch.column(0).to_pylist()
                 ]
-        except (ValueError, OSError) as error:
+        except _damage() as error:
             raise ValueError(f"{path}: {error}") from error
         if None in labels:
             raise ValueError(f"{path}: row {labels.index(None)}: there is no label")
@@ -137,6 +137,13 @@ class Parquet(Source):
             row = labels.index(max(labels))
             raise ValueError(f"{path}: row {row}: a label is below {MAX_CLASSES}, got {labels[row]}")
         return _File(path, name, labels)
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What pyarrow raises for a damaged file, fuzzed: some of its own errors, and some of Python's."""
+    import pyarrow
+
+    return pyarrow.ArrowException, ValueError, OSError, IndexError
 
 
 def _local(tree: Tree, name: str) -> Path:
