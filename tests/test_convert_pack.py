@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -230,6 +231,14 @@ def zip_without_name():
     return bytes(content)
 
 
+def zip_that_lies(offset, value):
+    """A zip whose directory says something else about its member: 20, its compressed size; 42, its place."""
+    content = bytearray(zip_of("train/a/0.png"))
+    place = content.index(b"PK\x01\x02") + offset
+    content[place : place + 4] = value.to_bytes(4, "little")
+    return bytes(content)
+
+
 HOSTILE = {
     "'../../etc/x' leads out": hostile_tar("../../etc/x"),
     "'/etc/x' leads out": hostile_tar("/etc/x"),
@@ -264,6 +273,14 @@ def test_hostile_archives_are_refused_by_name(tmp_path, reason, capsys):
     assert str(source) in said
     assert len(said.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
+
+
+@pytest.mark.parametrize(("offset", "value"), [(20, (1 << 31) - 1), (42, 1 << 30)])
+def test_a_zip_that_lies_about_a_member_is_refused(tmp_path, offset, value, capsys):
+    (tmp_path / "archive").write_bytes(zip_that_lies(offset, value))
+    said = complaint(capsys, 1, "pack", tmp_path / "archive", tmp_path / "out")
+    assert re.search(f"train/a/0.png: .*{value} (bytes at byte|of an archive)", said)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")

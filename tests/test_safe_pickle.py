@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfie_io.records.safe_pickle import load, load_torch
@@ -124,6 +124,7 @@ def is_plain(value):
     return isinstance(value, int | float | str | bytes | bytearray | None)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_flipped_bytes_give_plain_data_or_a_value_error(data):
     content = bytearray(pickle.dumps(PLAIN, data.draw(st.integers(0, 5))))
@@ -173,6 +174,31 @@ def test_an_array_larger_than_the_file_is_refused():
     assert load(encode + b".") == b"a" * 4000
     with pytest.raises(ValueError, match="larger than the file"):
         load(b"(" + encode + again + b"t.")
+
+
+def nested(levels):
+    """Tuples that hold one another twice: few bytes, and 2^levels of them to whoever visits each."""
+    return b")q\x00" + b"h\x00h\x00\x86q\x00" * levels
+
+
+SWELLING = {
+    "a key is text": nested(60) + b"}h\x00K\x01s.",
+    "a name is text": nested(60) + nested(60) + b"\x93.",
+    "a shape is a tuple of whole numbers": (
+        b"cnumpy.core.numeric\n_frombuffer\n(C\x00cnumpy\ndtype\nU\x02u1\x85R"
+        b"K\x01K\x02\x86J\xff\xff\xff\x7f\x86U\x01CtR."
+    ),
+    "protocol 1001": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + nested(60) + b".",
+    "at most 1000 steps": b"(" + b"]" * 1000 + b"t.",
+}
+
+
+@pytest.mark.parametrize("reason", SWELLING)
+def test_small_pickles_do_not_take_for_ever_or_all_memory(tmp_path, reason, monkeypatch):
+    monkeypatch.setattr("selfie_io.records.safe_pickle._MAX_STEPS", 1000)
+    (tmp_path / "x.pt").write_bytes(SWELLING[reason])
+    with pytest.raises(ValueError, match=reason):
+        load_torch(tmp_path / "x.pt")
 
 
 def test_zips_that_torch_never_wrote(tmp_path):

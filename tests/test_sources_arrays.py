@@ -66,7 +66,9 @@ def test_labels_before_pictures_and_extra_is_left_out(tmp_path, svhn, capsys):
         ({"y": np.ones((299, 1))}, "X has 300 pictures, y 299 labels"),
         ({"X": np.zeros((32, 32, 300), "u1")}, "X is uint8 of shape (32, 32, 3, N)"),
         ({"X": np.zeros((2, 2, 3, 300))}, "X is uint8 of shape (32, 32, 3, N)"),
+        ({"X": np.zeros((64, 64, 3, 300), "u1")}, "X is uint8 of shape (32, 32, 3, N)"),
         ({"X": "text"}, "there is no array X"),
+        ({"y": np.zeros(1 << 24 | 1, "u1")}, "y has too many values"),
     ],
 )
 def test_svhn_of_a_wrong_shape_is_named(tmp_path, svhn, arrays, reason, capsys):
@@ -184,6 +186,7 @@ WRONG = {
     "numbers or text are wanted, got object": {"y_train": LABELS.astype(object)},
     "column order": {"x_train": np.asfortranarray(PIXELS)},
     "is 150 bytes, 8 follow the header": {"y_train": raw_npy("(50,)", "V3", content=bytes(8))},
+    "x_train.npy: a picture has at most": {"x_train": raw_npy("(0, 4194304, 2)")},
     "is 36893488147419103232 bytes": {"x_train": raw_npy("(2, 4294967296, 4294967296)")},
     "x_train.npy: the magic string is not correct": {"x_train": b"no array at all"},
     "y_train.npy: ": {"y_train": raw_npy("(__import__('os').system('false'),)")},

@@ -128,6 +128,15 @@ def test_damaged_parquet_is_named(tmp_path, capsys):
     assert "train.parquet" in complaint(capsys, 1, "pack", source, tmp_path / "out")
 
 
+def test_more_rows_than_bytes_are_refused(tmp_path, capsys):
+    made = pa.table(
+        {"img": pa.array([{"bytes": b""}] * 100_000), "label": pa.array([0] * 100_000, pa.int64())}
+    )
+    source = write(tmp_path / "train.parquet", made)
+    assert source.stat().st_size < 100_000
+    assert "train.parquet: has more than" in complaint(capsys, 1, "pack", source, tmp_path / "out")
+
+
 def test_a_flipped_bit_of_parquet_is_seen_or_does_no_harm(tmp_path):
     path = write(tmp_path / "train.parquet", table(range(5)))
     whole, rng, refusals = path.read_bytes(), np.random.default_rng(0), []

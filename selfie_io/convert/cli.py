@@ -66,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, IndexError, OSError, ModuleNotFoundError) as error:
         _complain(error)
         return BAD_DATA
+    except MemoryError:
+        _complain("there is not enough memory")
+        return BAD_DATA
     except KeyboardInterrupt:
         _complain("interrupted; nothing was changed")
         return _INTERRUPTED

@@ -29,6 +29,8 @@ _LITERALS = {
     "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
+_MAX_STEPS = 1 << 22  # of one pickle: a byte may make an object of sixty
+_KEYS = (str, bytes, int, float, type(None))  # tuples that hold each other twice take for ever to hash
 _MARK = object()
 
 
@@ -104,7 +106,7 @@ def _load_legacy(file: BinaryIO) -> Any:
         return value
     protocol = load(file)
     if protocol != _TORCH_LEGACY_PROTOCOL:
-        raise ValueError(f"a legacy torch file has protocol {_TORCH_LEGACY_PROTOCOL}, got {protocol!r}")
+        raise ValueError(f"a legacy torch file has protocol {_TORCH_LEGACY_PROTOCOL}, this one has another")
     load(file)  # the writer's byte order and integer sizes, which concern tensors
     return load(file)
 
@@ -121,8 +123,10 @@ class _Machine:
         """Execute up to STOP; returns the value on top."""
         stack, memo = self.stack, self.memo
         argument: Any
-        for opcode, argument, position in pickletools.genops(file):
+        for step, (opcode, argument, position) in enumerate(pickletools.genops(file)):
             name = opcode.name
+            if step == _MAX_STEPS:
+                raise ValueError(f"byte {position}: plain data takes at most {_MAX_STEPS} steps")
             if name in _LITERALS:
                 stack.append(argument)
             elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
@@ -188,6 +192,8 @@ class _Machine:
     def _set_items(self, values: list[Any]) -> None:
         if type(self.stack[-1]) is not dict or len(values) % 2:
             raise TypeError("SETITEM needs a dict and pairs")
+        if not all(isinstance(key, _KEYS) for key in values[::2]):
+            raise TypeError("a key is text or a number")
         self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
 
     def _reduce(self, function: Any, arguments: Any) -> Any:
@@ -226,8 +232,10 @@ class _Machine:
             content = self._encode(content, "latin1")
         if not isinstance(content, bytes | bytearray) or not isinstance(dtype, _Dtype):
             raise TypeError("an array is built of bytes and a dtype")
+        if type(shape) is not tuple or not all(type(side) is int and side >= 0 for side in shape):
+            raise TypeError("a shape is a tuple of whole numbers")
         needed = math.prod(shape) * dtype.numpy().itemsize
-        if min(shape, default=0) < 0 or needed != len(content):
+        if needed != len(content):
             raise ValueError(
                 f"an array of shape {shape} and dtype {dtype.text} has {needed} bytes, got {len(content)}"
             )
@@ -266,6 +274,8 @@ _KNOWN = frozenset(
 
 
 def _known(name: _Name) -> _Name:
+    if not isinstance(name.module, str) or not isinstance(name.name, str):
+        raise TypeError("a name is text")
     if name not in _KNOWN:
         raise ValueError(
             f"the pickle asks for {name.module}.{name.name}; only numpy arrays, dicts, lists, numbers and "

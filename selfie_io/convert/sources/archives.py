@@ -42,6 +42,7 @@ class ZipTree(Tree):
         except (zipfile.BadZipFile, NotImplementedError, OverflowError) as error:
             raise ValueError(f"{path}: {error}") from error
         self._file = path.open("rb")
+        self._bytes = path.stat().st_size
         self._members: dict[str, zipfile.ZipInfo] = {}
         try:
             super().__init__(path, self._walk(path))
@@ -67,6 +68,11 @@ class ZipTree(Tree):
         if member.compress_type not in _ZIP_INFLATES or member.file_size > MAX_FILE_BYTES:
             return super().read(name)
         descriptor = self._file.fileno()
+        if not 0 <= member.header_offset < self._bytes or member.compress_size > self._bytes:
+            raise ValueError(
+                f"{self.place(name)}: {member.compress_size} bytes at byte {member.header_offset} "
+                f"of an archive of {self._bytes}"
+            )
         header = os.pread(descriptor, _ZIP_HEADER.size, member.header_offset)
         if len(header) < _ZIP_HEADER.size or header[:4] != b"PK\x03\x04":
             raise ValueError(

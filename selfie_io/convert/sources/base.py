@@ -5,13 +5,17 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from selfie_io.convert.sources.tree import Tree
+from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 
+_MAX_PICTURE_BYTES = 1 << 26  # of a file: several wait for each worker
+_MAX_LINE_BYTES = 1 << 20
 _SPLIT_WORDS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "val": "validation", "valid": "validation", "validation": "validation",
@@ -60,12 +64,22 @@ class Source(ABC):
 
 def read_picture(tree: Tree, name: str) -> bytes | ValueError:
     """The content of a picture file, or why it cannot be read: one bad picture is not a bad source."""
+    if tree.size(name) > _MAX_PICTURE_BYTES:
+        return ValueError(f"a picture has at most {_MAX_PICTURE_BYTES} bytes, got {tree.size(name)}")
     try:
         return tree.read(name)
     except ValueError as error:
         return ValueError(str(error).removeprefix(f"{tree.place(name)}: "))
     except OSError as error:
         return ValueError(error.strerror or str(error))
+
+
+def picture_layout(place: str, channels: int, height: int, width: int) -> RecordLayout:
+    """The shape that a file says its pictures have; raises ValueError, with the file, if it is none."""
+    try:
+        return RecordLayout(channels, height, width)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
 
 
 def missing_extra(package: str, needed_for: str) -> str:
@@ -113,12 +127,28 @@ def find_root(tree: Tree, files: Sequence[str]) -> str | None:
     return roots[0] if len(roots) == 1 else None
 
 
-def read_lines(tree: Tree, name: str) -> list[str]:
-    """The lines of a text file that hold anything; raises ValueError if it is not UTF-8."""
-    try:
-        return [line for line in tree.read(name).decode("utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{tree.place(name)}: byte {error.start}: not UTF-8") from error
+def read_lines(tree: Tree, name: str) -> Iterator[str]:
+    """Yield the lines of a text file that hold anything; raises ValueError if it is not UTF-8."""
+    begin = 0
+    with tree.open(name) as file:
+        while content := file.readline(_MAX_LINE_BYTES):
+            try:
+                line = content.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{tree.place(name)}: byte {begin + error.start}: not UTF-8") from error
+            if len(content) == _MAX_LINE_BYTES:
+                raise ValueError(f"{tree.place(name)}: byte {begin}: a line of {len(content)} bytes or more")
+            begin += len(content)
+            if line.strip():
+                yield line
+
+
+def read_classes(tree: Tree, name: str) -> list[str]:
+    """The lines of a file of class names; raises ValueError if there are too many."""
+    classes = list(islice(read_lines(tree, name), MAX_CLASSES + 1))
+    if len(classes) > MAX_CLASSES:
+        raise ValueError(f"{tree.place(name)}: there are at most {MAX_CLASSES} classes")
+    return classes
 
 
 def split_by_name(

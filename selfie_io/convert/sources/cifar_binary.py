@@ -9,7 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, find_root, read_lines, refuse_options
+from selfie_io.convert.sources.base import (
+    Item,
+    Source,
+    SourceOptions,
+    find_root,
+    read_classes,
+    refuse_options,
+)
 from selfie_io.convert.sources.cifar_python import CIFAR10_NAMES
 from selfie_io.convert.sources.tree import Tree
 
@@ -44,7 +51,7 @@ class _CifarBinary(Source):
             split: sum(tree.size(name) // self._record_bytes for name in names)
             for split, names in self._files_of.items()
         }
-        names = read_lines(tree, root + self._names_file) if root + self._names_file in tree else None
+        names = read_classes(tree, root + self._names_file) if root + self._names_file in tree else None
         self.class_names = names or list(self._default_names)
 
     @classmethod

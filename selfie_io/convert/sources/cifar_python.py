@@ -93,7 +93,11 @@ class _CifarPython(Source):
         if name not in self._tree:
             return list(self._known_names())
         names = self._unpickle(name).get(self._names_key)
-        if not isinstance(names, list) or len(names) != self._num_classes:
+        if (
+            not isinstance(names, list)
+            or len(names) != self._num_classes
+            or not all(isinstance(one, str | bytes) for one in names)
+        ):
             raise ValueError(
                 f"{self._tree.place(name)}: {self._names_key!r} is a list of {self._num_classes} names"
             )

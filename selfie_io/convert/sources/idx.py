@@ -14,9 +14,8 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, refuse_options
+from selfie_io.convert.sources.base import Item, Source, SourceOptions, picture_layout, refuse_options
 from selfie_io.convert.sources.tree import MAX_FILE_BYTES, Tree
-from selfie_io.records.layout import RecordLayout
 
 _NAME = re.compile(
     r"(?:.*[/-])?(?P<split>train|t10k|test)-(?P<what>images|labels)[-.]idx[13]-ubyte(?:\.gz)?", re.ASCII
@@ -78,7 +77,7 @@ class Idx(Source):
         labels = self._labels[split]
         with self._open(name) as file:
             count, height, width = _header(file, 3, self._tree.place(name))
-            size = RecordLayout(1, height, width).pixel_bytes
+            size = picture_layout(self._tree.place(name), 1, height, width).pixel_bytes
             stop = count if stop is None else min(stop, count)
             _skip(file, start * size)
             per_chunk = max(1, _CHUNK_BYTES // size)

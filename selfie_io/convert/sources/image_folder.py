@@ -11,6 +11,7 @@ from selfie_io.convert.sources.base import (
     Item,
     Source,
     SourceOptions,
+    read_classes,
     read_lines,
     read_picture,
     refuse_options,
@@ -60,7 +61,7 @@ class ImageFolder(Source):
         if prefix + RECORDS_NAME in tree and prefix + CLASSES_NAME in tree:
             refuse_options(type(self), options)
             self.notes = [f"{prefix}{RECORDS_NAME} tells the order and the labels"]
-            self.class_names = read_lines(tree, prefix + CLASSES_NAME)
+            self.class_names = read_classes(tree, prefix + CLASSES_NAME)
             self._files = _read_records(tree, prefix, groups)
             self.splits = {split: len(of_split) for split, of_split in self._files.items()}
             return

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, refuse_options
+from selfie_io.convert.sources.base import Item, Source, SourceOptions, picture_layout, refuse_options
 from selfie_io.convert.sources.tree import MAX_FILE_BYTES, Tree
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 
@@ -99,11 +99,11 @@ class Npz(Source):
         if header.dtype != np.uint8:
             raise ValueError(f"{self._tree.place(name)}: pictures are uint8, got {header.dtype}")
         if len(shape) == 2:
-            return RecordLayout(1, *shape)
+            return picture_layout(self._tree.place(name), 1, *shape)
         if len(shape) == 3 and shape[2] in (1, 3):
-            return RecordLayout(shape[2], shape[0], shape[1])
+            return picture_layout(self._tree.place(name), shape[2], shape[0], shape[1])
         if len(shape) == 3 and shape[0] in (1, 3):
-            return RecordLayout(*shape)
+            return picture_layout(self._tree.place(name), *shape)
         raise ValueError(f"{self._tree.place(name)}: pictures have 1 or 3 channels, got shape {header.shape}")
 
     def _read_labels(self, name: str) -> npt.NDArray[np.int64]:

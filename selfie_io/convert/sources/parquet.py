@@ -124,11 +124,12 @@ class Parquet(Source):
                 if self.class_names and names != self.class_names:
                     raise ValueError("has other class names than the files before it")
                 self.class_names = names
-                labels = [
-                    value
-                    for batch in table.iter_batches(columns=[columns[1]])
-                    for value in batch.column(0).to_pylist()
-                ]
+                labels: list[Any] = []
+                size = path.stat().st_size
+                for batch in table.iter_batches(columns=[columns[1]]):
+                    labels += batch.column(0).to_pylist()
+                    if len(labels) > size:  # a run of equal labels takes few bytes, a picture does not
+                        raise ValueError(f"has more than {size} rows in {size} bytes")
         except _damage() as error:
             raise ValueError(f"{path}: {error}") from error
         if None in labels:

@@ -10,6 +10,7 @@ from selfie_io.convert.sources.base import (
     Source,
     SourceOptions,
     find_root,
+    read_classes,
     read_lines,
     read_picture,
     refuse_options,
@@ -36,7 +37,7 @@ class TinyImageNet(Source):
         self._tree = tree
         root = find_root(tree, ("wnids.txt", _ANNOTATIONS))
         assert root is not None  # recognise said so
-        wnids = read_lines(tree, root + "wnids.txt")
+        wnids = read_classes(tree, root + "wnids.txt")
         self._label_of = {wnid: label for label, wnid in enumerate(wnids)}
         if len(self._label_of) != len(wnids):
             raise ValueError(f"{tree.place(root + 'wnids.txt')}: a class is there twice")
@@ -77,9 +78,10 @@ class TinyImageNet(Source):
     def _class_names(self, words: str, wnids: list[str]) -> list[str]:
         """The first word for each class, with its wnid where classes share one."""
         word_of = {}
-        for line in read_lines(self._tree, words) if words in self._tree else []:
+        for line in read_lines(self._tree, words) if words in self._tree else ():
             wnid, _, text = line.partition("\t")
-            word_of[wnid] = text.split(",", 1)[0].strip()
+            if wnid in self._label_of:
+                word_of[wnid] = text.split(",", 1)[0].strip()
         names = [word_of.get(wnid) or wnid for wnid in wnids]
         shared = Counter(names)
         return [

@@ -13,7 +13,7 @@ from selfie_io.convert.sources.base import (
     Item,
     Source,
     SourceOptions,
-    read_lines,
+    read_classes,
     read_picture,
     split_by_name,
     split_off_test,
@@ -71,7 +71,7 @@ class WebDataset(Source):
             }
         self.splits = {split: len(of_split) for split, of_split in self._pictures.items()}
         if _CLASS_NAMES in tree:
-            self.class_names = read_lines(tree, _CLASS_NAMES)
+            self.class_names = read_classes(tree, _CLASS_NAMES)
         else:
             self.class_names = [str(i) for i in range(max((one.label for one in every), default=0) + 1)]
 
