@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "batch_decoder.h"
+#include "decode_steps.h"
 
 namespace py = pybind11;
 using namespace selfie;
@@ -70,6 +71,23 @@ void images(const RecordFiles& files, const Indices& indices, Pixels& out) {
     std::uint8_t* pixels = out.mutable_data();
     const py::gil_scoped_release release;
     files.images(wanted, count, pixels);
+}
+
+py::tuple gather(const RecordFiles& files, const Indices& indices, Pixels& out) {
+    if (indices.ndim() != 1 ||
+        static_cast<std::size_t>(out.size()) != indices.size() * files.layout().pixel_bytes())
+        throw std::invalid_argument("out must hold one picture per index");
+    const auto count = static_cast<std::size_t>(indices.size());
+    py::array_t<std::int64_t> labels(indices.size()), record_ids(indices.size());
+    const std::int64_t* wanted = indices.data();
+    std::uint8_t* pixels = out.mutable_data();
+    std::int64_t* label_values = labels.mutable_data();
+    std::int64_t* id_values = record_ids.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        gather_records(files, wanted, count, pixels, label_values, id_values);
+    }
+    return py::make_tuple(labels, record_ids);
 }
 
 EpochOrder make_order(const std::string& kind, std::uint64_t num_records, std::uint64_t seed,
@@ -186,21 +204,45 @@ py::dtype numpy_type(PixelType type) {
     return py::dtype("u1");
 }
 
-// Four arrays that share one owner: the batch's memory returns to the pool with the last of them.
-py::tuple wrap(const PixelPlan& plan, const Batch& batch) {
+// The batch's memory returns to the pool with the last array that has this owner.
+py::capsule make_owner(std::shared_ptr<std::uint8_t> memory) {
     using Memory = std::shared_ptr<std::uint8_t>;
-    const py::capsule owner(new Memory(batch.memory),
-                            [](void* memory) { delete static_cast<Memory*>(memory); });
-    const auto count = static_cast<py::ssize_t>(batch.count);
+    return py::capsule(new Memory(std::move(memory)), [](void* held) { delete static_cast<Memory*>(held); });
+}
+
+py::array picture_array(const PixelPlan& plan, std::size_t pictures, const void* begin,
+                        const py::capsule& owner) {
+    const auto count = static_cast<py::ssize_t>(pictures);
     const auto channels = static_cast<py::ssize_t>(plan.layout.channels);
     const auto height = static_cast<py::ssize_t>(plan.augment.crop_height);
     const auto width = static_cast<py::ssize_t>(plan.augment.crop_width);
     const auto shape = plan.channels_last ? py::array::ShapeContainer{count, height, width, channels}
                                           : py::array::ShapeContainer{count, channels, height, width};
+    return py::array(numpy_type(plan.type), shape, begin, owner);
+}
+
+py::array decode(const PixelPlan& plan, BufferPool& pool, std::uint64_t seed, std::uint64_t epoch,
+                 const Indices& indices, const Pixels& pixels) {
+    const auto count = static_cast<std::size_t>(indices.size());
+    if (indices.ndim() != 1 || static_cast<std::size_t>(pixels.size()) != count * plan.layout.pixel_bytes())
+        throw std::invalid_argument("pixels must hold one picture per index");
+    const std::int64_t* wanted = indices.data();
+    const std::uint8_t* from = pixels.data();
+    std::shared_ptr<std::uint8_t> memory;
+    {
+        const py::gil_scoped_release release;
+        memory = decode_pictures(plan, pool, seed, epoch, wanted, count, from);
+    }
+    const void* begin = memory.get();
+    return picture_array(plan, count, begin, make_owner(std::move(memory)));
+}
+
+py::tuple wrap(const PixelPlan& plan, const Batch& batch) {
+    const py::capsule owner = make_owner(batch.memory);
     const auto numbers = [&](std::int64_t* begin) {
-        return py::array_t<std::int64_t>({count}, begin, owner);
+        return py::array_t<std::int64_t>({static_cast<py::ssize_t>(batch.count)}, begin, owner);
     };
-    return py::make_tuple(py::array(numpy_type(plan.type), shape, batch.images, owner), numbers(batch.labels),
+    return py::make_tuple(picture_array(plan, batch.count, batch.images, owner), numbers(batch.labels),
                           numbers(batch.record_ids), numbers(batch.indices));
 }
 
@@ -249,7 +291,8 @@ PYBIND11_MODULE(_core, m) {
              py::arg("width"), py::arg("num_classes"), py::arg("use_mmap"))
         .def("__len__", &RecordFiles::size)
         .def("headers", &headers)
-        .def("images", &images, py::arg("indices"), py::arg("out").noconvert());
+        .def("images", &images, py::arg("indices"), py::arg("out").noconvert())
+        .def("gather", &gather, py::arg("indices"), py::arg("out").noconvert());
 
     py::class_<EpochOrder>(m, "EpochOrder")
         .def(py::init(&make_order), py::kw_only(), py::arg("kind"), py::arg("num_records"), py::arg("seed"),
@@ -265,7 +308,9 @@ PYBIND11_MODULE(_core, m) {
              py::arg("cutout"), py::arg("normalize"), py::arg("mean"), py::arg("std"), py::arg("dtype"),
              py::arg("channels_last"))
         .def("draws", &draws, py::arg("seed"), py::arg("epoch"), py::arg("indices"))
-        .def("maps", &maps, py::arg("files"), py::arg("seed"), py::arg("epoch"), py::arg("indices"));
+        .def("maps", &maps, py::arg("files"), py::arg("seed"), py::arg("epoch"), py::arg("indices"))
+        .def("decode", &decode, py::arg("pool"), py::arg("seed"), py::arg("epoch"), py::arg("indices"),
+             py::arg("pixels").noconvert());
 
     py::class_<BufferPool, std::shared_ptr<BufferPool>>(m, "BufferPool")
         .def(py::init([](const PixelPlan& plan, std::size_t batch_size, std::size_t spare_buffers) {

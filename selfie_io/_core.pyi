@@ -31,6 +31,11 @@ class RecordFiles:
     def images(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> None:
         """Copy the pixels of records into out, one after the other."""
 
+    def gather(
+        self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """As images(); returns (labels, record_ids) of those records, (n,) each."""
+
 class EpochOrder:
     """Which record stands at which position of an epoch; its length is the number of positions."""
 
@@ -90,6 +95,16 @@ class PixelPlan:
         self, files: RecordFiles, seed: int, epoch: int, indices: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """scale and shift, (n, C) each."""
+
+    def decode(
+        self,
+        pool: BufferPool,
+        seed: int,
+        epoch: int,
+        indices: npt.NDArray[np.int64],
+        pixels: npt.NDArray[np.uint8],
+    ) -> npt.NDArray[Any]:
+        """What becomes of pictures (n, C, H, W), in a buffer of the pool; bfloat16 comes as uint16."""
 
 class BufferPool:
     """Recycled memory for batches."""

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 WINGS = ("records", "loading", "labels", "convert")
 ALLOWED = {"convert": {"convert", "labels", "records"}, "loading": {"loading", "records"}}
 ALLOWED |= {"labels": {"labels", "records"}, "records": {"records"}}
-CORE_USERS = {"records/dataset.py", "loading/native.py", "loading/reader.py"}
+CORE_USERS = {"records/dataset.py", *(f"loading/{name}.py" for name in ("native", "reader", "core_pixels"))}
 
 
 def imports(path):

@@ -1,4 +1,4 @@
-"""The resident backend equals the native one to the bit, and says when a split does not fit."""
+"""What only the resident backend can do wrong, such as a split that does not fit. See test_backends.py."""
 
 import os
 import sys
@@ -9,37 +9,6 @@ import torch
 
 import selfie_io as sio
 from selfie_io.loading import resident, torch_pixels
-
-
-@pytest.mark.parametrize("shape", backend_checks.SHAPES, ids=str)
-def test_every_window(tmp_path, shape):
-    backend_checks.check_every_window(tmp_path / "set", "resident", shape)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
-def test_every_option(tmp_path, dtype):
-    backend_checks.check_every_option(tmp_path, "resident", dtype)
-
-
-def test_orders_ranks_and_labels(tmp_path):
-    backend_checks.check_orders_ranks_and_labels(backend_checks.open_train(tmp_path / "set"), "resident")
-
-
-def test_epochs_and_resume(tmp_path):
-    backend_checks.check_epochs_and_resume(backend_checks.open_train(tmp_path / "set"), "resident")
-
-
-def test_loaders_side_by_side(tmp_path):
-    backend_checks.check_loaders_side_by_side(backend_checks.open_train(tmp_path / "set"), "resident")
-
-
-def test_kept_batches_stay(tmp_path):
-    split = backend_checks.open_train(tmp_path / "set")
-    backend_checks.check_kept_batches_stay(split, "resident", normalize=None, dtype="uint8")
-
-
-def test_forked_children_raise(tmp_path):
-    backend_checks.check_forked_children_raise(tmp_path / "set", "resident")
 
 
 def test_the_split_is_uploaded_in_parts(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from selfie_io import _core
 from selfie_io.loading.options import LoaderOptions, PerChannel, PerImage, crop_size
 from selfie_io.loading.order import EpochSlices, quasi_sizes
 from selfie_io.records.dataset import RecordSplit
+from selfie_io.records.layout import RecordLayout
 
 
 class Draws(NamedTuple):
@@ -28,6 +29,15 @@ class Draws(NamedTuple):
     cutout_left: npt.NDArray[np.int32]
 
 
+class Records(NamedTuple):
+    """What is known of n records apart from their pixels; indices, labels and record_ids: int64 (n,)."""
+
+    indices: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    record_ids: npt.NDArray[np.int64]
+    draws: Draws
+
+
 class Reader:
     """One split read under one set of options.
 
@@ -39,7 +49,7 @@ class Reader:
         self.options = options
         self.files = split.open_files(use_mmap=options.io == "mmap")
         self.slices = EpochSlices.of(options, len(split))
-        self.plan = _make_plan(split, options)
+        self.plan = make_plan(split.layout, options)
 
     def epoch_order(self, epoch: int) -> _core.EpochOrder:
         """The records in the order of an epoch."""
@@ -58,14 +68,16 @@ class Reader:
         """The records of this rank's slice of a global batch; there may be none."""
         return self.epoch_order(epoch).indices(*self.slices[batch])
 
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """The label of every record, (N,): the loader's own ones or the stored ones."""
-        return self.split.labels if self.options.labels is None else self.options.labels
+    def gather(
+        self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Copy the pixels of some records into out, uint8 (n, C, H, W), contiguous.
 
-    def pixels(self, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> None:
-        """Copy the pixels of some records into out, uint8 (n, C, H, W), contiguous."""
-        self.files.images(indices, out)
+        Returns their labels, the loader's own ones or the stored ones, and ids, int64 (n,) each.
+        Raises ValueError for a stored label that names no class, with file, record and byte.
+        """
+        labels, record_ids = self.files.gather(indices, out)
+        return labels if self.options.labels is None else self.options.labels[indices], record_ids
 
     def draws(self, epoch: int, indices: npt.NDArray[np.int64]) -> Draws:
         """The augmentation of some records in an epoch."""
@@ -78,8 +90,12 @@ class Reader:
         return self.plan.maps(self.files, self.options.seed, epoch, indices)
 
 
-def _make_plan(split: RecordSplit, options: LoaderOptions) -> _core.PixelPlan:
-    layout, augment, normalize = split.layout, options.augment, options.normalize
+def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool = False) -> _core.PixelPlan:
+    """What happens to every picture; of_windows: to those that were padded, cropped and flipped before.
+
+    Raises ValueError where the options do not fit the pictures.
+    """
+    augment, normalize = options.augment, options.normalize
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     kind = "per_image" if isinstance(normalize, PerImage) else "none"
@@ -89,17 +105,17 @@ def _make_plan(split: RecordSplit, options: LoaderOptions) -> _core.PixelPlan:
             raise ValueError(
                 f"PerChannel needs a mean and std per channel, got {len(mean)} for {layout.channels} channels"
             )
-    height, width = crop_size(augment, layout)
+    crop_height, crop_width = crop_size(augment, layout)
     low, high = augment.contrast or (1.0, 1.0)
     return _core.PixelPlan(
         channels=layout.channels,
-        height=layout.height,
-        width=layout.width,
-        pad=augment.pad,
+        height=crop_height if of_windows else layout.height,
+        width=crop_width if of_windows else layout.width,
+        pad=0 if of_windows else augment.pad,
         pad_mode=augment.pad_mode,
-        crop_height=height,
-        crop_width=width,
-        flip=augment.flip,
+        crop_height=crop_height,
+        crop_width=crop_width,
+        flip="none" if of_windows else augment.flip,
         brightness=augment.brightness,
         contrast_low=low,
         contrast_high=high,

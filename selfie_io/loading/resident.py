@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from selfie_io.loading.batch import Batch
-from selfie_io.loading.reader import Reader
-from selfie_io.loading.torch_pixels import TorchPixels, number_table
+from selfie_io.loading.reader import Reader, Records
+from selfie_io.loading.torch_pixels import TorchPixels
 
 STAGING_BYTES = 64 << 20
 
@@ -24,28 +25,33 @@ class ResidentBackend:
         self._reader = reader
         self._device = torch.device(reader.options.device)
         self._pixel_work = TorchPixels(reader, self._device)
-        self._pixels = _upload(reader, self._device)
+        self._pixels, self._labels, self._record_ids = _upload(reader, self._device)
 
     def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
         """The batches from_batch, from_batch + 1, ... of an epoch."""
         reader, work = self._reader, self._pixel_work
         for batch in range(from_batch, reader.slices.num_batches):
             indices = reader.indices(epoch, batch)
-            numbers = work.send(number_table(reader, indices, reader.draws(epoch, indices)))
+            stored = self._labels[indices], self._record_ids[indices]
+            numbers = work.send(Records(indices, *stored, reader.draws(epoch, indices)))
             yield work.finish(work.cut(self._pixels[numbers.indices], numbers), numbers)
 
 
-def _upload(reader: Reader, device: torch.device) -> torch.Tensor:
+def _upload(
+    reader: Reader, device: torch.device
+) -> tuple[torch.Tensor, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The pixels of every record on the device; the labels and ids."""
     layout, records = reader.split.layout, len(reader.split)
     _check_room(records * layout.pixel_bytes, device)
     pixels = torch.empty((records, *layout.shape), dtype=torch.uint8, device=device)
+    labels, record_ids = np.empty(records, np.int64), np.empty(records, np.int64)
     step = max(1, STAGING_BYTES // layout.pixel_bytes)
     for begin in range(0, records, step):
         part = np.arange(begin, min(begin + step, records))
         staging = np.empty((part.size, *layout.shape), np.uint8)
-        reader.pixels(part, staging)
+        labels[part], record_ids[part] = reader.gather(part, staging)
         pixels[begin : begin + step] = torch.from_numpy(staging)
-    return pixels
+    return pixels, labels, record_ids
 
 
 def _check_room(needed: int, device: torch.device) -> None:

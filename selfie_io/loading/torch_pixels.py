@@ -14,7 +14,7 @@ import torch
 
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.options import PerChannel, PerImage, crop_size
-from selfie_io.loading.reader import Draws, Reader
+from selfie_io.loading.reader import Reader, Records
 
 UNSHARED_VALUES = 32767  # torch's threads share loops of one more
 
@@ -51,12 +51,13 @@ class RecordNumbers(NamedTuple):
     contrast: torch.Tensor
 
 
-def number_table(reader: Reader, indices: npt.NDArray[np.int64], draws: Draws) -> npt.NDArray[np.int64]:
+def number_table(records: Records) -> npt.NDArray[np.int64]:
     """The RecordNumbers of a batch as the rows of one table, which one copy moves to a device.
 
     The float64 rows are there as their bits.
     """
-    stored = (reader.labels[indices], reader.split.record_ids[indices], indices)
+    draws = records.draws
+    stored = (records.labels, records.record_ids, records.indices)
     geometry = (draws.top, draws.left, draws.flip, draws.cutout_top, draws.cutout_left)
     photometry = (values.astype(np.float64).view(np.int64) for values in (draws.brightness, draws.contrast))
     return np.stack([*stored, *geometry, *photometry])
@@ -100,16 +101,16 @@ class TorchPixels:
             plane = (1, self._rows, 1) if self._channels_last else (1, 1, self._rows, self._columns)
             self._constant_map = self._spread(scale).repeat(plane), self._spread(shift).repeat(plane)
 
-    def send(self, table: npt.NDArray[np.int64]) -> RecordNumbers:
-        """Bring a number_table to the device."""
+    def send(self, records: Records) -> RecordNumbers:
+        """Bring what is known of the records to the device."""
         check_not_forked()
-        numbers = torch.from_numpy(table)
+        numbers = torch.from_numpy(number_table(records))
         if self._device.type == "cuda":
             numbers = numbers.pin_memory()  # or the copy would wait for the work before it
         return unpack(numbers.to(self._device, non_blocking=True))
 
     def cut(self, pixels: torch.Tensor, numbers: RecordNumbers) -> torch.Tensor:
-        """Pad, crop and flip: uint8 (n, C, H, W) -> uint8 in the options' layout, contiguous."""
+        """Pad, crop and flip: uint8 (n, C, H, W) -> uint8 (n, C, h, w), contiguous."""
         augment, height, width = self._augment, self._layout.height, self._layout.width
         if augment.pad or augment.flip != "none" or (self._rows, self._columns) != (height, width):
             y = torch.arange(self._rows, device=self._device)
@@ -130,13 +131,15 @@ class TorchPixels:
             pixels = planes.view(*planes.shape[:2], self._rows, self._columns)
             if outside is not None:
                 pixels = pixels.masked_fill_(outside[:, None], 0)
-        return pixels.permute(0, 2, 3, 1).contiguous() if self._channels_last else pixels
+        return pixels
 
     def finish(self, pixels: torch.Tensor, numbers: RecordNumbers) -> Batch:
-        """Brightness, contrast, normalisation, dtype and cutout of cut pictures, and the batch they make.
+        """Layout, brightness, contrast, normalisation, dtype and cutout of cut pictures, and their batch.
 
-        pixels: uint8 in the options' layout; they are used up
+        pixels: uint8 (n, C, h, w), contiguous; they are used up
         """
+        if self._channels_last:
+            pixels = pixels.permute(0, 2, 3, 1).contiguous()
         if self._keeps_bytes:
             images = pixels.to(self._dtype)
         else:

@@ -1,0 +1,35 @@
+"""The native core makes batches of pictures in memory, for a backend that has moved them itself."""
+
+import torch
+
+from selfie_io import _core
+from selfie_io.loading.batch import Batch
+from selfie_io.loading.reader import Reader, Records, make_plan
+
+
+class CorePixels:
+    """Makes the batches of one loader.
+
+    are_windows: the pictures are padded, cropped and flipped already
+    """
+
+    def __init__(self, reader: Reader, *, are_windows: bool) -> None:
+        self._options = reader.options
+        self._plan = make_plan(reader.split.layout, reader.options, of_windows=are_windows)
+        # The user holds one while another is filled; the rest tells the pool how much shares the caches.
+        self._pool = _core.BufferPool(
+            plan=self._plan,
+            batch_size=reader.options.batch_size,
+            spare_buffers=reader.options.prefetch_batches + 1,
+        )
+
+    def batch(self, pixels: torch.Tensor, epoch: int, records: Records) -> Batch:
+        """The batch of some pictures, uint8 (n, C, H, W), contiguous, in memory of its own."""
+        seed, indices = self._options.seed, records.indices
+        array = self._plan.decode(self._pool, seed, epoch, indices, pixels.numpy())
+        images = torch.from_numpy(array)
+        if self._options.dtype == "bfloat16":
+            images = images.view(torch.bfloat16)
+        numbers = (torch.from_numpy(values) for values in (records.labels, records.record_ids, indices))
+        batch = Batch(images, *numbers)
+        return Batch(*(tensor.pin_memory() for tensor in batch)) if self._options.pin_memory else batch
