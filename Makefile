@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := setup.py CMakeLists.txt $(wildcard csrc/*.h csrc/*.cpp)
 
-.PHONY: demo test lint format bench bench-all sanitize clean
+.PHONY: demo test test-dali lint format bench bench-all sanitize clean
 
 # Without DATA: the digits that ship with scikit-learn. `make demo DATA=/usr/share/datasets/fashion-mnist` on Debian.
 demo: $(VENV)/.ready
@@ -12,6 +12,11 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
+
+# What needs NVIDIA DALI and no GPU. `make test` passes over it: DALI takes 620 MB.
+test-dali: $(VENV)/.ready
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,dali]'
+	$(BIN)/python -m pytest tests/test_backends.py tests/test_dali.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
