@@ -1,7 +1,7 @@
 """Check the loader on a GPU: are the batches the CPU's to the bit, and how fast do they come.
 
 Run, on a machine with a GPU: python benchmarks/gpu_check.py
-It takes a few minutes and writes results/gpu_check.json and results/gpu_check.png. Without a GPU it says what
+It takes a few minutes and writes results/gpu_check.json and results/gpu_check.svg. Without a GPU it says what
 it would do. `--device cpu --records 2000` rehearses everything on the CPU. Exit status 1: a batch differs.
 """
 
@@ -13,12 +13,7 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 import torch
-from outcome import RESULTS
 from random_records import write_records
 from timing import compare, save, show
 from torch.nn.functional import cross_entropy
@@ -38,7 +33,7 @@ PLAN = """Without a GPU there is nothing to check. With one, this would
    of its own, and every batch kept until the last is made;
  - time an epoch of 50,000 pictures of 3x32x32 by native and pinned copies, resident (as it is and compiled),
    DALI and a DALI pipeline by hand; alone, and with a training step of {network};
- - write both to results/gpu_check.json and results/gpu_check.png."""
+ - write both to results/gpu_check.json, and the speeds to results/gpu_check.svg."""
 
 
 def on_a_stream(device):
@@ -179,20 +174,6 @@ def check_speed(folder, device, backends, network_name, arguments):
     return results
 
 
-def draw(comparisons, path):
-    figure, axes = plt.subplots(1, len(comparisons), figsize=(11, 3.2), layout="constrained")
-    for axis, comparison in zip(axes, comparisons, strict=True):
-        names = [timing.name for timing in comparison.timings]
-        bars = axis.barh(
-            names, [comparison.items / timing.median for timing in comparison.timings], color="#3b6ea5"
-        )
-        axis.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
-        axis.set(title=comparison.title.partition(":")[0], xlabel="pictures per second")
-        axis.margins(x=0.2)
-        axis.invert_yaxis()
-    figure.savefig(path, dpi=120)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
@@ -219,7 +200,6 @@ def main():
     stem = "gpu_check" if device.type == "cuda" else "gpu_check_rehearsal"
     fused = _addcmul_is_fused(device)
     print(save(stem, comparisons, device=name, addcmul_is_fused=fused, parity=rows))
-    draw(comparisons, RESULTS / f"{stem}.png")
     return int(any(row["values_that_differ"] for row in rows.values()))
 
 
