@@ -9,7 +9,10 @@ from torch.utils.dlpack import from_dlpack
 
 
 class DaliByHand:
-    """Pads by 4, crops, mirrors half of the pictures and normalises per channel to float32."""
+    """Pads by 4, crops, mirrors half of the pictures and normalises to float32.
+
+    mean, std: of each channel; None: each picture's own, over all its values
+    """
 
     def __init__(self, split, mean, std, *, batch_size, num_threads, prefetch_batches, device_id=None):
         self.pictures = split.images(np.arange(len(split)))
@@ -33,14 +36,17 @@ class DaliByHand:
                 axis_names="HW",
                 out_of_bounds_policy="pad",
             )
-            pictures = fn.crop_mirror_normalize(
-                pictures,
-                mirror=mirror,
-                mean=[255 * value for value in mean],
-                std=[255 * value for value in std],
-                dtype=types.FLOAT,
-                output_layout="CHW",
-            )
+            if mean is None:
+                pictures = fn.normalize(fn.flip(pictures, horizontal=mirror), axes=(0, 1, 2))
+            else:
+                pictures = fn.crop_mirror_normalize(
+                    pictures,
+                    mirror=mirror,
+                    mean=[255 * value for value in mean],
+                    std=[255 * value for value in std],
+                    dtype=types.FLOAT,
+                    output_layout="CHW",
+                )
             self.pipeline.set_outputs(pictures, labels)
 
     def source(self, number):
