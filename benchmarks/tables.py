@@ -1,4 +1,4 @@
-"""Puts the measured tables of README.md and docs/performance.md in place, from the JSON in results/.
+"""Puts the measured tables of README.md, docs/performance.md and docs/gpu.md in, from the JSON in results/.
 
 Run: python benchmarks/tables.py [--check]
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import goals as aims
 
 HERE = Path(__file__).parent
-PAGES = [HERE.parent / "README.md", HERE.parent / "docs" / "performance.md"]
+PAGES = [HERE.parent / page for page in ("README.md", "docs/performance.md", "docs/gpu.md")]
 # As README calls them, in its order; the roof is that of as many threads.
 NAMES = {
     "roof": "the roof: as many threads write as many bytes, nothing computed",
@@ -109,6 +109,18 @@ def batch():
     )
 
 
+def backends():
+    """One line a work of bench_backends; how many times as fast as by hand dali is, by the medians."""
+    names = ("dali", "dali by hand", "resident", "native")
+    rows = []
+    for work in read("bench_backends")["comparisons"]:
+        seconds = {row["name"]: sorted(row["seconds"])[len(row["seconds"]) // 2] for row in work["timings"]}
+        rates = [f"{work['items'] / seconds[name]:,.0f}" for name in names]
+        ratio = f"{work['notes']['dali_times_faster_than_by_hand']:.2f}"
+        rows.append([work["title"].partition(",")[0], *rates[:2], ratio, *rates[2:]])
+    return markdown(["pictures per second", "`dali`", "by hand", "times", "`resident`", "`native`"], rows)
+
+
 def machine(name):
     """The machine; of bench_loader's tables, which may be of several days, each that differs."""
     content = read(name)
@@ -128,6 +140,7 @@ def filled(page):
         "opening": opening,
         "quasi": quasi,
         "batch": batch,
+        "backends": backends,
         "machine": machine,
     }
 
