@@ -51,7 +51,7 @@ def audit(run: Path, out: Path) -> RichTable:
 
     Returns a table of what was found. Raises OSError if there is no run, ValueError if it has no checkpoint.
     """
-    config = TrainConfig.from_json(json.loads((run / "config.json").read_text()))
+    config = TrainConfig.read(run)
     checkpoint, defects = latest_checkpoint(run / "checkpoints")
     if checkpoint is None:
         raise ValueError(f"{run} has no checkpoint to audit with" + "".join(f"; {text}" for text in defects))

@@ -77,7 +77,7 @@ class Group:
 
 def read_run(folder: Path) -> Run:
     """Read what is there of a run; OSError if it is none, ValueError if a file is damaged."""
-    config = TrainConfig.from_json(json.loads((folder / "config.json").read_text()))
+    config = TrainConfig.read(folder)
     summary_path = folder / "summary.json"
     summary = json.loads(summary_path.read_text()) if summary_path.exists() else None
     log = read_log(folder) if (folder / "log.csv").exists() else []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from selfie_train.registry import method_names, model_names
 
@@ -94,11 +95,14 @@ class TrainConfig:
         _one_of("schedule", self.schedule, ("step", "cosine"))
         _one_of("augment", self.augment, ("none", "crop-flip"))
         _one_of("precision", self.precision, ("float32", "bfloat16"))
+        for name, hint in get_type_hints(type(self)).items():
+            if not _fits(getattr(self, name), hint):
+                raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(self, name)!r}")
         parse_noise(self.noise)
         if self.noise_rate != "auto":
             _check_rate("noise_rate", self.noise_rate)
-        for name in ("epochs", "history", "batch_size"):
-            _at_least(name, getattr(self, name), 1)
+        for name, least in (("epochs", 1), ("history", 1), ("batch_size", 2)):  # batch norm needs two samples
+            _at_least(name, getattr(self, name), least)
         for name in ("warmup", "seed", "checkpoint_batches"):
             _at_least(name, getattr(self, name), 0)
         for name, least in (("restarts", 0), ("ramp", 1)):
@@ -135,12 +139,26 @@ class TrainConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
         """The config that `to_json` described; an unknown key is a ValueError that names it."""
+        if not isinstance(values, dict):
+            raise ValueError(f"a run's config is an object of settings, got {values!r}")
         unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(f"unknown settings in the run's config: {', '.join(sorted(unknown))}")
         if values.get("shape") is not None:
             values = {**values, "shape": tuple(values["shape"])}
         return cls(**values)
+
+    @classmethod
+    def read(cls, folder: Path) -> TrainConfig:
+        """The config of the run in `folder`.
+
+        Raises OSError if there is none, ValueError that names the file if it is not one.
+        """
+        path = folder / "config.json"
+        try:
+            return cls.from_json(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:  # TypeError: a setting without default is missing
+            raise ValueError(f"{path}: {error}") from None
 
 
 def parse_noise(text: str) -> tuple[str, float | str | None]:
@@ -168,6 +186,25 @@ def parse_noise(text: str) -> tuple[str, float | str | None]:
         raise ValueError(f"noise 'none' takes no value, got {text!r}")
     _check_rate("the rate of noise", rate)
     return kind, rate
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(hint, type):  # str, bool, NoneType
+        return isinstance(value, hint)
+    if getattr(hint, "__origin__", None) is tuple:
+        parts = get_args(hint)
+        fits = isinstance(value, tuple) and len(value) == len(parts)
+        return fits and all(_fits(part, one) for part, one in zip(value, parts, strict=True))
+    # A choice of words, or of types.
+    return any(value == one if isinstance(one, str) else _fits(value, one) for one in get_args(hint))
+
+
+def _in_words(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def _one_of(name: str, value: str, known: Any) -> None:

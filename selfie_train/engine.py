@@ -65,7 +65,7 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
     Raises OSError if there is no run. The number of processes may differ from before.
     """
     folder = Path(folder)
-    config = TrainConfig.from_json(json.loads((folder / "config.json").read_text()))
+    config = TrainConfig.read(folder)
     training = Training(config, folder, quiet=quiet)
     training.restore()
     if training.last_checkpoint is not None:

@@ -252,8 +252,10 @@ class Learner:
             optimizer.state.clear()
             for name, parameter in network.named_parameters():
                 if f"momentum{number}.{name}" in arrays:
-                    momentum = torch.from_numpy(np.array(arrays[f"momentum{number}.{name}"]))
-                    optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
+                    # Laid out as the weights are: the fused step takes both as they lie in memory.
+                    momentum = torch.empty_like(parameter, requires_grad=False)
+                    momentum.copy_(torch.from_numpy(np.array(arrays[f"momentum{number}.{name}"])))
+                    optimizer.state[parameter]["momentum_buffer"] = momentum
 
     def _build(self) -> nn.Module:
         return model_builder(self.config.model)(self.shape, self.num_classes)

@@ -32,6 +32,10 @@ class Parts:
                 "batch_size counts over all processes and must be a multiple of their number, "
                 f"{self.group.world_size}; got {config.batch_size}"
             )
+        if config.sync_batchnorm and self.group.world_size > 1 and self.group.device.type != "cuda":
+            raise ValueError(
+                f"sync_batchnorm works on CUDA only, got device {self.group.device}: leave it out"
+            )
         self.dataset = open_dataset(config.dataset, shape=config.shape)
         self.labels = training_labels(self.dataset, config)
         num_samples, num_classes = len(self.labels.given), self.dataset.num_classes

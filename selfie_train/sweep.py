@@ -22,7 +22,7 @@ def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
     if not (folder / "config.json").exists():
         train(config, quiet=quiet)
         return True
-    stored = TrainConfig.from_json(json.loads((folder / "config.json").read_text()))
+    stored = TrainConfig.read(folder)
     different = {
         name
         for name, value in config.to_json().items()
@@ -43,9 +43,10 @@ def expand_grid(grid: dict[str, Any], out: Path) -> list[TrainConfig]:
 
     The runs' folders lie in `out`, named by their values. Raises ValueError for a grid that is not one.
     """
-    unknown = set(grid) - {"base", "axes"}
-    axes = grid.get("axes", {})
-    if unknown or not isinstance(axes, dict) or not all(isinstance(values, list) for values in axes.values()):
+    base, axes = (grid.get(name, {}) if isinstance(grid, dict) else None for name in ("base", "axes"))
+    if not (isinstance(base, dict) and isinstance(axes, dict) and set(grid) <= {"base", "axes"}) or not all(
+        isinstance(values, list) for values in axes.values()
+    ):
         raise ValueError(
             f'a grid is {{"base": {{setting: value}}, "axes": {{setting: [values]}}}}, got {grid}'
         )
@@ -53,7 +54,7 @@ def expand_grid(grid: dict[str, Any], out: Path) -> list[TrainConfig]:
     for values in itertools.product(*axes.values()):
         setting = dict(zip(axes, values, strict=True))
         name = "_".join(_name(key, value) for key, value in setting.items()) or "run"
-        configs.append(TrainConfig.from_json({**grid.get("base", {}), **setting, "out": str(out / name)}))
+        configs.append(TrainConfig.from_json({**base, **setting, "out": str(out / name)}))
     return configs
 
 
@@ -62,7 +63,10 @@ def reproduce(grid_path: Path, out: Path, *, quiet: bool = False, say: Callable[
 
     A run that diverges is told and passed over. The comparison is rewritten after every run.
     """
-    configs = expand_grid(json.loads(grid_path.read_text()), out)
+    try:
+        configs = expand_grid(json.loads(grid_path.read_text()), out)
+    except (ValueError, TypeError) as error:  # TypeError: a setting without default is missing
+        raise ValueError(f"{grid_path}: {error}") from None
     whole = True
     for number, config in enumerate(configs, start=1):
         say(f"[{number}/{len(configs)}] {config.run_folder}")

@@ -101,6 +101,7 @@ def test_nested_states_survive_flattening(state):
             (5,),
         ),
         ({"method": "co-teaching"}, (3,)),
+        ({"method": "default", "channels_last": True, "precision": "bfloat16"}, (3,)),
         ({"method": "active-bias", "augment": "crop-flip"}, (9,)),
         (
             {"method": "selfie", "noise": "none", "restarts": 0},

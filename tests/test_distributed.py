@@ -147,7 +147,15 @@ def test_a_network_with_batch_norm_trains_in_four_processes(runs):
     assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
 
 
-def test_a_batch_must_be_shared_evenly(digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 97}, "must be a multiple of their number, 2; got 97"),
+        ({"sync_batchnorm": True}, "sync_batchnorm works on CUDA only, got device cpu"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(digits, tmp_path, monkeypatch, options, message):
     monkeypatch.setattr(selfie_train.parts, "join_group", lambda _: Group(0, 2, torch.device("cpu")))
-    with pytest.raises(ValueError, match="must be a multiple of their number, 2; got 97"):
-        train(small(digits, tmp_path / "odd", batch_size=97), quiet=True)
+    with pytest.raises(ValueError, match=message):
+        train(small(digits, tmp_path / "run", **options), quiet=True)
+    assert not (tmp_path / "run").exists()

@@ -1,6 +1,7 @@
 """The methods on hand-made scores: what they choose is what their papers say."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -156,6 +157,13 @@ def test_bad_settings_are_named():
         ({"noise_rate": 2.0}, r"noise_rate must be inside \[0, 1\], got 2.0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"ramp": 0}, "ramp must be at least 1, got 0"),
+        ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
+        ({"epochs": "3"}, "epochs must be int, got '3'"),
+        ({"epochs": True}, "epochs must be int, got True"),
+        ({"lr": None}, "lr must be float, got None"),
+        ({"restarts": 1.5}, r"restarts must be int \| None, got 1.5"),
+        ({"noise_rate": "some"}, "noise_rate must be .*'auto'.*, got 'some'"),
+        ({"shape": (3, 8)}, "shape must be tuple.*got "),
         ({"lr": math.nan}, "lr must be finite and not negative, got nan"),
         ({"schedule": "linear"}, "schedule must be one of step, cosine; got 'linear'"),
         ({"momentum": 1.0}, r"momentum must be inside \(0, 1\)"),
@@ -169,3 +177,10 @@ def test_config_survives_json():
     assert TrainConfig.from_json(config.to_json()) == config
     with pytest.raises(ValueError, match=r"unknown settings.*colour"):
         TrainConfig.from_json({**config.to_json(), "colour": 1})
+
+
+@pytest.mark.parametrize("content", ['{"epochs": 1', "[]", '{"dataset": "d", "lr": "fast"}', '{"epochs": 1}'])
+def test_a_damaged_config_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'config.json'}: ")):
+        TrainConfig.read(tmp_path)

@@ -1,6 +1,7 @@
 """The command selfie-train: help, exit statuses, the files it leaves, many runs, the demo."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -131,11 +132,15 @@ def test_a_diverging_run_does_not_end_a_grid(digits, tmp_path):
 
 
 def test_a_grid_that_is_none_is_refused(tmp_path):
-    for bad in ({"axis": {}}, {"axes": {"seed": 3}}, {"axes": [1]}):
+    for bad in ({"axis": {}}, {"axes": {"seed": 3}}, {"axes": [1]}, [], {"base": []}):
         with pytest.raises(ValueError, match="a grid is"):
             expand_grid(bad, tmp_path)
     with pytest.raises(ValueError, match=r"unknown settings.*colour"):
         expand_grid({"base": {"dataset": "d"}, "axes": {"colour": ["red"]}}, tmp_path)
+    for content in ('{"base"', '{"axes": {"seed": [0]}}'):
+        (tmp_path / "grid.json").write_text(content)
+        with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'grid.json'}: ")):
+            reproduce(tmp_path / "grid.json", tmp_path)
     configs = expand_grid(
         {"base": {"dataset": "d"}, "axes": {"seed": [0, 1], "method": ["selfie"]}}, tmp_path
     )
