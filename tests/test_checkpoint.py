@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from training import assert_same_files, assert_same_result, small, stop_after
 
@@ -78,6 +78,7 @@ LEAVES = st.integers() | st.booleans() | st.builds(np.array, st.lists(st.integer
 KEYS = st.text("abc_", min_size=1, max_size=3)
 
 
+@settings(deadline=None)  # a busy machine may take long
 @given(st.recursive(LEAVES, lambda inner: st.dictionaries(KEYS, inner, min_size=1), max_leaves=8))
 def test_nested_states_survive_flattening(state):
     state = {"top": state}

@@ -25,6 +25,7 @@ def run_command(line):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # a dozen trainings and a launch of processes, perhaps on a busy machine
 def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for table in ("_METHODS", "_MODELS"):  # what the programs register is forgotten afterwards
