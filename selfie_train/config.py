@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -89,6 +90,9 @@ class TrainConfig:
     """The run's folder; default runs/DATASET-METHOD-MODEL-NOISE-sSEED."""
 
     def __post_init__(self) -> None:
+        for name in ("dataset", "out"):  # a Path in Python; the stored config has text
+            if isinstance(getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(getattr(self, name)))
         _one_of("method", self.method, method_names())
         _one_of("model", self.model, model_names())
         _one_of("variant", self.variant, ("paper", "official"))

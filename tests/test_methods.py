@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +171,12 @@ def test_bad_settings_are_named():
     ]:
         with pytest.raises(ValueError, match=message):
             TrainConfig("data", **options)
+
+
+def test_paths_become_text():
+    config = TrainConfig(Path("data"), out=Path("runs/one"))
+    assert config == TrainConfig("data", out="runs/one")
+    assert config.to_json() == TrainConfig("data", out="runs/one").to_json()
 
 
 def test_config_survives_json():
