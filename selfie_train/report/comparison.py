@@ -36,15 +36,30 @@ def write_comparison_report(
         "Mean ± sample deviation over the finished runs.",
     )
     sections: list[Section] = [table]
-    if any(run.log for group in groups for run in group.runs):
-        panels = [("Test error", "%", epoch_curves(groups, "test_error"))]
-        refurbished = epoch_curves(groups, "refurbish_accuracy")
+    sections += _epoch_figures(groups)
+    sections += _rate_figures(groups)
+    write_page(path, title, lead or f"{sum(len(group.runs) for group in groups)} runs.", [*sections, *more])
+
+
+def _epoch_figures(groups: Sequence[Group]) -> list[Section]:
+    """One figure for each (data set, noise, model) that some run has begun to learn."""
+    alike: dict[str, list[Group]] = {}
+    for group in groups:
+        config = group.config
+        alike.setdefault(f"{Path(config.dataset).name}, {config.noise}, {config.model}", []).append(group)
+    sections: list[Section] = []
+    for setting, members in alike.items():
+        errors = epoch_curves(members, "test_error")
+        if not errors:
+            continue
+        panels = [("Test error", "%", errors)]
+        refurbished = epoch_curves(members, "refurbish_accuracy")
         if refurbished:
             panels.append(("Refurbished labels that are right", "share", refurbished))
         svg = draw_curves(panels, "epoch, all runs in a row")
-        sections.append(Figure("By epoch", svg, "Line: mean over seeds; band: least to most."))
-    sections += _rate_figures(groups)
-    write_page(path, title, lead or f"{sum(len(group.runs) for group in groups)} runs.", [*sections, *more])
+        title = "By epoch" if len(alike) == 1 else f"By epoch: {setting}"
+        sections.append(Figure(title, svg, "Line: mean over seeds; band: least to most."))
+    return sections
 
 
 def epoch_curves(groups: Sequence[Group], column: str) -> list[Curve]:
