@@ -20,13 +20,36 @@ std::size_t last_level_cache_bytes() {
     return kibibytes * 1024;
 }
 
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+// What is mapped for a buffer: whole huge pages, if it would fill one.
+std::size_t in_pages(std::size_t bytes) {
+    return bytes < kHugePage ? bytes : (bytes + kHugePage - 1) / kHugePage * kHugePage;
+}
+
+// Fresh memory; from kHugePage on it begins at a multiple of that, or the system could not use huge pages.
+std::uint8_t* map_memory(std::size_t bytes) {
+    const std::size_t room = bytes < kHugePage ? 0 : kHugePage;
+    void* mapped = ::mmap(nullptr, bytes + room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) throw std::bad_alloc();
+    auto* begin = static_cast<std::uint8_t*>(mapped);
+    if (room == 0) return begin;
+    const std::size_t before = (room - reinterpret_cast<std::uintptr_t>(begin) % room) % room;
+    if (before > 0) ::munmap(begin, before);
+    ::munmap(begin + before + bytes, room - before);
+#ifdef MADV_HUGEPAGE
+    ::madvise(begin + before, bytes, MADV_HUGEPAGE);  // a wish: not every kernel grants it
+#endif
+    return begin + before;
+}
+
 }  // namespace
 
 struct BufferPool::Spares {
     Spares(std::size_t bytes, std::size_t most) : buffer_bytes(bytes), most_spare(most) {}
 
     ~Spares() {
-        for (std::uint8_t* buffer : buffers) ::munmap(buffer, buffer_bytes);
+        for (std::uint8_t* buffer : buffers) ::munmap(buffer, in_pages(buffer_bytes));
     }
 
     std::uint8_t* take() {
@@ -38,13 +61,7 @@ struct BufferPool::Spares {
                 return buffer;
             }
         }
-        void* mapped =
-            ::mmap(nullptr, buffer_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (mapped == MAP_FAILED) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-        ::madvise(mapped, buffer_bytes, MADV_HUGEPAGE);  // a wish: not every kernel grants it
-#endif
-        return static_cast<std::uint8_t*>(mapped);
+        return map_memory(in_pages(buffer_bytes));
     }
 
     void give_back(std::uint8_t* buffer) {
@@ -56,7 +73,7 @@ struct BufferPool::Spares {
                 return;
             }
         }
-        ::munmap(buffer, buffer_bytes);
+        ::munmap(buffer, in_pages(buffer_bytes));
     }
 
     const std::size_t buffer_bytes;

@@ -290,6 +290,24 @@ void test_decoder() {
         }
 }
 
+// Large buffers can be of huge pages, and are used again.
+void test_pool() {
+    constexpr std::size_t kHugePage = std::size_t{2} << 20;
+    for (const std::size_t bytes : {std::size_t{1}, kHugePage, kHugePage + 1, 5 * kHugePage / 2}) {
+        BufferPool pool(bytes, 1);
+        std::uint8_t* first = nullptr;
+        for (int turn = 0; turn < 2; ++turn) {
+            const std::shared_ptr<std::uint8_t> buffer = pool.acquire();
+            std::fill_n(buffer.get(), bytes, std::uint8_t{1});
+            if (bytes >= kHugePage)
+                check(reinterpret_cast<std::uintptr_t>(buffer.get()) % kHugePage == 0,
+                      "a large buffer begins where a huge page can");
+            if (turn == 0) first = buffer.get();
+            check(buffer.get() == first, "a buffer is used again");
+        }
+    }
+}
+
 // Closing while workers work, from another thread, and batches that outlive everything.
 void test_closing() {
     const RecordLayout layout = make_layout(3, 32, 32);
@@ -356,6 +374,7 @@ int main(int count, char** arguments) {
     test_orders();
     test_read_ahead();
     test_decoder();
+    test_pool();
     test_closing();
     test_errors();
     std::printf("%s: %s\n", pixel_kernel().isa, failures == 0 ? "all passed" : "failed");
