@@ -377,8 +377,9 @@ def test_ctrl_c_ends_a_wait(tmp_path):
     """A wait for a batch that never comes: SIGINT ends it within two seconds, and the process exits."""
     make_folder(tmp_path / "set", train_files=(400,), test=0, shape=(3, 256, 256), num_classes=2)
     code = f"""
-        import time
+        import signal, time
         import selfie_io as sio
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         split = sio.open_dataset({str(tmp_path / "set")!r}, shape=(3, 256, 256)).train
         loader = sio.Loader(split, batch_size=400, num_threads=1)
         print("waiting", flush=True)
