@@ -19,9 +19,6 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
-// Records that are fetched into the cache ahead of the one in hand: in a shuffle no hardware guesses them.
-constexpr std::size_t kAhead = 2;
-
 std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 Batch make_batch(std::shared_ptr<std::uint8_t> memory, std::size_t count) {
@@ -90,8 +87,8 @@ struct BatchDecoder::State {
         for (std::size_t i = 0; i < job.count; ++i) {
             if (stopping) return;
             const auto index = static_cast<std::uint64_t>(batch.indices[i]);
-            if (i + kAhead < job.count)
-                files->prefetch(static_cast<std::uint64_t>(batch.indices[i + kAhead]));
+            if (i + RecordFiles::kAhead < job.count)
+                files->prefetch(static_cast<std::uint64_t>(batch.indices[i + RecordFiles::kAhead]));
             const std::uint8_t* record = files->record(index, record_scratch.data());
             const std::uint32_t stored = files->label(index, record);
             batch.labels[i] = labels != nullptr ? labels[index] : stored;

@@ -9,13 +9,13 @@ namespace selfie {
 
 void gather_records(const RecordFiles& files, const std::int64_t* indices, std::size_t count,
                     std::uint8_t* pixels, std::int64_t* labels, std::int64_t* record_ids) {
-    constexpr std::size_t kAhead = 2;  // as in the decoder: in a shuffle no hardware guesses the next record
     files.check_sizes();
     for (std::size_t i = 0; i < count; ++i) files.check_index(indices[i]);
     const std::size_t pixel_bytes = files.layout().pixel_bytes();
     std::vector<std::uint8_t> scratch(files.layout().record_bytes());
     for (std::size_t i = 0; i < count; ++i) {
-        if (i + kAhead < count) files.prefetch(static_cast<std::uint64_t>(indices[i + kAhead]));
+        if (i + RecordFiles::kAhead < count)
+            files.prefetch(static_cast<std::uint64_t>(indices[i + RecordFiles::kAhead]));
         const auto index = static_cast<std::uint64_t>(indices[i]);
         const std::uint8_t* record = files.record(index, scratch.data());
         labels[i] = files.label(index, record);

@@ -46,6 +46,8 @@ class RecordFiles {
     const std::uint8_t* record(std::uint64_t index, std::uint8_t* scratch) const;
 
     // Asks the processor for a mapped record's bytes before they are needed. index < size(), unchecked.
+    // In a shuffle no hardware guesses the next record: callers ask for the one kAhead after that in hand.
+    static constexpr std::size_t kAhead = 2;
     void prefetch(std::uint64_t index) const;
 
     // Asks the system to read records from the disk before they are needed. They must lie below size().

@@ -129,6 +129,14 @@ def remove(folder):
     folder.rmdir()
 
 
+def restore(out, old):
+    """What was there before: another data set, or nothing."""
+    if old:
+        assert run("pack", "digits", out, "--force") == 0
+    elif out.exists():
+        remove(out)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True])
 def test_pack(tmp_path, source, starter, old):
@@ -138,10 +146,7 @@ def test_pack(tmp_path, source, starter, old):
     new = tree(tmp_path)
 
     def reset():
-        if old:
-            assert run("pack", "digits", out, "--force") == 0
-        elif out.exists():
-            remove(out)
+        restore(out, old)
 
     reset()
     kill_moments(
@@ -164,10 +169,7 @@ def test_merge(tmp_path, source, starter, old):
             assert run("run", plan, "--shard", shard) == 0
 
     def reset():
-        if old:
-            assert run("pack", "digits", out, "--force") == 0
-        elif out.exists():
-            remove(out)
+        restore(out, old)
         shards()
 
     shards()

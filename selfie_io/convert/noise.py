@@ -57,7 +57,8 @@ class Noise(Command):
 
     def run(self) -> int:
         """Draw the labels and write the overlay."""
-        if (self.rate is None) == (self.matrix is None):
+        given = self.matrix if self.rate is None else self.rate
+        if given is None or (self.rate is not None and self.matrix is not None):
             raise CommandError("either --rate or --matrix is needed")
         if self.rate is not None and not 0 <= self.rate <= 1:
             raise CommandError(f"--rate is in [0, 1], got {self.rate}")
@@ -73,14 +74,14 @@ class Noise(Command):
         for folder in (self.folder, self.other or self.folder):
             if not folder.is_dir():
                 raise CommandError(f"there is no folder {folder}")
-        if open_set:
-            return self._write_open_set()
+        if self.rate is not None and self.other is not None and self.out is not None:
+            return self._write_open_set(self.rate, self.other, self.out)
         from selfie_io.labels.overlay import save_overlay
         from selfie_io.records.dataset import open_dataset
 
         dataset = open_dataset(self.folder)
         labels = dataset.train.labels
-        noisy, matrix = self._draw(dataset)
+        noisy, matrix = self._draw(dataset, given)
         if self.matrix is None:
             kind, name = self.kind, f"{self.kind}-{self.rate:g}"
         else:
@@ -103,46 +104,38 @@ class Noise(Command):
             print(f"{self.folder}: overlay {name}: {changed:.2%} of {len(labels):,} labels changed")
         return DONE
 
-    def _draw(self, dataset: "RecordDataset") -> "tuple[NDArray[np.int64], NDArray[np.float64] | None]":
-        """The noisy labels and, where there is one, the matrix they were drawn from."""
-        train = dataset.train
-        if self.kind == INSTANCE and self.rate is not None:
-            from selfie_io.labels.instance_noise import inject_instance_noise
-
-            classes, ids = dataset.num_classes, train.record_ids
-            return inject_instance_noise(
-                train, train.labels, classes, self.rate, seed=self.seed, record_ids=ids
-            ), None
+    def _draw(
+        self, dataset: "RecordDataset", given: float | Path
+    ) -> "tuple[NDArray[np.int64], NDArray[np.float64] | None]":
+        """The noisy labels by a rate or a matrix file and, where there is one, the matrix of the draw."""
+        from selfie_io.labels.instance_noise import inject_instance_noise
         from selfie_io.labels.noise import inject_noise
         from selfie_io.labels.transition import read_matrix, transition_matrix
 
-        if self.matrix is not None:
-            matrix = read_matrix(self.matrix)
+        train, classes, ids = dataset.train, dataset.num_classes, dataset.train.record_ids
+        if isinstance(given, Path):
+            matrix = read_matrix(given)
+        elif self.kind == INSTANCE:
+            noisy = inject_instance_noise(train, train.labels, classes, given, seed=self.seed, record_ids=ids)
+            return noisy, None
         else:
-            assert self.rate is not None  # one of the two is there
             try:
-                matrix = transition_matrix(
-                    self.kind, dataset.num_classes, self.rate, include_true=self.include_true
-                )
+                matrix = transition_matrix(self.kind, classes, given, include_true=self.include_true)
             except ValueError as error:
                 raise CommandError(str(error)) from error
-        ids = train.record_ids
         return inject_noise(train.labels, matrix, seed=self.seed, exact=self.exact, record_ids=ids), matrix
 
-    def _write_open_set(self) -> int:
+    def _write_open_set(self, rate: float, other_folder: Path, out: Path) -> int:
         from selfie_io.labels.open_set import write_open_set
         from selfie_io.records.dataset import open_dataset
 
-        assert self.rate is not None  # checked, as the two folders are
-        assert self.other is not None
-        assert self.out is not None
-        check_target(str(self.out), str(self.folder), force=False)
-        dataset, other = open_dataset(self.folder), open_dataset(self.other)
-        manifest = write_open_set(dataset, other, self.rate, self.out, seed=self.seed)
-        told = {"folder": str(self.out), **manifest.provenance}
+        check_target(str(out), str(self.folder), force=False)
+        dataset, other = open_dataset(self.folder), open_dataset(other_folder)
+        manifest = write_open_set(dataset, other, rate, out, seed=self.seed)
+        told = {"folder": str(out), **manifest.provenance}
         if self.json:
             print(json.dumps(told))
         else:
             count = manifest.splits["train"].records
-            print(f"{self.out}: {told['replaced']:,} of {count:,} training pictures are of {other.name}")
+            print(f"{out}: {told['replaced']:,} of {count:,} training pictures are of {other.name}")
         return DONE

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 
@@ -18,3 +20,21 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     record_ids: torch.Tensor
     indices: torch.Tensor
+
+    def pinned(self) -> "Batch":
+        """The same, copied to page-locked memory."""
+        return Batch(*(tensor.pin_memory() for tensor in self))
+
+
+def batch_of(
+    images: npt.NDArray[np.generic],
+    labels: npt.NDArray[np.int64],
+    record_ids: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int64],
+    dtype: str,
+) -> Batch:
+    """The batch over arrays that the native core made, without a copy; bfloat16 comes as bits in uint16."""
+    pixels = torch.from_numpy(images)
+    if dtype == "bfloat16":
+        pixels = pixels.view(torch.bfloat16)
+    return Batch(pixels, *(torch.from_numpy(numbers) for numbers in (labels, record_ids, indices)))

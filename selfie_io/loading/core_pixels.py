@@ -3,7 +3,7 @@
 import torch
 
 from selfie_io import _core
-from selfie_io.loading.batch import Batch
+from selfie_io.loading.batch import Batch, batch_of
 from selfie_io.loading.reader import Reader, Records, make_plan
 
 
@@ -27,9 +27,5 @@ class CorePixels:
         """The batch of some pictures, uint8 (n, C, H, W), contiguous, in memory of its own."""
         seed, indices = self._options.seed, records.indices
         array = self._plan.decode(self._pool, seed, epoch, indices, pixels.numpy())
-        images = torch.from_numpy(array)
-        if self._options.dtype == "bfloat16":
-            images = images.view(torch.bfloat16)
-        numbers = (torch.from_numpy(values) for values in (records.labels, records.record_ids, indices))
-        batch = Batch(images, *numbers)
-        return Batch(*(tensor.pin_memory() for tensor in batch)) if self._options.pin_memory else batch
+        batch = batch_of(array, records.labels, records.record_ids, indices, self._options.dtype)
+        return batch.pinned() if self._options.pin_memory else batch

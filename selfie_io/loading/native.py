@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from selfie_io import _core
-from selfie_io.loading.batch import Batch
+from selfie_io.loading.batch import Batch, batch_of
 from selfie_io.loading.reader import Reader
 
 
@@ -66,14 +66,10 @@ class NativeBackend:
         record_ids: npt.NDArray[np.int64],
         indices: npt.NDArray[np.int64],
     ) -> Batch:
-        pixels = torch.from_numpy(images)
-        if self._reader.options.dtype == "bfloat16":
-            pixels = pixels.view(torch.bfloat16)
-        batch = Batch(
-            pixels, torch.from_numpy(labels), torch.from_numpy(record_ids), torch.from_numpy(indices)
-        )
-        if self._reader.options.pin_memory:
-            batch = Batch(*(tensor.pin_memory() for tensor in batch))
+        options = self._reader.options
+        batch = batch_of(images, labels, record_ids, indices, options.dtype)
+        if options.pin_memory:
+            batch = batch.pinned()
         if self._device.type != "cpu":
             batch = Batch(*(tensor.to(self._device, non_blocking=True) for tensor in batch))
         return batch

@@ -149,7 +149,7 @@ class TorchPixels:
             images = images.masked_fill_(self._cutout(numbers), 0)
         batch = Batch(images, numbers.labels, numbers.record_ids, numbers.indices)
         if self._options.pin_memory and self._device.type == "cpu":
-            batch = Batch(*(tensor.pin_memory() for tensor in batch))
+            batch = batch.pinned()
         return batch
 
     def _scale_and_shift(

@@ -127,6 +127,14 @@ def find_root(tree: Tree, files: Sequence[str]) -> str | None:
     return roots[0] if len(roots) == 1 else None
 
 
+def require_root(tree: Tree, files: Sequence[str]) -> str:
+    """find_root(), where the source cannot do without; raises ValueError."""
+    root = find_root(tree, files)
+    if root is None:
+        raise ValueError(f"{tree.path}: not exactly one folder holds {' and '.join(files)}")
+    return root
+
+
 def read_lines(tree: Tree, name: str) -> Iterator[str]:
     """Yield the lines of a text file that hold anything; raises ValueError if it is not UTF-8."""
     begin = 0

@@ -1,7 +1,5 @@
 """CIFAR-10 and CIFAR-100 as their binary files: label bytes, then 3,072 bytes of pixels, in a row."""
 
-# ruff: noqa: D102 - base.py documents the methods.
-
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from selfie_io.convert.sources.base import (
     find_root,
     read_classes,
     refuse_options,
+    require_root,
 )
 from selfie_io.convert.sources.cifar_python import CIFAR10_NAMES
 from selfie_io.convert.sources.tree import Tree
@@ -29,15 +28,20 @@ class _CifarBinary(Source):
     """Records of `_label_bytes` label bytes, of which the last counts, and planes of R, G and B."""
 
     channels = 3
+    _root_files: ClassVar[tuple[str, ...]]
     _label_bytes: ClassVar[int]
     _names_file: ClassVar[str]
     _default_names: ClassVar[tuple[str, ...]]
 
+    @classmethod
+    def recognise(cls, tree: Tree) -> str | None:
+        root = find_root(tree, cls._root_files)
+        return None if root is None else root + cls._root_files[0]
+
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         refuse_options(type(self), options)
         self._tree = tree
-        root = self._root(tree)
-        assert root is not None  # recognise said so
+        root = require_root(tree, self._root_files)
         self._record_bytes = self._label_bytes + _PIXEL_BYTES
         self._files_of = self._files(root)
         for name in (name for names in self._files_of.values() for name in names):
@@ -53,10 +57,6 @@ class _CifarBinary(Source):
         }
         names = read_classes(tree, root + self._names_file) if root + self._names_file in tree else None
         self.class_names = names or list(self._default_names)
-
-    @classmethod
-    @abstractmethod
-    def _root(cls, tree: Tree) -> str | None: ...
 
     @abstractmethod
     def _files(self, root: str) -> dict[str, list[str]]: ...
@@ -93,23 +93,18 @@ class Cifar10Binary(_CifarBinary):
     """`cifar-10-batches-bin/`: data_batch_1.bin ..., test_batch.bin, batches.meta.txt; one label byte."""
 
     kind = "cifar10-bin"
+    _root_files = ("data_batch_1.bin",)
     _label_bytes = 1
     _names_file = "batches.meta.txt"
     _default_names = CIFAR10_NAMES
 
     @classmethod
     def recognise(cls, tree: Tree) -> str | None:
-        root = cls._root(tree)
-        return None if root is None else root + "data_batch_1.bin"
-
-    @classmethod
-    def _root(cls, tree: Tree) -> str | None:
         """Record files have the same names; theirs is another size, and they have no batches.meta.txt."""
-        root = find_root(tree, ("data_batch_1.bin",))
-        if root is None:
-            return None
-        fits = tree.size(root + "data_batch_1.bin") % (1 + _PIXEL_BYTES) == 0
-        return root if fits or root + cls._names_file in tree else None
+        name = super().recognise(tree)
+        if name is None or tree.size(name) % (1 + _PIXEL_BYTES) == 0:
+            return name
+        return name if name.removesuffix(cls._root_files[0]) + cls._names_file in tree else None
 
     def _files(self, root: str) -> dict[str, list[str]]:
         batch = re.compile(re.escape(root) + r"data_batch_([1-9][0-9]{0,4})\.bin")
@@ -127,18 +122,10 @@ class Cifar100Binary(_CifarBinary):
     """`cifar-100-binary/`: train.bin, test.bin, fine_label_names.txt; a coarse and a fine label byte."""
 
     kind = "cifar100-bin"
+    _root_files = ("train.bin", "test.bin")
     _label_bytes = 2
     _names_file = "fine_label_names.txt"
     _default_names = tuple(str(label) for label in range(100))
-
-    @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
-        root = cls._root(tree)
-        return None if root is None else root + "train.bin"
-
-    @classmethod
-    def _root(cls, tree: Tree) -> str | None:
-        return find_root(tree, ("train.bin", "test.bin"))
 
     def _files(self, root: str) -> dict[str, list[str]]:
         return {"train": [root + "train.bin"], "test": [root + "test.bin"]}

@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, find_root, refuse_options
+from selfie_io.convert.sources.base import (
+    Item,
+    Source,
+    SourceOptions,
+    find_root,
+    refuse_options,
+    require_root,
+)
 from selfie_io.convert.sources.tree import Tree
 from selfie_io.records import safe_pickle
 
@@ -37,8 +44,7 @@ class _CifarPython(Source):
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         refuse_options(type(self), options)
         self._tree = tree
-        root = find_root(tree, self._root_files)
-        assert root is not None  # recognise said so
+        root = require_root(tree, self._root_files)
         self._batches = {
             split: [(name, len(self._read(name)[0])) for name in names]
             for split, names in self._files(root).items()

@@ -26,6 +26,7 @@ _ROWS = 64
 class _File(NamedTuple):
     path: Path
     name: str
+    picture_column: str
     labels: list[int]
 
 
@@ -96,8 +97,7 @@ class Parquet(Source):
     def _pictures(self, file: _File) -> Iterator[bytes]:
         import pyarrow.parquet
 
-        assert self._columns is not None  # _read_labels sets it
-        column = self._columns[0]
+        column = file.picture_column
         try:
             with pyarrow.parquet.ParquetFile(file.path, memory_map=False, pre_buffer=False) as table:
                 row = 0
@@ -137,7 +137,7 @@ class Parquet(Source):
         if max(labels, default=0) >= MAX_CLASSES:  # a list of class names would grow as a damaged label says
             row = labels.index(max(labels))
             raise ValueError(f"{path}: row {row}: a label is below {MAX_CLASSES}, got {labels[row]}")
-        return _File(path, name, labels)
+        return _File(path, name, columns[0], labels)
 
 
 def _damage() -> tuple[type[Exception], ...]:

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, find_root, refuse_options
+from selfie_io.convert.sources.base import (
+    Item,
+    Source,
+    SourceOptions,
+    find_root,
+    refuse_options,
+    require_root,
+)
 from selfie_io.convert.sources.mat5 import Matrix, matrices
 from selfie_io.convert.sources.tree import Tree
 from selfie_io.records.layout import RecordLayout
@@ -31,8 +38,7 @@ class Svhn(Source):
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         refuse_options(type(self), options)
         self._tree = tree
-        root = find_root(tree, (_FILES["train"],))
-        assert root is not None  # recognise said so
+        root = require_root(tree, (_FILES["train"],))
         self._names = {split: root + name for split, name in _FILES.items() if root + name in tree}
         self._labels = {split: self._read_labels(name) for split, name in self._names.items()}
         self.splits = {split: len(labels) for split, labels in self._labels.items()}

@@ -14,6 +14,7 @@ from selfie_io.convert.sources.base import (
     read_lines,
     read_picture,
     refuse_options,
+    require_root,
 )
 from selfie_io.convert.sources.image_folder import is_picture
 from selfie_io.convert.sources.tree import Tree
@@ -35,8 +36,7 @@ class TinyImageNet(Source):
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         refuse_options(type(self), options)
         self._tree = tree
-        root = find_root(tree, ("wnids.txt", _ANNOTATIONS))
-        assert root is not None  # recognise said so
+        root = require_root(tree, ("wnids.txt", _ANNOTATIONS))
         wnids = read_classes(tree, root + "wnids.txt")
         self._label_of = {wnid: label for label, wnid in enumerate(wnids)}
         if len(self._label_of) != len(wnids):
