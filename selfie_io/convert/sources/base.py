@@ -62,6 +62,36 @@ class Source(ABC):
         """The items of a split from `start` up to `stop`, always in the same order."""
 
 
+class RootedSource(Source):
+    """A source told by files that stand side by side in one folder, wherever that is."""
+
+    root_files: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def recognise(cls, tree: Tree) -> str | None:
+        """The first of `root_files`, if exactly one folder holds all of them."""
+        roots = cls._roots(tree)
+        return roots[0] + cls.root_files[0] if len(roots) == 1 else None
+
+    @classmethod
+    def root(cls, tree: Tree) -> str:
+        """That folder: "" or one that ends in "/". Raises ValueError if there is none, or more."""
+        roots = cls._roots(tree)
+        if len(roots) != 1:
+            raise ValueError(
+                f"{tree.path}: {len(roots)} folders hold {' and '.join(cls.root_files)}, not one"
+            )
+        return roots[0]
+
+    @classmethod
+    def _roots(cls, tree: Tree) -> list[str]:
+        first = cls.root_files[0]
+        folders = [
+            name.removesuffix(first) for name in tree.names if name == first or name.endswith("/" + first)
+        ]
+        return [folder for folder in folders if all(folder + file in tree for file in cls.root_files)]
+
+
 def read_picture(tree: Tree, name: str) -> bytes | ValueError:
     """The content of a picture file, or why it cannot be read: one bad picture is not a bad source."""
     if tree.size(name) > _MAX_PICTURE_BYTES:
@@ -114,25 +144,6 @@ def refuse_options(source: type[Source], options: SourceOptions) -> None:
     if given:
         key, value = next(iter(given.items()))
         raise ValueError(f"{source.kind} has its own splits: {key}={value} has no meaning there")
-
-
-def find_root(tree: Tree, files: Sequence[str]) -> str | None:
-    """The folder ("" or one that ends in "/") that holds all of `files`; None if not exactly one does."""
-    roots = [
-        name[: -len(files[0])]
-        for name in tree.names
-        if name == files[0] or name.endswith("/" + files[0])
-        if all(name[: -len(files[0])] + file in tree for file in files)
-    ]
-    return roots[0] if len(roots) == 1 else None
-
-
-def require_root(tree: Tree, files: Sequence[str]) -> str:
-    """find_root(), where the source cannot do without; raises ValueError."""
-    root = find_root(tree, files)
-    if root is None:
-        raise ValueError(f"{tree.path}: not exactly one folder holds {' and '.join(files)}")
-    return root
 
 
 def read_lines(tree: Tree, name: str) -> Iterator[str]:

@@ -9,12 +9,10 @@ import numpy as np
 
 from selfie_io.convert.sources.base import (
     Item,
-    Source,
+    RootedSource,
     SourceOptions,
-    find_root,
     read_classes,
     refuse_options,
-    require_root,
 )
 from selfie_io.convert.sources.cifar_python import CIFAR10_NAMES
 from selfie_io.convert.sources.tree import Tree
@@ -24,24 +22,18 @@ _PIXEL_BYTES = 3072
 _READ_RECORDS = 512
 
 
-class _CifarBinary(Source):
+class _CifarBinary(RootedSource):
     """Records of `_label_bytes` label bytes, of which the last counts, and planes of R, G and B."""
 
     channels = 3
-    _root_files: ClassVar[tuple[str, ...]]
     _label_bytes: ClassVar[int]
     _names_file: ClassVar[str]
     _default_names: ClassVar[tuple[str, ...]]
 
-    @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
-        root = find_root(tree, cls._root_files)
-        return None if root is None else root + cls._root_files[0]
-
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         refuse_options(type(self), options)
         self._tree = tree
-        root = require_root(tree, self._root_files)
+        root = self.root(tree)
         self._record_bytes = self._label_bytes + _PIXEL_BYTES
         self._files_of = self._files(root)
         for name in (name for names in self._files_of.values() for name in names):
@@ -93,7 +85,7 @@ class Cifar10Binary(_CifarBinary):
     """`cifar-10-batches-bin/`: data_batch_1.bin ..., test_batch.bin, batches.meta.txt; one label byte."""
 
     kind = "cifar10-bin"
-    _root_files = ("data_batch_1.bin",)
+    root_files = ("data_batch_1.bin",)
     _label_bytes = 1
     _names_file = "batches.meta.txt"
     _default_names = CIFAR10_NAMES
@@ -104,7 +96,7 @@ class Cifar10Binary(_CifarBinary):
         name = super().recognise(tree)
         if name is None or tree.size(name) % (1 + _PIXEL_BYTES) == 0:
             return name
-        return name if name.removesuffix(cls._root_files[0]) + cls._names_file in tree else None
+        return name if name.removesuffix(cls.root_files[0]) + cls._names_file in tree else None
 
     def _files(self, root: str) -> dict[str, list[str]]:
         batch = re.compile(re.escape(root) + r"data_batch_([1-9][0-9]{0,4})\.bin")
@@ -122,7 +114,7 @@ class Cifar100Binary(_CifarBinary):
     """`cifar-100-binary/`: train.bin, test.bin, fine_label_names.txt; a coarse and a fine label byte."""
 
     kind = "cifar100-bin"
-    _root_files = ("train.bin", "test.bin")
+    root_files = ("train.bin", "test.bin")
     _label_bytes = 2
     _names_file = "fine_label_names.txt"
     _default_names = tuple(str(label) for label in range(100))

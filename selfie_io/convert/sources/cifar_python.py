@@ -8,14 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.base import (
-    Item,
-    Source,
-    SourceOptions,
-    find_root,
-    refuse_options,
-    require_root,
-)
+from selfie_io.convert.sources.base import Item, RootedSource, SourceOptions, refuse_options
 from selfie_io.convert.sources.tree import Tree
 from selfie_io.records import safe_pickle
 
@@ -26,25 +19,19 @@ _SHAPE = (3, 32, 32)
 _ROW_BYTES = 3072
 
 
-class _CifarPython(Source):
+class _CifarPython(RootedSource):
     """Batches: a dict of `data`, uint8 (n, 3072), planes of R, G and B, and of lists of labels and names."""
 
     channels = 3
-    _root_files: ClassVar[tuple[str, ...]]
     _label_key: ClassVar[str]
     _names_file: ClassVar[str]
     _names_key: ClassVar[str]
     _num_classes: ClassVar[int]
 
-    @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
-        root = find_root(tree, cls._root_files)
-        return None if root is None else root + cls._root_files[0]
-
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         refuse_options(type(self), options)
         self._tree = tree
-        root = require_root(tree, self._root_files)
+        root = self.root(tree)
         self._batches = {
             split: [(name, len(self._read(name)[0])) for name in names]
             for split, names in self._files(root).items()
@@ -117,7 +104,7 @@ class Cifar10Python(_CifarPython):
     """`cifar-10-batches-py/`: data_batch_1 ... data_batch_5, test_batch, batches.meta."""
 
     kind = "cifar10"
-    _root_files = ("data_batch_1", "test_batch")
+    root_files = ("data_batch_1", "test_batch")
     _label_key = "labels"
     _names_file, _names_key = "batches.meta", "label_names"
     _num_classes = 10
@@ -138,7 +125,7 @@ class Cifar100Python(_CifarPython):
     """`cifar-100-python/`: train, test, meta; the labels are the fine ones."""
 
     kind = "cifar100"
-    _root_files = ("train", "test", "meta")
+    root_files = ("train", "test", "meta")
     _label_key = "fine_labels"
     _names_file, _names_key = "meta", "fine_label_names"
     _num_classes = 100

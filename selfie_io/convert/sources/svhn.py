@@ -6,14 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from selfie_io.convert.sources.base import (
-    Item,
-    Source,
-    SourceOptions,
-    find_root,
-    refuse_options,
-    require_root,
-)
+from selfie_io.convert.sources.base import Item, RootedSource, SourceOptions, refuse_options
 from selfie_io.convert.sources.mat5 import Matrix, matrices
 from selfie_io.convert.sources.tree import Tree
 from selfie_io.records.layout import RecordLayout
@@ -24,21 +17,17 @@ _MAX_LABELS = 1 << 24  # more than thirty times the largest of the published fil
 _ZERO = 10  # the label of the digit 0
 
 
-class Svhn(Source):
+class Svhn(RootedSource):
     """`X` uint8 (32, 32, 3, N) and `y` (N, 1), where 10 stands for the digit 0."""
 
     kind = "svhn"
+    root_files = (_FILES["train"],)
     channels = 3
-
-    @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
-        root = find_root(tree, (_FILES["train"],))
-        return None if root is None else root + _FILES["train"]
 
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         refuse_options(type(self), options)
         self._tree = tree
-        root = require_root(tree, (_FILES["train"],))
+        root = self.root(tree)
         self._names = {split: root + name for split, name in _FILES.items() if root + name in tree}
         self._labels = {split: self._read_labels(name) for split, name in self._names.items()}
         self.splits = {split: len(labels) for split, labels in self._labels.items()}

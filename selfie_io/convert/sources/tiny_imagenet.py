@@ -7,14 +7,12 @@ from collections.abc import Iterator
 
 from selfie_io.convert.sources.base import (
     Item,
-    Source,
+    RootedSource,
     SourceOptions,
-    find_root,
     read_classes,
     read_lines,
     read_picture,
     refuse_options,
-    require_root,
 )
 from selfie_io.convert.sources.image_folder import is_picture
 from selfie_io.convert.sources.tree import Tree
@@ -22,21 +20,17 @@ from selfie_io.convert.sources.tree import Tree
 _ANNOTATIONS = "val/val_annotations.txt"
 
 
-class TinyImageNet(Source):
+class TinyImageNet(RootedSource):
     """Classes in the order of wnids.txt; val is the test split; some pictures are grey and become colour."""
 
     kind = "tiny-imagenet"
+    root_files = ("wnids.txt", _ANNOTATIONS)
     channels = 3
-
-    @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
-        root = find_root(tree, ("wnids.txt", _ANNOTATIONS))
-        return None if root is None else root + "wnids.txt"
 
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         refuse_options(type(self), options)
         self._tree = tree
-        root = require_root(tree, ("wnids.txt", _ANNOTATIONS))
+        root = self.root(tree)
         wnids = read_classes(tree, root + "wnids.txt")
         self._label_of = {wnid: label for label, wnid in enumerate(wnids)}
         if len(self._label_of) != len(wnids):
