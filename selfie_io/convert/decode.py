@@ -3,7 +3,6 @@
 import contextlib
 import io
 import re
-import threading
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -97,9 +96,8 @@ class Decoder:
     def __init__(self, rule: PictureRule, workers: int) -> None:
         self._rule = rule
         self._count = workers
-        self._threads: ThreadPoolExecutor | None = None  # one waits for each process
         self._workers: list[Worker] = []
-        self._of_thread = threading.local()
+        self._threads = ThreadPoolExecutor(2 * workers)  # two for each process: its next chunk is at hand
 
     def decode(self, items: Iterable[Item]) -> Iterator[Decoded]:
         """Yield what becomes of `items`; raises OSError if a worker dies."""
@@ -107,25 +105,19 @@ class Decoder:
         for number, chunk in enumerate(_chunks(items, self._rule)):
             # Arrays cost less to use than to send.
             here = self._count == 1 or isinstance(chunk[0].picture, np.ndarray)
-            if here or (number == 0 and self._threads is None):
+            if here or (number == 0 and not self._workers):
                 while waiting:
                     yield waiting.popleft().result()
                 yield decode_chunk(chunk, self._rule)
                 continue
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(self._count)
+            if not self._workers:
+                self._workers = [Worker() for _ in range(self._count)]
             if len(waiting) > 2 * self._count:
                 yield waiting.popleft().result()
-            waiting.append(self._threads.submit(self._decode_there, chunk))
+            worker = self._workers[number % self._count]
+            waiting.append(self._threads.submit(worker.decode, chunk, self._rule))
         while waiting:
             yield waiting.popleft().result()
-
-    def _decode_there(self, chunk: list[Item]) -> Decoded:
-        if not hasattr(self._of_thread, "worker"):
-            self._of_thread.worker = Worker(self._rule)
-            self._workers.append(self._of_thread.worker)
-        worker: Worker = self._of_thread.worker
-        return worker.decode(chunk)
 
     def __enter__(self) -> "Decoder":
         return self
@@ -133,8 +125,7 @@ class Decoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
         for worker in self._workers:
             worker.close()
 

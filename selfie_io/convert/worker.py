@@ -4,11 +4,14 @@ A plain process rather than multiprocessing's: it imports nothing of the program
 guard in a user's script, and ends by itself when its parent does, as its standard input ends.
 """
 
+import contextlib
+import fcntl
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,11 +19,13 @@ if TYPE_CHECKING:
     from selfie_io.convert.sources.base import Item
 
 
-class Worker:
-    """The parent's end: one chunk at a time."""
+_PIPE_BYTES = 1 << 20  # a chunk's pictures fit: a worker need not wait until they are fetched
 
-    def __init__(self, rule: "PictureRule") -> None:
-        self._rule = rule
+
+class Worker:
+    """The parent's end; several threads may use it."""
+
+    def __init__(self) -> None:
         paths = os.pathsep.join(path for path in sys.path if path)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "selfie_io.convert.worker"],
@@ -28,15 +33,25 @@ class Worker:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": paths},
         )
+        for pipe in filter(None, (self._process.stdin, self._process.stdout)):
+            with contextlib.suppress(OSError):  # only so much is allowed to a user
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._sending = threading.Lock()
+        self._receiving = threading.Lock()
 
-    def decode(self, chunk: "list[Item]") -> "Decoded":
+    def decode(self, chunk: "list[Item]", rule: "PictureRule") -> "Decoded":
         """Send a chunk and wait for what becomes of it; raises OSError if the process died."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            pickle.dump((chunk, self._rule), self._process.stdin, pickle.HIGHEST_PROTOCOL)
-            self._process.stdin.flush()
-            answer: Decoded | Exception = pickle.load(self._process.stdout)
+            with self._sending:
+                pickle.dump((chunk, rule), self._process.stdin, pickle.HIGHEST_PROTOCOL)
+                self._process.stdin.flush()
+                self._receiving.acquire()  # before another chunk is sent, so that this answer is for this one
+            try:
+                answer: Decoded | Exception = pickle.load(self._process.stdout)
+            finally:
+                self._receiving.release()
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             names = f"{chunk[0].name} .. {chunk[-1].name}"
             raise OSError(f"a decoding process died at one of {names}") from error

@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import stat
 import struct
 import tarfile
@@ -24,6 +25,8 @@ from selfie_io.convert.sources.tree import MAX_FILE_BYTES, FileTree, FolderTree,
 _TAR_RATIO = 100
 _TAR_FREE_BYTES = 1 << 30
 _ZIP_HEADER = struct.Struct("<4s22xHH")  # a member's own header: magic, and the bytes of name and extra field
+_ZIP_HEADER_ROOM = 256  # most headers are shorter, name and extra field included: one read for all
+_PLAIN_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 _ZIP_INFLATES = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _TAR_HEADER_BYTES = 1 << 20  # of one extended header
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
@@ -73,13 +76,15 @@ class ZipTree(Tree):
                 f"{self.place(name)}: {member.compress_size} bytes at byte {member.header_offset} "
                 f"of an archive of {self._bytes}"
             )
-        header = os.pread(descriptor, _ZIP_HEADER.size, member.header_offset)
-        if len(header) < _ZIP_HEADER.size or header[:4] != b"PK\x03\x04":
+        block = os.pread(descriptor, _ZIP_HEADER_ROOM + member.compress_size, member.header_offset)
+        if len(block) < _ZIP_HEADER.size or block[:4] != b"PK\x03\x04":
             raise ValueError(
                 f"{self.place(name)}: byte {member.header_offset}: Bad magic number for file header"
             )
-        start = member.header_offset + _ZIP_HEADER.size + sum(_ZIP_HEADER.unpack(header)[1:])
-        content = os.pread(descriptor, member.compress_size, start)
+        start = _ZIP_HEADER.size + sum(_ZIP_HEADER.unpack_from(block)[1:])
+        content = block[start : start + member.compress_size]
+        if len(content) < member.compress_size:
+            content = os.pread(descriptor, member.compress_size, member.header_offset + start)
         if member.compress_type == zipfile.ZIP_DEFLATED:
             try:
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, member.file_size + 1)
@@ -198,6 +203,8 @@ def open_tree(path: str | Path) -> Tree:
 
 def checked_name(path: Path, name: str) -> str:
     """A member's name without "./" and doubled "/"; raises ValueError if it leads out of the archive."""
+    if _PLAIN_NAME.fullmatch(name):
+        return name
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
         raise ValueError(f"{path}: member {name!r} leads out of the archive")

@@ -134,7 +134,7 @@ class FileTree(Tree):
 
 
 def _is_strewn(name: str) -> bool:
-    return any(part.startswith(".") or part in _STREWN for part in name.split("/"))
+    return "/." in "/" + name or not _STREWN.isdisjoint(name.split("/"))
 
 
 def _raise(error: OSError) -> None:
