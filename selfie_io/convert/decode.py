@@ -1,6 +1,5 @@
 """Turns encoded pictures into the pixels of records, in worker processes, in the order they came."""
 
-import contextlib
 import io
 import re
 import warnings
@@ -25,7 +24,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _CHUNK_ITEMS = 128
-_CHUNK_BYTES = 1 << 22  # of encoded pictures, and of decoded ones
+_CHUNK_BYTES = 1 << 21  # of encoded pictures, and of decoded ones
+_IN_HAND = 4  # chunks that a worker has been given: more than it needs while this process is busy
 _ADDRESS = re.compile(r"\s*<[^<>]* at 0x[0-9a-f]+>")  # differs from run to run
 
 Picture = bytes | npt.NDArray[np.uint8] | ValueError
@@ -69,10 +69,13 @@ def picture_shape(picture: Picture) -> tuple[int, int, int]:
         raise picture
     if isinstance(picture, np.ndarray):
         return picture.shape[0], picture.shape[1], picture.shape[2]
-    with warnings.catch_warnings(), _pillow_errors():
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with _open(picture) as image:
-            return 1 if image.mode in _GREY_MODES else 3, image.height, image.width
+        try:
+            image = _open(picture)
+        except Exception as error:
+            raise _damage(error) from error
+        return 1 if image.mode in _GREY_MODES else 3, image.height, image.width
 
 
 def decode_picture(picture: Picture, rule: PictureRule) -> npt.NDArray[np.uint8]:
@@ -81,43 +84,50 @@ def decode_picture(picture: Picture, rule: PictureRule) -> npt.NDArray[np.uint8]
         raise picture
     if isinstance(picture, np.ndarray) and picture.shape == (rule.channels, rule.height, rule.width):
         return picture
-    with _pillow_errors():
-        image = _from_array(picture) if isinstance(picture, np.ndarray) else _open(picture)
-        with image:
-            return _pixels(image, rule)
+    try:
+        return _pixels(_open(picture) if isinstance(picture, bytes) else _from_array(picture), rule)
+    except Exception as error:
+        raise _damage(error) from error
 
 
 class Decoder:
-    """Decodes streams of items in `workers` processes (1: in this one), in bounded memory and in order.
+    """Decodes streams of items in `workers` processes, of which this is one, in bounded memory and in order.
 
-    A context manager. The processes start with the second chunk of pictures, so that a small set needs none.
+    A context manager. The others start with the second chunk of pictures, so that a small set needs none.
     """
 
     def __init__(self, rule: PictureRule, workers: int) -> None:
         self._rule = rule
-        self._count = workers
+        self._others = workers - 1
         self._workers: list[Worker] = []
-        self._threads = ThreadPoolExecutor(2 * workers)  # two for each process: its next chunk is at hand
+        self._free: deque[Worker] = deque()  # each as many times as it may be given a chunk
+        self._threads = ThreadPoolExecutor(_IN_HAND * workers)  # one waits for each such chunk
 
     def decode(self, items: Iterable[Item]) -> Iterator[Decoded]:
         """Yield what becomes of `items`; raises OSError if a worker dies."""
         waiting: deque[Future[Decoded]] = deque()
         for number, chunk in enumerate(_chunks(items, self._rule)):
             # Arrays cost less to use than to send.
-            here = self._count == 1 or isinstance(chunk[0].picture, np.ndarray)
-            if here or (number == 0 and not self._workers):
-                while waiting:
-                    yield waiting.popleft().result()
-                yield decode_chunk(chunk, self._rule)
-                continue
-            if not self._workers:
-                self._workers = [Worker() for _ in range(self._count)]
-            if len(waiting) > 2 * self._count:
+            others_help = number > 0 and isinstance(chunk[0].picture, bytes)
+            if others_help and len(self._workers) < self._others:
+                self._workers = [Worker() for _ in range(self._others)]
+                self._free.extend(self._workers * _IN_HAND)
+            waiting.append(self._send(chunk) if others_help and self._free else self._decode_here(chunk))
+            while waiting and (waiting[0].done() or len(waiting) > _IN_HAND * (1 + self._others)):
                 yield waiting.popleft().result()
-            worker = self._workers[number % self._count]
-            waiting.append(self._threads.submit(worker.decode, chunk, self._rule))
         while waiting:
             yield waiting.popleft().result()
+
+    def _send(self, chunk: list[Item]) -> Future[Decoded]:
+        worker = self._free.popleft()
+        future = self._threads.submit(worker.decode, chunk, self._rule)
+        future.add_done_callback(lambda _: self._free.append(worker))
+        return future
+
+    def _decode_here(self, chunk: list[Item]) -> Future[Decoded]:
+        future: Future[Decoded] = Future()
+        future.set_result(decode_chunk(chunk, self._rule))
+        return future
 
     def __enter__(self) -> "Decoder":
         return self
@@ -199,18 +209,18 @@ def _pixels(image: "Image.Image", rule: PictureRule) -> npt.NDArray[np.uint8]:
         image = image.convert(mode)
     if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR)
-    pixels = np.frombuffer(image.tobytes(), np.uint8)
-    return pixels.reshape(rule.height, rule.width, rule.channels).transpose(2, 0, 1)
+    if mode == "L":
+        return np.frombuffer(image.tobytes(), np.uint8).reshape(1, rule.height, rule.width)
+    lines = np.frombuffer(
+        image.tobytes("raw", "RGB;L"), np.uint8
+    )  # a row's R, its G, its B: faster to reorder
+    return lines.reshape(rule.height, 3, rule.width).transpose(1, 0, 2)
 
 
-@contextlib.contextmanager
-def _pillow_errors() -> Iterator[None]:
-    """Whatever Pillow raises on a damaged file becomes a ValueError that says why."""
-    try:
-        yield
-    except ModuleNotFoundError:
-        raise
-    except Exception as error:
-        if type(error).__name__ == "UnidentifiedImageError":
-            raise ValueError(f"is not a picture of a known format ({', '.join(_FORMATS)})") from error
-        raise ValueError(_ADDRESS.sub("", str(error)) or type(error).__name__) from error
+def _damage(error: Exception) -> Exception:
+    """What Pillow raises on a damaged file, as a ValueError that says why."""
+    if isinstance(error, ModuleNotFoundError):
+        return error
+    if type(error).__name__ == "UnidentifiedImageError":
+        return ValueError(f"is not a picture of a known format ({', '.join(_FORMATS)})")
+    return ValueError(_ADDRESS.sub("", str(error)) or type(error).__name__)

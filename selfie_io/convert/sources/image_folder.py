@@ -3,9 +3,9 @@
 # ruff: noqa: D102 - base.py documents the methods.
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from selfie_io.convert.sources.base import (
     Item,
@@ -28,11 +28,6 @@ RECORDS_HEADER = ("file", "split", "record_id", "label")
 _TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there
 
 
-class _File(NamedTuple):
-    name: str
-    class_name: str
-
-
 class ImageFolder(Source):
     """`train/<class>/*` with `test/<class>/*` (or val), or a single tree of `<class>/*`.
 
@@ -44,57 +39,58 @@ class ImageFolder(Source):
 
     @classmethod
     def recognise(cls, tree: Tree) -> str | None:
-        prefix, groups = _groups(tree)
+        prefix, folders = _split_folders(tree)
         if f"{prefix}wnids.txt" in tree:  # Tiny-ImageNet, whose val/ is no folder of classes
             return None
-        train = groups.get("train") or groups.get("")
-        if not train or {file.class_name for file in train} <= {"train", "training", "test", "testing"}:
+        train = folders.get("train", folders.get(""))
+        if train is None or set(_classes(tree, train)) <= {"train", "training", "test", "testing"}:
             return None
-        if not all(is_picture(file.name) for file in train[:100]):
+        some = list(islice(_labelled(tree, train), 100))
+        if not all(is_picture(name) for name, _ in some):
             return None
-        where = prefix + ("train/" if "train" in groups else "")
-        return f"{where}{train[0].class_name}/{PurePosixPath(train[0].name).name}"
+        name, class_name = some[0]
+        return f"{train}{class_name}/{PurePosixPath(name).name}"
 
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         self._tree = tree
-        prefix, groups = _groups(tree)
+        prefix, folders = _split_folders(tree)
         if prefix + RECORDS_NAME in tree and prefix + CLASSES_NAME in tree:
             refuse_options(type(self), options)
             self.notes = [f"{prefix}{RECORDS_NAME} tells the order and the labels"]
             self.class_names = read_classes(tree, prefix + CLASSES_NAME)
-            self._files = _read_records(tree, prefix, groups)
+            self._files = _read_records(tree, prefix, folders.values())
             self.splits = {split: len(of_split) for split, of_split in self._files.items()}
             return
         notes = []
-        if "train" in groups:
+        if "train" in folders:
             if options.test_fraction is not None:
                 raise ValueError(f"{tree.path}: has {prefix}train/: a test fraction has no meaning there")
-            test_names = [name for name in _TEST_NAMES if name in groups]
-            files = {"train": groups["train"]}
+            test_names = [name for name in _TEST_NAMES if name in folders]
+            used = {"train": folders["train"]}
             if test_names:
-                files["test"] = groups[test_names[0]]
+                used["test"] = folders[test_names[0]]
             notes = [
                 f"{prefix}{name}/ is left out: {test_names[0]}/ is the test split" for name in test_names[1:]
             ]
-        elif "" in groups:
+        elif "" in folders:
             if options.test_fraction is None:
                 raise ValueError(
                     f"{tree.path}: a single tree of classes needs --test-fraction (0 for no test split)"
                 )
-            files = {"train": groups[""]}
+            used = {"train": folders[""]}
         else:
             raise ValueError(f"{tree.path}: no train/<class>/<picture> and no <class>/<picture> is there")
         self.notes: Sequence[str] = notes
-        self.class_names = sorted({file.class_name for file in files["train"]})
+        self.class_names = sorted(_classes(tree, used["train"]))
         label_of = {name: label for label, name in enumerate(self.class_names)}
-        for file in files.get("test", []):
-            if file.class_name not in label_of:
-                raise ValueError(f"{tree.place(file.name)}: the class {file.class_name!r} is not in train/")
+        for name, class_name in _labelled(tree, used["test"]) if "test" in used else ():
+            if class_name not in label_of:
+                raise ValueError(f"{tree.place(name)}: the class {class_name!r} is not in train/")
         self._files = {
-            split: [(file.name, label_of[file.class_name]) for file in of_split]
-            for split, of_split in files.items()
+            split: [(name, label_of[class_name]) for name, class_name in _labelled(tree, folder)]
+            for split, folder in used.items()
         }
-        if "" in groups and options.test_fraction is not None:
+        if "" in folders and options.test_fraction is not None:
             every = self._files["train"]
             parts = split_off_test(
                 [label for _, label in every], [name for name, _ in every], options.test_fraction
@@ -116,31 +112,35 @@ def is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
 
 
-def _groups(tree: Tree) -> tuple[str, dict[str, list[_File]]]:
-    """The folders that stand above everything, and the files by split, or under "" where there are no splits.
+def _split_folders(tree: Tree) -> tuple[str, dict[str, str]]:
+    """The folders that stand above everything, and that of each split, or of all classes under "".
 
     Files that stand beside the folders (a README) are left out.
     """
     prefix = ""
     while True:
-        inside = [name[len(prefix) :] for name in tree.names if name.startswith(prefix)]
-        tops = {name.split("/", 1)[0] for name in inside if "/" in name}
-        if "train" in tops:
-            groups: dict[str, list[_File]] = {}
-            for name in inside:
-                split, _, rest = name.partition("/")
-                if split in ("train", *_TEST_NAMES) and "/" in rest:
-                    groups.setdefault(split, []).append(_File(prefix + name, rest.split("/", 1)[0]))
-            return prefix, groups
-        if len(tops) != 1 or all(name.count("/") < 2 for name in inside):
-            files = [_File(prefix + name, name.split("/", 1)[0]) for name in inside if "/" in name]
-            return prefix, {"": files} if files else {}
-        prefix += tops.pop() + "/"
+        tops = tree.folders(prefix)
+        if prefix + "train/" in tops:
+            splits = {split: f"{prefix}{split}/" for split in ("train", *_TEST_NAMES)}
+            return prefix, {split: folder for split, folder in splits.items() if tree.folders(folder)}
+        if len(tops) != 1 or not tree.folders(tops[0]):
+            return prefix, {"": prefix} if tops else {}
+        prefix = tops[0]
 
 
-def _read_records(
-    tree: Tree, prefix: str, groups: dict[str, list[_File]]
-) -> dict[str, list[tuple[str, int]]]:
+def _classes(tree: Tree, folder: str) -> list[str]:
+    """The names of the classes whose folders stand in a folder."""
+    return [name[len(folder) : -1] for name in tree.folders(folder)]
+
+
+def _labelled(tree: Tree, folder: str) -> Iterator[tuple[str, str]]:
+    """The files in those, each with the name of its class."""
+    for class_name in _classes(tree, folder):
+        for name in tree.under(f"{folder}{class_name}/"):
+            yield name, class_name
+
+
+def _read_records(tree: Tree, prefix: str, folders: Iterable[str]) -> dict[str, list[tuple[str, int]]]:
     """The files with their labels in the order of records.csv; raises ValueError if it does not fit them."""
     place = tree.place(prefix + RECORDS_NAME)
     files: dict[str, list[tuple[str, int]]] = {}
@@ -160,7 +160,8 @@ def _read_records(
             )
         listed.add(name)
         files.setdefault(row[1], []).append((name, int(row[3])))
-    for file in (file for of_split in groups.values() for file in of_split):
-        if file.name not in listed:
-            raise ValueError(f"{tree.place(file.name)}: is not in {RECORDS_NAME}")
+    for folder in folders:
+        for name, _ in _labelled(tree, folder):
+            if name not in listed:
+                raise ValueError(f"{tree.place(name)}: is not in {RECORDS_NAME}")
     return files

@@ -45,8 +45,8 @@ class TinyImageNet(RootedSource):
 
     def _training_files(self, train: str) -> list[tuple[str, int]]:
         files: list[tuple[str, int]] = []
-        for name in self._tree.names:
-            if not name.startswith(train) or not is_picture(name):  # <wnid>_boxes.txt stands there, too
+        for name in self._tree.under(train):
+            if not is_picture(name):  # <wnid>_boxes.txt stands there, too
                 continue
             wnid = name[len(train) :].split("/", 1)[0]
             if wnid not in self._label_of:
@@ -64,8 +64,8 @@ class TinyImageNet(RootedSource):
             if f"{root}val/images/{name}" not in self._tree:
                 raise ValueError(f"{place}: line {line}: there is no val/images/{name}")
             label_of_file[f"{root}val/images/{name}"] = self._label_of[wnid]
-        for name in self._tree.names:
-            if name.startswith(f"{root}val/images/") and name not in label_of_file:
+        for name in self._tree.under(f"{root}val/images/"):
+            if name not in label_of_file:
                 raise ValueError(f"{self._tree.place(name)}: is not in val_annotations.txt")
         return sorted(label_of_file.items())
 

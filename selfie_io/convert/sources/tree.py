@@ -14,6 +14,7 @@ import stat
 import tarfile
 import zipfile
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -46,6 +47,28 @@ class Tree(ABC):
 
     def __contains__(self, name: str) -> bool:
         return name in self._sizes
+
+    def under(self, folder: str) -> list[str]:
+        """The names in a folder ("" or one that ends in "/") and below it."""
+        return self.names[bisect_left(self.names, folder) : self._end(folder)]
+
+    def folders(self, folder: str) -> list[str]:
+        """The folders that stand in a folder, each with a "/" at its end, in the order of the names."""
+        found = []
+        place, end = bisect_left(self.names, folder), self._end(folder)
+        while place < end:
+            inner, slash, _ = self.names[place][len(folder) :].partition("/")
+            if slash:
+                found.append(f"{folder}{inner}/")
+                place = self._end(found[-1])
+            else:
+                place += 1
+        return found
+
+    def _end(self, folder: str) -> int:
+        """The position behind the last name below a folder."""
+        after = folder[:-1] + chr(ord("/") + 1)
+        return bisect_left(self.names, after) if folder else len(self.names)
 
     def size(self, name: str) -> int:
         """Bytes of a file, as the folder or archive says."""
