@@ -88,6 +88,20 @@ def test_the_bytes_do_not_depend_on_the_workers(tmp_path, members, monkeypatch):
     assert len(records(tmp_path / "1")) == 408
 
 
+def test_a_decoding_process_that_dies_is_told(tmp_path, members, monkeypatch, capsys):
+    class Dying(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            self.kill()
+
+    monkeypatch.setattr("selfie_io.convert.decode._CHUNK_ITEMS", 2)
+    monkeypatch.setattr("selfie_io.convert.worker.subprocess.Popen", Dying)
+    source = as_zip(tmp_path / "a.zip", members)
+    said = complaint(capsys, 1, "pack", source, tmp_path / "out", "--workers", 2)
+    assert re.search(r"a decoding process died at one of train/\S+\.png \.\. train/\S+\.png", said)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
 def test_classes_come_in_the_order_of_their_sorted_names(tmp_path):
     names = ["10", "9", "Zebra", "apple", "bee", "ant", "émeu"]
     files = {f"train/{name}/0.png": encoded(np.full((4, 4), n, np.uint8)) for n, name in enumerate(names)}
