@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from environments import python_of
 from timing import Comparison, compare, save, show
 
 HERE = Path(__file__).parent
@@ -66,28 +66,13 @@ def _pss(pid: int) -> int:
 
 
 def read_by_tensorflow(out: Path) -> str:
-    """Read the files as the authors' program does (fixed length, big-endian, slices) and compare."""
-    try:
-        import tensorflow as tf
-    except ImportError:
+    """What TensorFlow says of the files, by tensorflow_reads.py."""
+    python = python_of("tf_data")
+    if subprocess.run([python, "-c", "import tensorflow"], capture_output=True).returncode:
         return "not installed"
-    from selfie_io.records.files import record_dtype, record_files
-    from selfie_io.records.layout import RecordLayout
-
-    layout = RecordLayout(3, 32, 32)
-    files = record_files(out)["train"]
-    expected = np.concatenate([np.fromfile(path, record_dtype(layout)) for path in files])
-    first = 0
-    raw_records = tf.data.FixedLengthRecordDataset([str(path) for path in files], layout.record_bytes)
-    for raw in raw_records.batch(1000):
-        header = tf.io.decode_raw(tf.strings.substr(raw, 0, 8), tf.int32, little_endian=False).numpy()
-        pixels = tf.io.decode_raw(tf.strings.substr(raw, 8, layout.pixel_bytes), tf.uint8).numpy()
-        some = expected[first : first + len(header)]
-        same = (header == np.stack([some["record_id"], some["label"]], axis=1)).all()
-        if not same or not np.array_equal(pixels.reshape(some["pixels"].shape), some["pixels"]):
-            return f"differs after record {first}"
-        first += len(header)
-    return f"{first} of {len(expected)} records are the same"
+    command = [python, str(HERE / "tensorflow_reads.py"), str(out)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    return (result.stdout or result.stderr).strip()
 
 
 def measure(archive: str, out: Path, workers: int, repeats: int) -> tuple[Comparison, dict[str, Any]]:

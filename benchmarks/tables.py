@@ -109,6 +109,20 @@ def batch():
     )
 
 
+def conversion():
+    """One line a work of bench_convert, with the medians, and the extremes of both."""
+    content = read("bench_convert")
+    rows = []
+    for work, figures in zip(content["comparisons"], content["figures"], strict=True):
+        cells = []
+        for timing in work["timings"]:
+            seconds = sorted(timing["seconds"])
+            cells.append(f"{seconds[len(seconds) // 2]:.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f})")
+        peak = f"{figures['peak_memory_bytes'] / 1e6:.0f}"
+        rows.append([str(figures["workers"]), *cells, f"{figures['ratio']:.2f}", peak])
+    return markdown(["processes", "Pillow alone, seconds", "`pack`, seconds", "times", "MB at most"], rows)
+
+
 def backends():
     """One line a work of bench_backends; how many times as fast as by hand dali is, by the medians."""
     names = ("dali", "dali by hand", "resident", "native")
@@ -140,6 +154,7 @@ def filled(page):
         "opening": opening,
         "quasi": quasi,
         "batch": batch,
+        "conversion": conversion,
         "backends": backends,
         "machine": machine,
     }
