@@ -55,3 +55,18 @@ def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "digits"
     Pack(source="digits", out=folder, workers=1).run()
     return folder
+
+
+@pytest.fixture
+def members():
+    """Twelve 5x4 colour pictures of two classes in the layout of an image folder, by file name."""
+    from converting import encoded
+
+    rng = np.random.default_rng(0)
+    files = {}
+    for split, count in (("train", 4), ("test", 2)):
+        for name in ("dog", "cat"):
+            for number in range(count):
+                pixels = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
+                files[f"{split}/{name}/{number}.png"] = encoded(pixels)
+    return files

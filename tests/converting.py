@@ -36,6 +36,12 @@ def encoded(pixels, suffix=".png", **options):
     return file.getvalue()
 
 
+def expected(members, split):
+    names = sorted(name for name in members if name.startswith(split))
+    pixels = [np.asarray(Image.open(io.BytesIO(members[name]))).transpose(2, 0, 1) for name in names]
+    return np.stack(pixels), [int("/dog/" in name) for name in names]
+
+
 def as_folder(path, members):
     for name, content in members.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)

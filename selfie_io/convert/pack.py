@@ -11,8 +11,9 @@ import tyro
 
 from selfie_io.convert.cache import find_source
 from selfie_io.convert.command import DONE, Command, CommandError, progress, say
-from selfie_io.convert.decode import Bad, Decoder
+from selfie_io.convert.decode import Decoder
 from selfie_io.convert.info import describe, summary
+from selfie_io.convert.pictures import Bad
 from selfie_io.convert.places import check_target, name_of, new_folder
 from selfie_io.convert.reading import Reading, checked_labels, refuse_bad, too_many
 from selfie_io.convert.sources import open_source

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from selfie_io.convert.command import CommandError, parse_size, tool
-from selfie_io.convert.decode import Bad, PictureRule, picture_shape
+from selfie_io.convert.pictures import Bad, PictureRule, picture_shape
 from selfie_io.convert.sources.base import Item, Source, SourceOptions
 from selfie_io.records.layout import RecordLayout
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from selfie_io.convert.command import CommandError
-from selfie_io.convert.decode import PictureRule
+from selfie_io.convert.pictures import PictureRule
 from selfie_io.convert.places import beside, is_url, name_of, read_file, write_file
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import FileEntry

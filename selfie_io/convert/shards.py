@@ -14,8 +14,9 @@ import tyro
 
 from selfie_io.convert.cache import find_source
 from selfie_io.convert.command import DONE, Command, CommandError, progress, say
-from selfie_io.convert.decode import Decoder, PictureRule
+from selfie_io.convert.decode import Decoder
 from selfie_io.convert.pack import worker_count
+from selfie_io.convert.pictures import PictureRule
 from selfie_io.convert.places import name_of, new_folder
 from selfie_io.convert.reading import Reading, checked_labels, refuse_bad, too_many
 from selfie_io.convert.shard_plan import (

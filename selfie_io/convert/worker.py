@@ -15,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from selfie_io.convert.decode import Decoded, PictureRule
+    from selfie_io.convert.pictures import Decoded, PictureRule
     from selfie_io.convert.sources.base import Item
 
 
@@ -67,7 +67,7 @@ class Worker:
 
 def main() -> None:
     """Answer chunks until the standard input ends."""
-    from selfie_io.convert.decode import decode_chunk
+    from selfie_io.convert.pictures import decode_chunk
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     while True:
