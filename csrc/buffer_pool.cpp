@@ -92,7 +92,7 @@ std::size_t BufferPool::buffer_bytes() const { return spares_->buffer_bytes; }
 
 bool BufferPool::exceeds_caches() const {
     static const std::size_t cache_bytes = last_level_cache_bytes();
-    return cache_bytes > 0 && spares_->buffer_bytes * spares_->most_spare > cache_bytes / 4 * 3;
+    return cache_bytes > 0 && spares_->buffer_bytes * spares_->most_spare > cache_bytes / 2;
 }
 
 std::shared_ptr<std::uint8_t> BufferPool::acquire() {
