@@ -97,6 +97,7 @@ def test_an_exported_folder_packs_from_any_archive(tmp_path):
         (lambda text: text + text.splitlines()[-1], "line 27: 'test/"),
         (lambda text: text.replace(",train,", ",dev,"), "line 2: file, train or test"),
         (lambda text: "\n".join(text.splitlines()[:-1]), "is not in records.csv"),
+        (lambda text: text.replace("\n", "\r,\n", 3), "records.csv: line 1: new-line character"),
         (lambda text: text.replace(",train,0,", ",train,0,9"), "is outside 0..6"),
     ],
 )

@@ -140,11 +140,20 @@ def _labelled(tree: Tree, folder: str) -> Iterator[tuple[str, str]]:
             yield name, class_name
 
 
+def _rows(tree: Tree, name: str) -> Iterator[list[str]]:
+    """The rows of a CSV file; raises ValueError if it is none."""
+    reader = csv.reader(read_lines(tree, name))
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ValueError(f"{tree.place(name)}: line {reader.line_num}: {error}") from error
+
+
 def _read_records(tree: Tree, prefix: str, folders: Iterable[str]) -> dict[str, list[tuple[str, int]]]:
     """The files with their labels in the order of records.csv; raises ValueError if it does not fit them."""
     place = tree.place(prefix + RECORDS_NAME)
     files: dict[str, list[tuple[str, int]]] = {}
-    rows = csv.reader(read_lines(tree, prefix + RECORDS_NAME))
+    rows = _rows(tree, prefix + RECORDS_NAME)
     if tuple(next(rows, ())) != RECORDS_HEADER:
         raise ValueError(f"{place}: line 1: the columns are {','.join(RECORDS_HEADER)}")
     listed = set()
