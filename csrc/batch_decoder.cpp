@@ -87,15 +87,16 @@ struct BatchDecoder::State {
         for (std::size_t i = 0; i < job.count; ++i) {
             if (stopping) return;
             const auto index = static_cast<std::uint64_t>(batch.indices[i]);
+            Prefetch coming;
             if (i + RecordFiles::kAhead < job.count)
-                files->prefetch(static_cast<std::uint64_t>(batch.indices[i + RecordFiles::kAhead]));
+                coming = files->prefetch(static_cast<std::uint64_t>(batch.indices[i + RecordFiles::kAhead]));
             const std::uint8_t* record = files->record(index, record_scratch.data());
             const std::uint32_t stored = files->label(index, record);
             batch.labels[i] = labels != nullptr ? labels[index] : stored;
             batch.record_ids[i] = load_big_endian(record + kRecordIdOffset);
             const Draw draw =
                 draw_augmentation(plan.augment, plan.layout, job.order.seed, job.order.epoch, index);
-            kernel.decode(plan, record + kPixelOffset, draw, pixel_scratch.data(), streams, image);
+            kernel.decode(plan, record + kPixelOffset, draw, pixel_scratch.data(), streams, coming, image);
             image += picture_bytes;
         }
         if (streams) kernel.settle();

@@ -15,7 +15,7 @@ void gather_records(const RecordFiles& files, const std::int64_t* indices, std::
     std::vector<std::uint8_t> scratch(files.layout().record_bytes());
     for (std::size_t i = 0; i < count; ++i) {
         if (i + RecordFiles::kAhead < count)
-            files.prefetch(static_cast<std::uint64_t>(indices[i + RecordFiles::kAhead]));
+            files.prefetch(static_cast<std::uint64_t>(indices[i + RecordFiles::kAhead])).finish();
         const auto index = static_cast<std::uint64_t>(indices[i]);
         const std::uint8_t* record = files.record(index, scratch.data());
         labels[i] = files.label(index, record);
@@ -37,7 +37,7 @@ std::shared_ptr<std::uint8_t> decode_pictures(const PixelPlan& plan, BufferPool&
     for (std::size_t i = 0; i < count; ++i) {
         const auto index = static_cast<std::uint64_t>(indices[i]);
         const Draw draw = draw_augmentation(plan.augment, plan.layout, seed, epoch, index);
-        kernel.decode(plan, pixels + i * plan.layout.pixel_bytes(), draw, scratch.data(), streams,
+        kernel.decode(plan, pixels + i * plan.layout.pixel_bytes(), draw, scratch.data(), streams, Prefetch(),
                       memory.get() + i * plan.picture_bytes());
     }
     if (streams) kernel.settle();

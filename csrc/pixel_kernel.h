@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "augment.h"
+#include "prefetch.h"
 #include "record.h"
 
 namespace selfie {
@@ -39,9 +40,9 @@ struct PixelKernel {
     const char* isa;
     // pixels: uint8[C][H][W]; scratch: scratch_bytes(); out: picture_bytes() in the plan's type and order.
     // stream: past the caches, if can_stream() and out is aligned to 64 bytes; settle() before others read
-    // it.
+    // it. coming: what is asked for meanwhile.
     void (*decode)(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
-                   bool stream, void* out);
+                   bool stream, Prefetch coming, void* out);
     // The scale and shift, float32[C] each, that decode() would use.
     void (*picture_map)(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
                         std::uint8_t* scratch, float* scale, float* shift);

@@ -98,17 +98,19 @@ void interleave(const std::uint8_t* planes, std::size_t pixels, std::size_t chan
 // Crops, flips and maps in one go: nothing but the record is read, nothing but the result written.
 template <class Type, bool kStream, std::size_t kChannels>
 void map_window(const PixelPlan& plan, const std::uint8_t* planes, const Draw& draw,
-                const Group<kChannels>& group, typename Type::Value* out) {
+                const Group<kChannels>& group, Prefetch& coming, typename Type::Value* out) {
     const Places& places = draw.flip ? kReversed : kStraight;
     const std::size_t step = plan.layout.plane_bytes();
     // A streamed line of memory must be filled at once: pieces of less than a line have to follow each other.
     constexpr bool kByRows = kChannels > 1 || (kStream && sizeof(typename Type::Value) < sizeof(float));
-    for_window_pieces<kByRows>(plan, planes, draw,
-                               [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
-                                   group.template put<Type, kStream>(
-                                       [&](std::size_t c) { return load_masked(from + c * step, mask); },
-                                       places, out + static_cast<std::ptrdiff_t>(kChannels) * place);
-                               });
+    for_window_pieces<kByRows>(
+        plan, planes, draw,
+        [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
+            group.template put<Type, kStream>(
+                [&](std::size_t c) { return load_masked(from + c * step, mask); }, places,
+                out + static_cast<std::ptrdiff_t>(kChannels) * place);
+        },
+        [&](std::ptrdiff_t pixels) { coming.advance(kChannels * static_cast<std::size_t>(pixels)); });
 }
 
 ChannelSums channel_sums(const std::uint8_t* bytes, std::size_t count) {
@@ -161,19 +163,20 @@ void cut_out(const PixelPlan& plan, const Draw& draw, Value* out) {
 
 template <class Type, bool kStream>
 void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
-               typename Type::Value* out) {
+               Prefetch coming, typename Type::Value* out) {
     const std::size_t channels = plan.layout.channels;
     const std::size_t count = plan.crop_pixels();
     const bool interleaved = plan.channels_last && channels > 1;
     const bool fused_window =
         can_fuse(plan) && (channels == 3 || !interleaved) && !needs_sums(plan.augment, plan.normalize);
+    if (!fused_window) coming.finish();
     float scale[kMaxChannels];
     float shift[kMaxChannels];
     const std::uint8_t* window = fused_window ? pixels : find_window(plan, pixels, draw, scratch);
     window_map(plan, window, draw, scale, shift);
     const auto map = [&](const std::uint8_t* planes, const auto& group, typename Type::Value* to) {
         if (fused_window)
-            map_window<Type, kStream>(plan, planes, draw, group, to);
+            map_window<Type, kStream>(plan, planes, draw, group, coming, to);
         else
             map_planes<Type, kStream>(planes, count, group, to);
     };
@@ -188,30 +191,31 @@ void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& dr
         interleave(window, count, channels, bytes);
         map_interleaved<Type>(bytes, channels * count, channels, scale, shift, out);
     }
+    coming.finish();
     if (plan.augment.cutout > 0) cut_out(plan, draw, out);
 }
 
 template <class Type>
 void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
-               bool stream, void* out) {
+               bool stream, Prefetch coming, void* out) {
     auto* values = static_cast<typename Type::Value*>(out);
     if (stream)
-        decode_as<Type, true>(plan, pixels, draw, scratch, values);
+        decode_as<Type, true>(plan, pixels, draw, scratch, coming, values);
     else
-        decode_as<Type, false>(plan, pixels, draw, scratch, values);
+        decode_as<Type, false>(plan, pixels, draw, scratch, coming, values);
 }
 
 void decode(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
-            bool stream, void* out) {
+            bool stream, Prefetch coming, void* out) {
     switch (plan.type) {
         case PixelType::kFloat32:
-            return decode_as<Float32>(plan, pixels, draw, scratch, stream, out);
+            return decode_as<Float32>(plan, pixels, draw, scratch, stream, coming, out);
         case PixelType::kFloat16:
-            return decode_as<Float16>(plan, pixels, draw, scratch, stream, out);
+            return decode_as<Float16>(plan, pixels, draw, scratch, stream, coming, out);
         case PixelType::kBfloat16:
-            return decode_as<Bfloat16>(plan, pixels, draw, scratch, stream, out);
+            return decode_as<Bfloat16>(plan, pixels, draw, scratch, stream, coming, out);
         case PixelType::kUint8:
-            return decode_as<Uint8>(plan, pixels, draw, scratch, stream, out);
+            return decode_as<Uint8>(plan, pixels, draw, scratch, stream, coming, out);
     }
 }
 

@@ -38,11 +38,12 @@ constexpr Places kReversed(true);
 
 // Visits the window of a zero-padded plane piece by piece: visit(from, mask, place) has the address of the
 // piece in the picture, which of its bytes lie inside, and its place in the window, which is at least kPiece
-// wide. Measured: one column of pieces after the other is faster for single planes, row by row for
+// wide. Between rows or columns of pieces, pause(pixels) has the number of pixels since the last one.
+// Measured: one column of pieces after the other is faster for single planes, row by row for
 // interleaved ones.
-template <bool kByRows, class Visit>
-inline void for_window_pieces(const PixelPlan& plan, const std::uint8_t* plane, const Draw& draw,
-                              Visit visit) {
+template <bool kByRows, class Visit, class Pause>
+inline void for_window_pieces(const PixelPlan& plan, const std::uint8_t* plane, const Draw& draw, Visit visit,
+                              Pause pause) {
     const auto height = static_cast<std::ptrdiff_t>(plan.layout.height);
     const auto width = static_cast<std::ptrdiff_t>(plan.layout.width);
     const std::ptrdiff_t rows = plan.augment.crop_height;
@@ -65,10 +66,12 @@ inline void for_window_pieces(const PixelPlan& plan, const std::uint8_t* plane, 
             place[count] = x;
             mask[count++] = inside(x);
         });
-        for (std::ptrdiff_t y = 0; y < rows; ++y)
+        for (std::ptrdiff_t y = 0; y < rows; ++y) {
             for (std::ptrdiff_t i = 0; i < count; ++i)
                 visit(corner + y * width + source(place[i]),
                       static_cast<std::uint16_t>(in_picture(y) ? mask[i] : 0), y * columns + place[i]);
+            if (y % 8 == 7) pause(8 * columns);
+        }
     } else {
         for_pieces(columns, [&](std::ptrdiff_t x) {
             const std::uint8_t* from = corner + source(x);
@@ -76,6 +79,7 @@ inline void for_window_pieces(const PixelPlan& plan, const std::uint8_t* plane, 
             for (std::ptrdiff_t y = 0; y < rows; ++y)
                 visit(from + y * width, static_cast<std::uint16_t>(in_picture(y) ? mask : 0),
                       y * columns + x);
+            pause(rows * kPiece);
         });
     }
 }
@@ -117,10 +121,12 @@ void copy_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& 
     if (can_fuse(plan)) {
         const Bytes order = load((draw.flip ? kReversed : kStraight).planar);
         for (std::size_t c = 0; c < plan.layout.channels; ++c) {
-            for_window_pieces<false>(plan, pixels, draw,
-                                     [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
-                                         store(shuffle(load_masked(from, mask), order), window + place);
-                                     });
+            for_window_pieces<false>(
+                plan, pixels, draw,
+                [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
+                    store(shuffle(load_masked(from, mask), order), window + place);
+                },
+                [](std::ptrdiff_t) {});
             pixels += plan.layout.plane_bytes();
             window += plan.crop_pixels();
         }

@@ -110,14 +110,8 @@ const std::uint8_t* RecordFiles::record(std::uint64_t index, std::uint8_t* scrat
     return scratch;
 }
 
-void RecordFiles::prefetch(std::uint64_t index) const {
-    if (mode_ != ReadMode::kMmap) return;
-    const std::uint8_t* bytes = record(index, nullptr);
-    constexpr std::size_t kLine = 64;
-    constexpr int kRead = 0;
-    constexpr int kSecondLevel = 2;  // the first level is too small for several records
-    for (std::size_t i = 0; i < layout_.record_bytes(); i += kLine)
-        __builtin_prefetch(bytes + i, kRead, kSecondLevel);
+Prefetch RecordFiles::prefetch(std::uint64_t index) const {
+    return mode_ == ReadMode::kMmap ? Prefetch(record(index, nullptr), layout_.record_bytes()) : Prefetch();
 }
 
 void RecordFiles::read_ahead(std::uint64_t first, std::uint64_t count) const {

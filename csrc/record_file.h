@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "prefetch.h"
 #include "record.h"
 
 namespace selfie {
@@ -45,10 +46,11 @@ class RecordFiles {
     // Thread-safe. Throws FileError or std::invalid_argument if the file can no longer be read.
     const std::uint8_t* record(std::uint64_t index, std::uint8_t* scratch) const;
 
-    // Asks the processor for a mapped record's bytes before they are needed. index < size(), unchecked.
-    // In a shuffle no hardware guesses the next record: callers ask for the one kAhead after that in hand.
-    static constexpr std::size_t kAhead = 2;
-    void prefetch(std::uint64_t index) const;
+    // A mapped record's bytes, to be asked for before they are needed; else nothing. index < size(),
+    // unchecked. In a shuffle no hardware guesses the next record: callers ask for the one kAhead after that
+    // in hand.
+    static constexpr std::size_t kAhead = 3;
+    Prefetch prefetch(std::uint64_t index) const;
 
     // Asks the system to read records from the disk before they are needed. They must lie below size().
     void read_ahead(std::uint64_t first, std::uint64_t count) const;

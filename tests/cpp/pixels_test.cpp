@@ -69,7 +69,8 @@ void check_picture(const PixelPlan& plan, const std::uint8_t* pixels, std::uint6
     float shift[kMaxChannels];
     const PixelKernel& kernel = pixel_kernel();
     kernel.picture_map(plan, pixels, draw, scratch.data(), scale, shift);
-    kernel.decode(plan, pixels, draw, scratch.data(), stream, out);
+    kernel.decode(plan, pixels, draw, scratch.data(), stream, Prefetch(pixels, plan.layout.pixel_bytes()),
+                  out);
     kernel.settle();
     const std::size_t value_bytes = pixel_type_bytes(plan.type);
     std::size_t wrong = 0;
