@@ -77,6 +77,7 @@ struct BatchDecoder::State {
 
     void decode(Job& job, std::vector<std::uint8_t>& record_scratch,
                 std::vector<std::uint8_t>& pixel_scratch) {
+        files->expect_shuffled(job.order.kind != OrderKind::kSequential);
         job.order.read_ahead(
             job.start, job.count, job.first,
             [&](std::uint64_t first, std::uint64_t records) { files->read_ahead(first, records); });

@@ -114,6 +114,16 @@ Prefetch RecordFiles::prefetch(std::uint64_t index) const {
     return mode_ == ReadMode::kMmap ? Prefetch(record(index, nullptr), layout_.record_bytes()) : Prefetch();
 }
 
+void RecordFiles::expect_shuffled(bool shuffled) const {
+    static const std::uint64_t memory_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                                              static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    if (mode_ != ReadMode::kMmap || size() * layout_.record_bytes() <= memory_bytes / 2) return;
+    if (shuffled_.exchange(shuffled) == shuffled) return;
+    for (const File& file : files_)
+        ::madvise(const_cast<std::uint8_t*>(file.mapping), file.bytes,
+                  shuffled ? MADV_RANDOM : MADV_NORMAL);  // a wish
+}
+
 void RecordFiles::read_ahead(std::uint64_t first, std::uint64_t count) const {
 #ifdef POSIX_FADV_WILLNEED
     while (count > 0) {

@@ -1,6 +1,7 @@
 // Opens, checks and reads one set of record files; all resources are released by the destructor.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <system_error>
@@ -52,6 +53,11 @@ class RecordFiles {
     static constexpr std::size_t kAhead = 3;
     Prefetch prefetch(std::uint64_t index) const;
 
+    // Tells the system whether records are wanted in another order than that of the files. Those larger than
+    // half of memory are then read page by page: what else it reads around a page would push out what is
+    // wanted.
+    void expect_shuffled(bool shuffled) const;
+
     // Asks the system to read records from the disk before they are needed. They must lie below size().
     void read_ahead(std::uint64_t first, std::uint64_t count) const;
 
@@ -89,7 +95,8 @@ class RecordFiles {
     std::uint32_t num_classes_;
     ReadMode mode_;
     std::vector<File> files_;
-    std::vector<std::uint64_t> begins_ = {0};  // index of each file's first record; the last is the total
+    std::vector<std::uint64_t> begins_ = {0};    // index of each file's first record; the last is the total
+    mutable std::atomic<bool> shuffled_{false};  // what the system was told
 };
 
 }  // namespace selfie
