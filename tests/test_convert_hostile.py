@@ -173,6 +173,12 @@ def test_an_archive_member_that_cannot_be_read_is_one_bad_picture(
     assert len(records(tmp_path / "out")) == 7
 
 
+def test_what_only_begins_like_a_gzip_file_is_no_source(tmp_path, capsys):
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(b"\x1f\x8b\x08" + bytes(7) + b"\x07")  # there is no block of this type
+    assert "no kind fits" in complaint(capsys, 1, "pack", path, tmp_path / "out")
+
+
 def test_a_gzip_bomb_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("selfie_io.convert.sources.archives._TAR_FREE_BYTES", 1 << 16)
     source = tmp_path / "bomb.tar.gz"

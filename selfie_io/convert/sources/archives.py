@@ -29,6 +29,7 @@ _ZIP_HEADER_ROOM = 256  # most headers are shorter, name and extra field include
 _PLAIN_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 _ZIP_INFLATES = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _TAR_HEADER_BYTES = 1 << 20  # of one extended header
+_DAMAGE = (EOFError, lzma.LZMAError, zlib.error)  # and, of a bz2 or gzip file, an OSError without a number
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -214,7 +215,7 @@ def checked_name(path: Path, name: str) -> str:
 def _holds_tar(path: Path, start: bytes) -> bool:
     for magic, opener in _DECOMPRESSORS.items():
         if start.startswith(magic):
-            with contextlib.suppress(EOFError, OSError, lzma.LZMAError), opener(path, "rb") as file:
+            with contextlib.suppress(*_DAMAGE, OSError), opener(path, "rb") as file:
                 return bool(file.read(512)[257:262] == b"ustar")
     return False
 
@@ -236,12 +237,9 @@ def _plain_tar(path: Path) -> BinaryIO:
                 if plain.tell() + len(content) > limit:
                     raise ValueError(f"{path}: grows beyond {limit} bytes when it is decompressed")
                 plain.write(content)
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
-        plain.close()
-        raise ValueError(f"{path}: {error}") from error
     except BaseException as error:
         plain.close()
-        if type(error).__module__ == "zlib" or (isinstance(error, OSError) and error.errno is None):
+        if isinstance(error, _DAMAGE) or (isinstance(error, OSError) and error.errno is None):
             raise ValueError(f"{path}: {error}") from error
         raise
     return plain

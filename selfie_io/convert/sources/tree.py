@@ -13,6 +13,7 @@ import os
 import stat
 import tarfile
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
@@ -89,12 +90,11 @@ class Tree(ABC):
         try:
             with self._open(name) as file:
                 yield cast(BinaryIO, file)
-        except (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, EOFError, NotImplementedError) as error:
+        except (
+            zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError,
+            NotImplementedError,
+        ) as error:  # fmt: skip
             raise ValueError(f"{self.place(name)}: {error}") from error
-        except Exception as error:
-            if type(error).__module__ == "zlib" or isinstance(error, gzip.BadGzipFile):
-                raise ValueError(f"{self.place(name)}: {error}") from error
-            raise
 
     def place(self, name: str) -> str:
         """How messages name a file."""
