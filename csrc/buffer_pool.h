@@ -15,8 +15,8 @@ class BufferPool {
 
     std::size_t buffer_bytes() const;
 
-    // Whether the spare buffers together fill half of the last-level cache or more: then they push each other
-    // out of it, for the rest is what others on the machine leave of it.
+    // Whether the spare buffers together fill more than half of the last-level cache: then they push each
+    // other out of it, for the rest is what others on the machine leave of it.
     bool exceeds_caches() const;
 
     // Memory of buffer_bytes(), aligned to a page. It returns to the pool when the last owner lets go, from

@@ -21,6 +21,7 @@ def is_read_page_by_page(path):
     return any("rr" in words for words in flags)
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells how it treats a mapping")
 @pytest.mark.parametrize(("parts_of_memory", "random"), [(0.25, False), (0.75, True)])
 def test_a_shuffle_of_more_than_half_of_memory_is_read_page_by_page(tmp_path, parts_of_memory, random):
     path = tmp_path / "data_batch_1.bin"

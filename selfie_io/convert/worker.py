@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from selfie_io.convert.pictures import Decoded, PictureRule
@@ -33,23 +33,24 @@ class Worker:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": paths},
         )
-        for pipe in filter(None, (self._process.stdin, self._process.stdout)):
-            with contextlib.suppress(OSError):  # only so much is allowed to a user
+        self._stdin = cast(IO[bytes], self._process.stdin)
+        self._stdout = cast(IO[bytes], self._process.stdout)
+        for pipe in (self._stdin, self._stdout):
+            # Linux alone has it, and allows a user only so much.
+            with contextlib.suppress(AttributeError, OSError):
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
 
     def decode(self, chunk: "list[Item]", rule: "PictureRule") -> "Decoded":
         """Send a chunk and wait for what becomes of it; raises OSError if the process died."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             with self._sending:
-                pickle.dump((chunk, rule), self._process.stdin, pickle.HIGHEST_PROTOCOL)
-                self._process.stdin.flush()
+                pickle.dump((chunk, rule), self._stdin, pickle.HIGHEST_PROTOCOL)
+                self._stdin.flush()
                 self._receiving.acquire()  # before another chunk is sent, so that this answer is for this one
             try:
-                answer: Decoded | Exception = pickle.load(self._process.stdout)
+                answer: Decoded | Exception = pickle.load(self._stdout)
             finally:
                 self._receiving.release()
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:

@@ -119,12 +119,17 @@ std::vector<Batch> decode_all(const std::shared_ptr<RecordFiles>& files, const P
     return batches;
 }
 
-void test_decoder() {
-    const RecordLayout layout = make_layout(3, 32, 32);
-    const RecordFile file(layout, 200);
+PixelPlan make_random_plan(const RecordLayout& layout) {
     PixelPlan plan = make_plan(layout);
     plan.augment.pad = 4;
     plan.augment.flip = FlipMode::kRandom;
+    return plan;
+}
+
+void test_decoder() {
+    const RecordLayout layout = make_layout(3, 32, 32);
+    const RecordFile file(layout, 200);
+    PixelPlan plan = make_random_plan(layout);
     plan.normalize.mode = NormalizeMode::kPerImage;
     const std::vector<Batch> alone = decode_all(file.open(layout, ReadMode::kMmap), plan, 1, 7);
     for (const int threads : {2, 5})
@@ -144,9 +149,7 @@ void test_decoder() {
 void test_steps() {
     const RecordLayout layout = make_layout(3, 32, 32);
     const RecordFile file(layout, 20);
-    PixelPlan plan = make_plan(layout);
-    plan.augment.pad = 4;
-    plan.augment.flip = FlipMode::kRandom;
+    const PixelPlan plan = make_random_plan(layout);
     const auto files = file.open(layout, ReadMode::kMmap);
     const std::vector<Batch> whole = decode_all(files, plan, 1, files->size());
     const Batch& batch = whole.at(0);
