@@ -53,7 +53,12 @@ def test_prose_is_wrapped(page):
 
 def test_the_width_is_measured_without_code_tables_and_link_targets():
     wide = "x" * 120
-    assert [line for _, line in prose(f"```\n{wide}\n```\n| {wide} |\n[a]({wide}) b\n")] == ["", "", "", "[a] b"]
+    assert [line for _, line in prose(f"```\n{wide}\n```\n| {wide} |\n[a]({wide}) b\n")] == [
+        "",
+        "",
+        "",
+        "[a] b",
+    ]
     assert list(prose(f"a\n{wide}\n"))[1] == (2, wide)
 
 
