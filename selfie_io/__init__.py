@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
     from selfie_io.records.layout import RecordLayout
 
+__version__ = "0.2.0"
+
 _HOME = {
     "LabelHistory": "labels.history",
     "inject_instance_noise": "labels.instance_noise",

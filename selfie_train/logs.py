@@ -140,5 +140,5 @@ def _tensorboard_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ValueError("tensorboard=True needs the extra: pip install 'selfie[report]'") from error
+        raise ValueError("tensorboard=True needs the extra: pip install 'selfie-io[report]'") from error
     return SummaryWriter(str(folder))
