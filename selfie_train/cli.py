@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from selfie_io._extras import advice
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
@@ -68,5 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _complain(error: object) -> None:
-    print(f"selfie-train: {error}", file=sys.stderr)
+def _complain(error: BaseException | str) -> None:
+    told = error if isinstance(error, str) else advice(error)
+    print(f"selfie-train: {told}", file=sys.stderr)

@@ -1,18 +1,23 @@
 """The distribution: one name in every text, extras that exist, one version."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 import selfie_io
+from selfie_io import _extras
 
 tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
 ROOT = Path(__file__).parents[1]
 NAME = "selfie-io"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+CONVERT = "from selfie_io.convert.cli import main; main"
+TRAIN = "from selfie_train.cli import main; main"
 PLACES = (
     "README.md",
     "CONTRIBUTING.md",
@@ -67,9 +72,61 @@ def test_the_extras_are_those_of_the_contract_and_dev_has_them():
     """Without DALI, which takes 620 MB, and timm, which brings torchvision."""
     wanted = {"train", "dali", "sources", "report", "features", "timm", "remote", "ray", "dev"}
     assert wanted <= set(EXTRAS)
-    dev = [Requirement(line) for line in EXTRAS["dev"]]
-    own = set().union(*(one.extras for one in dev if one.name == NAME))
-    assert own == set(EXTRAS) - {"dev", "dali", "timm"}
+    assert extras_of("dev") == set(EXTRAS) - {"dali", "timm"}
+
+
+def extras_of(extra):
+    """The extra and all that it includes."""
+    own = [one.extras for line in EXTRAS[extra] if (one := Requirement(line)).name == NAME]
+    return {extra}.union(*(extras_of(other) for extras in own for other in extras))
+
+
+@pytest.mark.parametrize(("module", "extra"), _extras._EXTRAS.items())
+def test_a_missing_module_is_named_with_an_extra_that_exists(module, extra):
+    assert extra in EXTRAS
+    error = ModuleNotFoundError(f"No module named '{module}.part'", name=f"{module}.part")
+    assert _extras.advice(error) == (
+        f"this needs {module}, which is not installed: pip install 'selfie-io[{extra}]'"
+    )
+
+
+def in_a_plain_install(code, folder):
+    """Run Python code in `folder` as if nothing but the plain install were there."""
+    modules = tuple({*_extras._EXTRAS, "pandas", "jax"})
+    program = f"""
+import sys
+class Absent:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {modules}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent)
+{code}"""
+    return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import selfie_io; selfie_io.inject_noise", "selfie_io.inject_noise: this needs numba"),
+        ("import selfie_io; selfie_io.Loader", "selfie_io.Loader: this needs torch"),
+        ("import selfie_train; selfie_train.train", "selfie_train.train: this needs torch"),
+        (f"{CONVERT}(['pack', 'digits', 'd']); main(['noise', 'd', '--rate', '0.4'])", "this needs numba"),
+        (f"{TRAIN}(['run', '--dataset', 'none'])", "selfie-train: this needs"),
+    ],
+)
+def test_without_torch_and_numba_the_way_out_is_told(code, told, tmp_path):
+    result = in_a_plain_install(code, tmp_path)
+    assert told in result.stderr
+    assert "pip install 'selfie-io[" in result.stderr
+    assert not (tmp_path / "d/labels").exists()
+
+
+def test_a_plain_install_packs_checks_and_shows_the_digits(tmp_path):
+    commands = (["pack", "digits", "d"], ["verify", "d", "--deep"], ["preview", "d", "d.png"], ["info", "d"])
+    code = f"assert [main(command) for command in {commands}] == [0] * 4"
+    result = in_a_plain_install(f"from selfie_io.convert.cli import main; {code}", tmp_path)
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_version_is_written_once():

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from selfie_io._extras import advice
 from selfie_io.convert.adopt import Adopt
 from selfie_io.convert.command import BAD_COMMAND, BAD_DATA, Command, CommandError
 from selfie_io.convert.download import Download
@@ -80,7 +81,7 @@ def _brief(command: type[Command]) -> Any:
 
 
 def _complain(error: Exception | str) -> None:
-    for line in str(error).split("\n"):
+    for line in (error if isinstance(error, str) else advice(error)).split("\n"):
         # Names come from the data: none of them may steer the terminal.
         shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
         print(f"selfie-convert: {shown}", file=sys.stderr)
