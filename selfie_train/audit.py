@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table as RichTable
 
-from selfie_io.labels.overlay import save_overlay
+from selfie_io.labels.overlay_writer import save_overlay
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.checkpoint import latest_checkpoint

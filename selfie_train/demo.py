@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from selfie_io.convert.pack import Pack
+from selfie_io.convert.commands.pack import Pack
 from selfie_io.labels.noise import inject_noise, transition_matrix
-from selfie_io.labels.overlay import save_overlay
+from selfie_io.labels.overlay_writer import save_overlay
 from selfie_io.records.dataset import RecordDataset, open_dataset
 from selfie_train.compare import Group, compare, terminal_table
 from selfie_train.config import TrainConfig
