@@ -1,4 +1,4 @@
-"""The handwritten digits of UCI and scikit-learn: 1,797 grey images of 8x8, part of this package (NOTICE)."""
+"""The handwritten digits of UCI and scikit-learn, part of this package (NOTICE): 1,797 images of 8x8."""
 
 # ruff: noqa: D102 - base.py documents the methods.
 
@@ -8,8 +8,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, split_off_test
-from selfie_io.convert.sources.tree import Tree
+from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.source import Item, Source, SourceOptions, split_off_test
 
 _LEVELS = 16  # the values are 0..16
 
