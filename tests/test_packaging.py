@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-import selfie_io
+import selfie_io.convert.cli
+import selfie_train.cli
 from selfie_io import _extras
 
 tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
@@ -127,6 +128,12 @@ def test_a_plain_install_packs_checks_and_shows_the_digits(tmp_path):
     code = f"assert [main(command) for command in {commands}] == [0] * 4"
     result = in_a_plain_install(f"from selfie_io.convert.cli import main; {code}", tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def test_both_commands_tell_the_version(capsys):
+    assert (selfie_io.convert.cli.main(["--version"]), selfie_train.cli.main(["--version"])) == (0, 0)
+    version = selfie_io.__version__
+    assert capsys.readouterr().out == f"selfie-convert {version}\nselfie-train {version}\n"
 
 
 def test_the_version_is_written_once():
