@@ -19,6 +19,7 @@ namespace {
 constexpr std::chrono::milliseconds kSignalInterval{200};
 
 using Indices = py::array_t<std::int64_t, py::array::c_style>;
+using Weights = py::array_t<double, py::array::c_style>;
 using Pixels = py::array_t<std::uint8_t, py::array::c_style>;
 
 // Destroys without the GIL: closing files and joining workers may take long.
@@ -103,7 +104,8 @@ py::tuple gather(const RecordFiles& files, const Indices& indices, Pixels& out) 
 
 EpochOrder make_order(const std::string& kind, std::uint64_t num_records, std::uint64_t seed,
                       std::uint64_t epoch, std::uint64_t global_batch_size, std::uint64_t block_records,
-                      std::uint64_t window_records) {
+                      std::uint64_t window_records, const std::optional<Indices>& members,
+                      const std::optional<Weights>& weight_totals) {
     EpochOrder order;
     order.kind = choice<OrderKind>("order", kind,
                                    {{"sequential", OrderKind::kSequential},
@@ -116,6 +118,10 @@ EpochOrder make_order(const std::string& kind, std::uint64_t num_records, std::u
     order.global_batch_size = global_batch_size;
     order.block_records = block_records;
     order.window_records = window_records;
+    const py::gil_scoped_release release;
+    if (weight_totals)
+        order.weigh({weight_totals->data(), weight_totals->data() + weight_totals->size()});
+    if (members) order.select({members->data(), members->data() + members->size()});
     order.check();
     return order;
 }
@@ -349,7 +355,8 @@ PYBIND11_MODULE(_core, m) {
     py::class_<EpochOrder>(m, "EpochOrder")
         .def(py::init(&make_order), py::kw_only(), py::arg("kind"), py::arg("num_records"), py::arg("seed"),
              py::arg("epoch"), py::arg("global_batch_size"), py::arg("block_records"),
-             py::arg("window_records"))
+             py::arg("window_records"), py::arg("members") = py::none(),
+             py::arg("weight_totals") = py::none())
         .def("__len__", &EpochOrder::length)
         .def("indices", &order_indices, py::arg("start"), py::arg("count"));
 

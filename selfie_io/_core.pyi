@@ -50,6 +50,8 @@ class EpochOrder:
         global_batch_size: int,
         block_records: int,
         window_records: int,
+        members: npt.NDArray[np.int64] | None = None,  # ascending; None: all records
+        weight_totals: npt.NDArray[np.float64] | None = None,  # running totals; None: each record once
     ) -> None: ...
     def __len__(self) -> int: ...
     def indices(self, start: int, count: int) -> npt.NDArray[np.int64]:

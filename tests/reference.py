@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-GEOMETRY, PHOTOMETRY, ALTERNATE_FLIP, PERMUTATION, PERMUTATION_HIGH, ROTATION = range(6)
+GEOMETRY, PHOTOMETRY, ALTERNATE_FLIP, PERMUTATION, PERMUTATION_HIGH, ROTATION, WEIGHTED = range(7)
 MASK32 = 2**32 - 1
 
 
@@ -76,6 +76,25 @@ def epoch_order(kind, size, seed, epoch, global_batch_size=1, block=1, window=1)
     for number, begin in enumerate(range(0, size, window)):
         part = row[begin : begin + window]
         order += [part[i] for i in permutation(len(part), seed, epoch, number + 1)]
+    return order
+
+
+def subset_order(kind, members, size, seed, epoch, **sizes):
+    """The epoch's order of some records: as among all records, but independent draws are made among them."""
+    if kind == "independent":
+        members = sorted(members)
+        return [members[i] for i in epoch_order(kind, len(members), seed, epoch, **sizes)]
+    return [index for index in epoch_order(kind, size, seed, epoch, **sizes) if index in set(members)]
+
+
+def weighted_order(weights, seed, epoch):
+    """As many draws with replacement as there are weights: the places among them."""
+    totals = np.cumsum(np.asarray(weights, np.float64))
+    order = []
+    for position in range(len(totals)):
+        high, low, _, _ = random_words(seed, epoch, position, WEIGHTED)
+        unit = ((high >> 5) * 2**26 + (low >> 6)) / 2**53
+        order.append(next(i for i, total in enumerate(totals) if total > unit * totals[-1]))
     return order
 
 

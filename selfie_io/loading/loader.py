@@ -21,11 +21,11 @@ from selfie_io.loading.options import (
     PerChannel,
     PerImage,
     check_epoch,
-    check_labels,
     crop_size,
     default_threads,
 )
 from selfie_io.loading.reader import Draws, Reader
+from selfie_io.loading.selection import check_labels, check_weights, digest, select_members
 from selfie_io.records.dataset import RecordSplit
 
 STATE_VERSION = 1
@@ -51,7 +51,10 @@ class Loader:
     shuffle: read in a new order each epoch (see order) instead of the order on disk
     drop_last: leave out a last batch that is smaller than the others
     seed: 0..2^64-1; the batches are a pure function of (files, options, seed, epoch)
-    labels: integers (N,) to use instead of the stored labels
+    labels: integers (N,) to use instead of the stored labels, one per record of `split`; copied
+    indices: integers (M,), the only records to load; they keep the order and the draws of the whole split
+    weights: numbers (N,), not negative; an epoch draws as many records with replacement, each by its weight,
+        whatever `shuffle` says
     augment: random changes of the images; None for none
     normalize: PerImage(), PerChannel(mean, std), or None for byte values 0..255
     dtype: of the images; "uint8" rounds to the nearest integer and saturates
@@ -80,6 +83,8 @@ class Loader:
         drop_last: bool = False,
         seed: int = 0,
         labels: npt.ArrayLike | None = None,
+        indices: npt.ArrayLike | None = None,
+        weights: npt.ArrayLike | None = None,
         augment: Augment | None = None,
         normalize: PerImage | PerChannel | None = PerImage(),  # noqa: B008 (frozen)
         dtype: Dtype = "float32",
@@ -96,12 +101,15 @@ class Loader:
     ) -> None:
         if not isinstance(split, RecordSplit):
             raise ValueError(f"split must be a RecordSplit, such as open_dataset(...).train, got {split!r}")
+        members = select_members(split, indices)
         self.options = LoaderOptions(
             batch_size=batch_size,
             shuffle=bool(shuffle),
             drop_last=bool(drop_last),
             seed=seed,
-            labels=None if labels is None else check_labels(labels, len(split), split.num_classes),
+            labels=None if labels is None else check_labels(labels, split, members),
+            indices=members,
+            weights=None if weights is None else check_weights(weights, split, members),
             augment=Augment() if augment is None else augment,
             normalize=normalize,
             dtype=dtype,
@@ -195,8 +203,18 @@ class Loader:
     def _identity(self) -> dict[str, Any]:
         """What must be equal for a position to have the same meaning."""
         options = self.options
-        order = options.order if options.shuffle else "sequential"
-        identity = {"seed": int(options.seed), "order": order, "num_records": len(self.split)}
+        order: str = options.order if options.shuffle else "sequential"
+        if options.weights is not None:
+            order = "weighted"
+        identity: dict[str, int | str] = {
+            "seed": int(options.seed),
+            "order": order,
+            "num_records": self._reader.num_members,
+        }
+        if options.indices is not None:
+            identity["indices"] = digest(options.indices)
+        if options.weights is not None:
+            identity["weights"] = digest(options.weights)
         if order == "independent":  # each draw belongs to one batch
             identity["global_batch_size"] = self._reader.slices.global_batch_size
         return identity
@@ -236,14 +254,16 @@ class Loader:
         shape = (layout.channels, height, width)
         if options.layout == "NHWC":
             shape = (height, width, layout.channels)
-        order = options.order if options.shuffle else "sequential"
+        order = self._identity()["order"]
         lines = [
             repr(self.split),
             f"{len(self)} batches of {options.batch_size}: images {options.dtype} {options.layout} "
             f"{(options.batch_size, *shape)}, labels int64 ({options.batch_size},)",
             f"order={order!r}, seed={options.seed}, drop_last={options.drop_last}, "
             f"rank={options.rank} of {options.world_size}",
-            f"labels={'the stored ones' if options.labels is None else 'given'}",
+            f"labels={'the stored ones' if options.labels is None else 'given'}, "
+            f"indices={'all' if options.indices is None else f'{options.indices.size} given'}, "
+            f"weights={'none' if options.weights is None else 'given'}",
             f"augment={options.augment!r}",
             f"normalize={options.normalize!r}",
             f"backend={options.backend!r}, device={options.device!r}, io={options.io!r}, "

@@ -112,7 +112,9 @@ class LoaderOptions:
     shuffle: bool
     drop_last: bool
     seed: int
-    labels: npt.NDArray[np.int64] | None
+    labels: npt.NDArray[np.int64] | None  # by index in the whole split
+    indices: npt.NDArray[np.int64] | None  # ascending; None: all records
+    weights: npt.NDArray[np.float64] | None  # one per record to choose from; None: each record once
     augment: Augment
     normalize: PerImage | PerChannel | None
     dtype: Dtype
@@ -142,6 +144,10 @@ class LoaderOptions:
             ("backend", BackendName),
         ):
             _choice(name, getattr(self, name), known)
+        if self.weights is not None and self.shuffle and self.order != "permutation":
+            raise ValueError(
+                f"weights draw each record by itself and have no other order, got order={self.order!r}"
+            )
         if not isinstance(self.augment, Augment):
             raise ValueError(f"augment must be an Augment or None, got {self.augment!r}")
         if self.normalize is not None and not isinstance(self.normalize, PerImage | PerChannel):
@@ -156,19 +162,3 @@ def crop_size(augment: Augment, layout: RecordLayout) -> tuple[int, int]:
 def default_threads() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def check_labels(labels: npt.ArrayLike, num_records: int, num_classes: int | None) -> npt.NDArray[np.int64]:
-    """Labels to use instead of the stored ones, as contiguous int64 (N,).
-
-    Raises ValueError unless they are integers, one per record, each naming a class.
-    """
-    array = np.asarray(labels)
-    if array.shape != (num_records,) or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"labels must be {num_records} integers, got shape {array.shape} of {array.dtype}")
-    array = np.ascontiguousarray(array, dtype=np.int64)
-    wrong = np.flatnonzero((array < 0) | (array >= (num_classes or np.iinfo(np.int64).max)))
-    if wrong.size:
-        bound = "not be negative" if num_classes is None else f"be in 0..{num_classes - 1}"
-        raise ValueError(f"labels must {bound}, got {array[wrong[0]]} at index {wrong[0]}")
-    return array
