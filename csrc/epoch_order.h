@@ -30,8 +30,8 @@ struct EpochOrder {
     // kIndependent, which shuffles them anew for each draw, and where weights draw among them.
     std::shared_ptr<const std::vector<std::int64_t>> members;
 
-    // Running totals of the weights of the members, or of all records, set by weigh(); null: each record comes
-    // once.
+    // Running totals of the weights of the members, or of all records, set by weigh(); null: each record
+    // comes once.
     std::shared_ptr<const std::vector<double>> weight_totals;
 
     // Throws std::invalid_argument where indices() would divide by zero or leave the data.

@@ -20,10 +20,12 @@ enum class Stream : std::uint32_t {
 
 using Words = std::array<std::uint32_t, 4>;
 
-inline Words random_words(std::uint64_t seed, std::uint64_t epoch, std::uint64_t index, Stream stream) {
+// view: of the record in its batch; each has draws of its own. Below 2^24.
+inline Words random_words(std::uint64_t seed, std::uint64_t epoch, std::uint64_t index, Stream stream,
+                          std::uint32_t view = 0) {
     // The counter has 32 bits for the epoch: Loader refuses larger ones.
     Words counter = {static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
-                     static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(stream)};
+                     static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(stream) | view << 8};
     std::uint32_t key0 = static_cast<std::uint32_t>(seed);
     std::uint32_t key1 = static_cast<std::uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {

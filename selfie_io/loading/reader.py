@@ -30,12 +30,12 @@ class Draws(NamedTuple):
 
 
 class Records(NamedTuple):
-    """n records without their pixels; indices, labels and record_ids: int64 (n,)."""
+    """n records without their pixels; indices, labels and record_ids: int64 (n,); draws: of each view."""
 
     indices: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     record_ids: npt.NDArray[np.int64]
-    draws: Draws
+    draws: tuple[Draws, ...]
 
 
 class Reader:
@@ -87,9 +87,13 @@ class Reader:
         labels, record_ids = self.files.gather(indices, out)
         return labels if self.options.labels is None else self.options.labels[indices], record_ids
 
-    def draws(self, epoch: int, indices: npt.NDArray[np.int64]) -> Draws:
+    def draws(self, epoch: int, indices: npt.NDArray[np.int64], view: int = 0) -> Draws:
         """The augmentation of some records in an epoch."""
-        return Draws(**self.plan.draws(self.options.seed, epoch, indices))
+        return Draws(**self.plan.draws(self.options.seed, epoch, indices, view))
+
+    def draws_of_views(self, epoch: int, indices: npt.NDArray[np.int64]) -> tuple[Draws, ...]:
+        """The augmentation of every view of some records."""
+        return tuple(self.draws(epoch, indices, view) for view in range(self.options.views))
 
     def scale_and_shift(
         self, epoch: int, indices: npt.NDArray[np.int64]
@@ -136,4 +140,5 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
         std=list(std),
         dtype=options.dtype,
         channels_last=options.layout == "NHWC",
+        views=options.views,
     )

@@ -36,9 +36,9 @@ class ResidentBackend:
             if reader.options.indices is not None:
                 places = np.searchsorted(reader.options.indices, indices)
             stored = self._labels[places], self._record_ids[places]
-            numbers = work.send(Records(indices, *stored, reader.draws(epoch, indices)))
+            records = Records(indices, *stored, reader.draws_of_views(epoch, indices))
             pixels = self._pixels[torch.from_numpy(places).to(self._device)]
-            yield work.finish(work.cut(pixels, numbers), numbers)
+            yield work.batch(pixels, records, are_windows=False)
 
 
 def _upload(
