@@ -310,7 +310,7 @@ def test_reprs_show_shapes_dtypes_and_options(split):
     )
     text = repr(loader)
     for part in (
-        "records=73", "10 batches of 8", "bfloat16 NHWC (8, 30, 27, 3)", "order='permutation', seed=3",
+        "73 records", "10 batches of 8", "bfloat16 NHWC (8, 30, 27, 3)", "order='permutation', seed=3",
         "crop=(30, 27)", "PerImage()", "backend='native'", "num_threads=", "epoch=0, batch=1",
     ):  # fmt: skip
         assert part in text
