@@ -1,4 +1,4 @@
-"""The parts that a config names, put together: data, labels, method, networks; and their state as one."""
+"""What a config names, put together: data, labels, method, networks; and their state as one."""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ from numpy.typing import NDArray
 from selfie_io.loading.loader import Loader
 from selfie_io.loading.options import Augment, PerImage
 from selfie_io.records.dataset import RecordSplit, open_dataset
-from selfie_train.checkpoint import Checkpoint, flatten_state, unflatten_state
 from selfie_train.config import TrainConfig
-from selfie_train.distributed import join_group
-from selfie_train.learner import Learner
-from selfie_train.noise_estimate import NoiseRateEstimate
-from selfie_train.registry import method_class
-from selfie_train.training_labels import training_labels
+from selfie_train.methods.method import method_class
+from selfie_train.runs.training_labels import training_labels
+from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatten_state
+from selfie_train.training.distributed import join_processes
+from selfie_train.training.learner import Learner
+from selfie_train.training.noise_estimate import NoiseRateEstimate
 
 
-class Parts:
-    """What a run trains with; everything that learns or remembers, and nothing of where the run stands.
+class Components:
+    """What a run trains with: everything that learns or remembers, but not the position of the run.
 
-    Raises ValueError where config, data and processes do not fit, OSError if the data is not there.
+    Raises ValueError where config, data and processes do not fit, OSError if the data cannot be read.
     """
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        self.group = join_group(config.device)
+        self.group = join_processes(config.device)
         if config.batch_size % self.group.world_size:
             raise ValueError(
-                "batch_size counts over all processes and must be a multiple of their number, "
-                f"{self.group.world_size}; got {config.batch_size}"
+                f"batch_size must be a multiple of the number of processes, {self.group.world_size}, "
+                f"because it counts the samples of all of them; got {config.batch_size}"
             )
         if config.sync_batchnorm and self.group.world_size > 1 and self.group.device.type != "cuda":
-            raise ValueError(
-                f"sync_batchnorm works on CUDA only, got device {self.group.device}: leave it out"
-            )
+            raise ValueError(f"sync_batchnorm needs CUDA, got device {self.group.device}: leave it out")
         self.dataset = open_dataset(config.dataset, shape=config.shape)
         self.labels = training_labels(self.dataset, config)
         num_samples, num_classes = len(self.labels.given), self.dataset.num_classes
@@ -45,17 +43,25 @@ class Parts:
         if self.labels.noise_rate is None and make_method.needs_noise_rate:
             if not 1 <= config.warmup < config.epochs:
                 raise ValueError(
-                    "an unknown noise rate is estimated after warm-up, so 1 <= warmup < epochs must hold, "
-                    f"got warmup {config.warmup} of {config.epochs}; or set noise_rate"
+                    "1 <= warmup < epochs must hold because the unknown noise rate is estimated after the "
+                    f"warm-up, got warmup {config.warmup} of epochs {config.epochs}: change them, or set "
+                    "noise_rate"
                 )
             self.estimate = NoiseRateEstimate(
                 num_samples, num_classes, history_length=config.history, threshold=config.threshold
             )
         shape = self.dataset.layout.shape
-        self.learner = Learner(config, self.group, shape, num_classes, make_method.num_networks)
+        self.learner = Learner(
+            config,
+            self.group,
+            shape,
+            num_classes,
+            make_method.num_networks,
+            needs_probabilities=make_method.needs_probabilities,
+        )
 
     def loader(self, split: RecordSplit, *, training: bool) -> Loader:
-        """A loader of this process's part: shuffled, augmented, with noisy labels; or as it lies on disk."""
+        """A loader of this process's part: for training shuffled, augmented and with the given labels."""
         config, layout = self.config, split.layout
         augment = None
         if training and config.augment == "crop-flip":
@@ -85,7 +91,7 @@ class Parts:
         return self.learner.state() | arrays, {"memory": values, **known}
 
     def load_state(self, checkpoint: Checkpoint) -> None:
-        """Go back to the `state` that a checkpoint holds."""
+        """Restore the `state` that a checkpoint holds."""
         memory = checkpoint.values["memory"] | checkpoint.arrays
         self.learner.load_state(checkpoint.arrays)
         self.method.load_state_dict(unflatten_state(memory, "method"))

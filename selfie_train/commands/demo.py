@@ -1,4 +1,4 @@
-"""The demo: pictures -> records -> 40 % pair noise -> Default and SELFIE on the same labels, side by side."""
+"""selfie-train demo: images -> records -> 40 % pair noise -> Default and SELFIE on the same labels."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from selfie_io.convert.commands.pack import Pack
-from selfie_io.labels.noise import inject_noise, transition_matrix
-from selfie_io.labels.overlay_writer import save_overlay
 from selfie_io.records.dataset import RecordDataset, open_dataset
-from selfie_train.compare import Group, compare, terminal_table
+from selfie_train.commands.compare import compare
+from selfie_train.commands.reproduce import complete
+from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.config import TrainConfig
-from selfie_train.results import read_refurbished
-from selfie_train.sweep import complete
+from selfie_train.runs.comparison import RunGroup, terminal_table
+from selfie_train.runs.result import read_refurbished
 
 NOISE_RATE = 0.4
 # Records above which the short schedule is used: an epoch of it takes as long as many epochs of digits.
@@ -28,18 +27,35 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class Demo(TrainCommand):
+    """Real images, 40 % of their labels changed: Default and SELFIE side by side, in minutes."""
+
+    data: str = "digits"
+    """digits (from scikit-learn), a source that `selfie-convert pack` reads, or a folder of records."""
+    out: Path = Path("runs/demo")
+    """Where records, runs and report go; an earlier demo there is used."""
+    seed: int = 0
+    """Of noise, weights and order."""
+
+    def run(self) -> int:
+        """Pack, train both methods, compare."""
+        demo(self.data, self.out, self.seed, Console(highlight=False, markup=False))
+        return DONE
+
+
+@dataclass(frozen=True)
 class DemoResult:
     """What the demo found."""
 
     dataset: RecordDataset
-    groups: list[Group]  # Default, SELFIE
+    groups: list[RunGroup]  # Default, SELFIE
     report: Path | None
 
 
 def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
     """Run the demo into `out`, on digits, a source that `selfie-convert pack` reads, or a folder of records.
 
-    What is there already of an earlier demo is used. Raises as pack, `train` and `resume` do.
+    What an earlier demo left in `out` is used. Raises as pack, `train` and `resume` do.
     """
     dataset = _records(data, out)
     labels = _noisy_labels(dataset, seed)
@@ -66,6 +82,8 @@ def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
 
 
 def _records(data: str, out: Path) -> RecordDataset:
+    from selfie_io.convert.commands.pack import Pack
+
     if (Path(data) / "dataset.json").exists():
         return open_dataset(data)
     folder = out / Path(data).resolve().name
@@ -77,6 +95,9 @@ def _records(data: str, out: Path) -> RecordDataset:
 
 def _noisy_labels(dataset: RecordDataset, seed: int) -> str:
     """Write the noisy labels as an overlay and return its name; the record files keep the true ones."""
+    from selfie_io.labels.noise import inject_noise, transition_matrix
+    from selfie_io.labels.overlay_writer import save_overlay
+
     name = f"demo-pair-{NOISE_RATE}-s{seed}"
     matrix = transition_matrix("pair", dataset.num_classes, NOISE_RATE)
     noisy = inject_noise(dataset.train.labels, matrix, seed=seed, record_ids=dataset.train.record_ids)
@@ -90,7 +111,7 @@ def _noisy_labels(dataset: RecordDataset, seed: int) -> str:
     return name
 
 
-def _report(dataset: RecordDataset, groups: list[Group], out: Path, console: Console) -> Path | None:
+def _report(dataset: RecordDataset, groups: list[RunGroup], out: Path, console: Console) -> Path | None:
     try:
         from selfie_train.report.comparison import write_comparison_report
         from selfie_train.report.run import refurbished_gallery
@@ -104,7 +125,7 @@ def _report(dataset: RecordDataset, groups: list[Group], out: Path, console: Con
         groups,
         out / "report.html",
         title=f"SELFIE on {dataset.name}: {noise:.1%} of the training labels are wrong",
-        lead=f"Same network ({selfie.config.model}), pictures, labels and {selfie.config.epochs} epochs "
+        lead=f"Same network ({selfie.config.model}), images, labels and {selfie.config.epochs} epochs "
         "for both; one run each, so SELFIE goes without the restarts of its paper.",
         more=[] if gallery is None else [gallery],
     )

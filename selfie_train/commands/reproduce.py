@@ -1,16 +1,34 @@
-"""Many runs: a grid of settings becomes runs; each is trained, resumed where it stopped, or left if done."""
+"""selfie-train reproduce: a grid of settings becomes runs; each is trained, resumed or left if done."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfie_train.compare import compare
+import tyro
+
+from selfie_train.commands.compare import compare
+from selfie_train.commands.subcommand import DONE, FAILED, TrainCommand
 from selfie_train.config import TrainConfig
-from selfie_train.engine import Divergence, resume, train
+from selfie_train.runs.result import Divergence
+
+
+@dataclass(frozen=True)
+class Reproduce(TrainCommand):
+    """Train every run of a grid and compare them; finished runs are skipped, begun ones continue."""
+
+    grid: tyro.conf.Positional[Path]
+    """A JSON file: {"base": {setting: value}, "axes": {setting: [values]}}."""
+    out: Path
+    """Where the runs, the table and the report go."""
+
+    def run(self) -> int:
+        """Train and compare; FAILED if a run diverged."""
+        return DONE if reproduce(self.grid, self.out) else FAILED
 
 
 def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
@@ -18,6 +36,8 @@ def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
 
     Raises ValueError if the folder holds another run, and as `train` does.
     """
+    from selfie_train.training.loop import resume, train
+
     folder = config.run_folder
     if not (folder / "config.json").exists():
         train(config, quiet=quiet)
@@ -41,14 +61,14 @@ def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
 def expand_grid(grid: dict[str, Any], out: Path) -> list[TrainConfig]:
     """One config for each combination of the grid's "axes" (name -> values), over its "base" settings.
 
-    The runs' folders lie in `out`, named by their values. Raises ValueError for a grid that is not one.
+    The runs' folders lie in `out`, named by their values. Raises ValueError for a malformed grid.
     """
     base, axes = (grid.get(name, {}) if isinstance(grid, dict) else None for name in ("base", "axes"))
     if not (isinstance(base, dict) and isinstance(axes, dict) and set(grid) <= {"base", "axes"}) or not all(
         isinstance(values, list) for values in axes.values()
     ):
         raise ValueError(
-            f'a grid is {{"base": {{setting: value}}, "axes": {{setting: [values]}}}}, got {grid}'
+            f'a grid must be {{"base": {{setting: value}}, "axes": {{setting: [values]}}}}, got {grid}'
         )
     configs = []
     for values in itertools.product(*axes.values()):
@@ -61,7 +81,7 @@ def expand_grid(grid: dict[str, Any], out: Path) -> list[TrainConfig]:
 def reproduce(grid_path: Path, out: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
     """Run the grid in a JSON file, skip what is done, compare; True if every run came to its end.
 
-    A run that diverges is told and passed over. The comparison is rewritten after every run.
+    A run that diverges is reported and skipped. The comparison is rewritten after every run.
     """
     try:
         configs = expand_grid(json.loads(grid_path.read_text()), out)

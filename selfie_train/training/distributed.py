@@ -1,4 +1,4 @@
-"""The processes of a run: who they are, and what they tell each other. One process is a group of one."""
+"""The processes of a run and what they exchange. A single process is a group of one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selfie_io.loading.batch import Batch
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """The processes that train one network together, and this one's place and device."""
 
     rank: int
@@ -62,9 +62,9 @@ class Group:
         images = joined[3:].T.reshape(-1, *batch.images.shape[1:]).to(batch.images.dtype)
         return Batch(images.contiguous(), *joined[:3].long())
 
-    def alone(self) -> Group:
+    def alone(self) -> ProcessGroup:
         """This process as a group of its own."""
-        return Group(0, 1, self.device)
+        return ProcessGroup(0, 1, self.device)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of each value over the processes."""
@@ -79,20 +79,20 @@ class Group:
             return flag
         return bool(self.sum(torch.tensor([float(flag)], device=self.device)).item())
 
-    def share_buffers(self, network: nn.Module) -> None:
-        """Give every process the first one's buffers (the running statistics of batch norm)."""
+    def broadcast_buffers(self, network: nn.Module) -> None:
+        """Copy the first process's buffers (the running statistics of batch norm) to every process."""
         if self.world_size > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, 0)
 
-    def wait(self) -> None:
-        """Return when all processes have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
         if self.world_size > 1:
             dist.barrier()
 
 
-def join_group(device: str) -> Group:
-    """Join the processes that torchrun started, or be a group of one; `device` is cpu, cuda, cuda:N or auto.
+def join_processes(device: str) -> ProcessGroup:
+    """Join the processes that torchrun started; `device` is cpu, cuda, cuda:N or auto.
 
     Raises ValueError for a device that this machine does not have.
     """
@@ -104,14 +104,16 @@ def join_group(device: str) -> Group:
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}") from error
     if place.type == "cuda":
         if not torch.cuda.is_available():
-            raise ValueError(f"device {device!r} needs CUDA, which torch does not find here")
+            raise ValueError(
+                f"device {device!r} needs CUDA, which torch does not find on this machine: use cpu or auto"
+            )
         if place.index is None:
             place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)
     elif place.type != "cpu":
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}")
     if world_size == 1:
-        return Group(0, 1, place)
+        return ProcessGroup(0, 1, place)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    return Group(dist.get_rank(), world_size, place)
+    return ProcessGroup(dist.get_rank(), world_size, place)
