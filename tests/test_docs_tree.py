@@ -48,9 +48,7 @@ def real():
 def test_the_tree_is_the_real_one(real):
     paths = listed(DESIGN)
     missing, gone = missing_and_gone(paths, real)
-    assert (missing, gone) == ([], []), (
-        "docs/design.md must list every file: add, remove lines"
-    )
+    assert (missing, gone) == ([], []), "docs/design.md must list every file: add, remove lines"
     assert [path for path, told in paths.items() if not told] == [], "each line tells what the file is for"
 
 
