@@ -38,4 +38,4 @@ class Digits(Source):
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         for position in self._positions[split][start:stop]:
-            yield Item(self._images[position], self._labels[position], f"digit {position}")
+            yield Item(self._images[position], self._labels[position], f"digits#{position}")

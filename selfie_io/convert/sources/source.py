@@ -25,7 +25,7 @@ _SPLIT_WORDS = {
 class Item(NamedTuple):
     """One labelled image: an encoded image file, uint8 (C, H, W), or why there is none.
 
-    `name` is how messages call it.
+    `name` is its place in the source: a path, an archive member, or a row such as "train.npz#12".
     """
 
     image: bytes | npt.NDArray[np.uint8] | ValueError
