@@ -17,8 +17,9 @@ from selfie_io.records.overlay_reader import Overlay
 def import_human_labels(
     dataset: RecordDataset, path: str | Path, key: str, *, name: str | None = None
 ) -> Overlay:
-    """Save the labels that people gave, row `record_id` of a file, as an overlay named `name`, or
-    else `key`.
+    """Save human labels as an overlay of `dataset`, row `record_id` of the file at `path`.
+
+    The overlay is named `name`, or else `key`.
 
     The file is a `.pt` of arrays by key (CIFAR-10N and 100N), a CSV with a header, or a `.npy` of
     one vector. Its own clean labels ("clean_label", "clean_coarse_label") are held against the

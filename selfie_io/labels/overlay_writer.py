@@ -24,7 +24,7 @@ from selfie_io.records.overlay_reader import (
 def save_overlay(
     dataset: RecordDataset, name: str, labels: npt.ArrayLike, provenance: Mapping[str, Any] | None = None
 ) -> Overlay:
-    """Write `labels` (N,) as an overlay of the training split, in place of one of the same name.
+    """Write `labels` (N,) as an overlay of the training split of `dataset`, in place of one of the same name.
 
     `provenance` is anything that JSON or NumPy can hold; the usual keys are kind, rate, seed and
     transition_matrix. A killed writer leaves the old overlay or the new one. Returns what was

@@ -35,7 +35,7 @@ CHECK_EVERY = 20  # batches between checks of the loss and, with several process
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
-    """Train as `config` says and leave everything in `config.run_folder`.
+    """Train as `config` says and leave everything in `config.run_folder`; `quiet` prints nothing.
 
     Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
     Divergence if the loss is no longer finite, Stopped after Ctrl-C or SIGTERM.
@@ -57,7 +57,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
 def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
     """Continue the run in `folder` at the batch after its last whole checkpoint; raises as `train` does.
 
-    Raises OSError if there is no run. The number of processes may differ from before.
+    `quiet` prints nothing. Raises OSError if there is no run. The number of processes may differ from before.
     """
     folder = Path(folder)
     config = TrainConfig.read(folder)
