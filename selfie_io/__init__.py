@@ -58,6 +58,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from selfie_io.version import version
+
+        return version()
     if name not in _HOME:
         raise AttributeError(f"module 'selfie_io' has no attribute {name!r}")
     value = getattr(import_module(f"selfie_io.{_HOME[name]}"), name)

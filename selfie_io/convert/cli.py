@@ -6,8 +6,9 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from selfie_io.console import quiet_on_broken_pipe
 from selfie_io.convert.adopt import Adopt
-from selfie_io.convert.command import BAD_COMMAND, BAD_DATA, Command, CommandError
+from selfie_io.convert.command import BAD_COMMAND, BAD_DATA, DONE, Command, CommandError
 from selfie_io.convert.download import Download
 from selfie_io.convert.export import Export
 from selfie_io.convert.info import Info
@@ -18,6 +19,7 @@ from selfie_io.convert.pack import Pack
 from selfie_io.convert.preview import Preview
 from selfie_io.convert.shards import Plan, Run
 from selfie_io.convert.verify import Verify
+from selfie_io.version import version
 
 COMMANDS: tuple[type[Command], ...] = (
     Download, Pack, Plan, Run, Merge, Adopt, Info, Verify, Preview, Export, Noise, Labels,
@@ -43,7 +45,14 @@ A command that fails or is killed leaves the old state or the new one, never hal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
+    with quiet_on_broken_pipe():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(given: Sequence[str]) -> int:
+    if list(given) == ["--version"]:
+        print(f"selfie-convert {version()}")
+        return DONE
     overview = not given or given[0] in ("-h", "--help")
     commands: Any = Union[tuple(_brief(one) if overview else one for one in COMMANDS)]  # noqa: UP007
     command: Command = tyro.cli(

@@ -1,5 +1,6 @@
 """A folder of record files, opened: shape, classes and splits, without reading any record."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,7 @@ class RecordSplit:
         files: Sequence[Path],
         layout: RecordLayout,
         num_classes: int | None,
+        file_digests: Sequence[str] | None = None,
     ) -> None:
         """Raises OSError if a file cannot be opened, ValueError if one does not hold whole records."""
         self.dataset_path = dataset_path
@@ -38,6 +40,7 @@ class RecordSplit:
         self.files = list(files)
         self.layout = layout
         self.num_classes = num_classes  # None: unknown, labels are only held against MAX_CLASSES
+        self.file_digests = file_digests  # SHA-256 of each file; None without a manifest
         self._records = self.open_files(use_mmap=True)
 
     def open_files(self, *, use_mmap: bool) -> _core.RecordFiles:
@@ -82,6 +85,28 @@ class RecordSplit:
             raise ValueError(f"overlays are labels of the training split, this is {self.name!r}")
         return read_overlay(self.dataset_path, name, self.labels)
 
+    @cached_property
+    def identity(self) -> dict[str, str | None]:
+        """What tells this split from another one, cheaply: two SHA-256 in hex.
+
+        "files" is of the manifest's digests, None without a manifest; "records" is of the number of records,
+        their shape, and the bytes of 64 records that are spread evenly.
+        """
+        files = None
+        if self.file_digests is not None:
+            files = hashlib.sha256(" ".join(self.file_digests).encode()).hexdigest()
+        records = hashlib.sha256(repr((len(self), self.layout.shape)).encode())
+        wanted = np.unique(np.linspace(0, len(self) - 1, min(len(self), 64)).astype(np.int64))
+        begin = 0
+        for path in self.files:
+            count = path.stat().st_size // self.layout.record_bytes
+            with path.open("rb") as file:
+                for position in wanted[(begin <= wanted) & (wanted < begin + count)].tolist():
+                    file.seek((position - begin) * self.layout.record_bytes)
+                    records.update(file.read(self.layout.record_bytes))
+            begin += count
+        return {"files": files, "records": records.hexdigest()}
+
     def images(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """The pixels of some records, uint8 (n, C, H, W). Raises IndexError for an index outside 0..N-1."""
         wanted = self.check_indices(indices)
@@ -120,7 +145,8 @@ class RecordSplit:
         return [(image, int(self.labels[index])) for image, index in zip(images, indices, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_records", "_headers")}
+        left_out = ("_records", "_headers", "identity")
+        return {key: value for key, value in self.__dict__.items() if key not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -171,6 +197,11 @@ class RecordDataset:
     def class_names(self) -> list[str]:
         """The name of each class; of a folder that does not say, "0", "1", ..."""
         return self.manifest.class_names if self.manifest else [str(i) for i in range(self.num_classes)]
+
+    @property
+    def labels_known_clean(self) -> bool:
+        """Whether the stored labels are known to be right; if not, no figure that needs the truth exists."""
+        return self.manifest is not None and self.manifest.labels == "clean"
 
     @property
     def channel_mean(self) -> list[float]:
@@ -229,7 +260,14 @@ def open_dataset(
         _check_agrees("num_classes", num_classes, manifest.num_classes, folder)
         num_classes = manifest.num_classes
         files = {name: _listed_files(folder, entry) for name, entry in manifest.splits.items()}
-    splits = {name: RecordSplit(folder, name, paths, layout, num_classes) for name, paths in files.items()}
+    listed = manifest.splits if manifest else {}
+    digests: dict[str, list[str]] = {
+        name: [file.sha256 for file in entry.files] for name, entry in listed.items()
+    }
+    splits = {
+        name: RecordSplit(folder, name, paths, layout, num_classes, digests.get(name))
+        for name, paths in files.items()
+    }
     return RecordDataset(folder, layout, splits, manifest)
 
 

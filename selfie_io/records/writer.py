@@ -7,14 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from selfie_io.records.files import file_name, record_dtype
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
-from selfie_io.records.manifest import BLOCK_BYTES, FileEntry, Manifest, SplitEntry, write_manifest
+from selfie_io.records.manifest import (
+    BLOCK_BYTES,
+    FileEntry,
+    Manifest,
+    SplitEntry,
+    labels_by_provenance,
+    write_manifest,
+)
 
 MAX_RECORDS = 1 << 32  # a record id has 32 bits
 
@@ -191,12 +198,22 @@ class DatasetWriter:
             if file.records == self._capacity[split]:
                 self._close_file(split)
 
-    def finish(self, *, name: str, class_names: list[str], provenance: dict[str, Any]) -> Manifest:
-        """Close the files and write the manifest; raises ValueError if nothing was written to train."""
+    def finish(
+        self,
+        *,
+        name: str,
+        class_names: list[str],
+        provenance: dict[str, Any],
+        labels: Literal["clean", "unknown"] | None = None,
+    ) -> Manifest:
+        """Close the files and write the manifest; raises ValueError if nothing was written to train.
+
+        `labels` tells whether the labels are known to be right; None: `provenance` decides.
+        """
         for split in list(self._open):
             self._close_file(split)
         manifest = make_manifest(
-            self._layout, self._entries, self._channel_sums, name, class_names, provenance
+            self._layout, self._entries, self._channel_sums, name, class_names, provenance, labels
         )
         write_manifest(self._folder, manifest)
         return manifest
@@ -224,6 +241,7 @@ def make_manifest(
     name: str,
     class_names: list[str],
     provenance: dict[str, Any],
+    labels: Literal["clean", "unknown"] | None = None,
 ) -> Manifest:
     """The manifest of files that are written; raises ValueError if there is no training record."""
     if not train_sums.pixels:
@@ -244,6 +262,7 @@ def make_manifest(
         channel_mean=mean,
         channel_std=std,
         provenance=provenance,
+        labels=labels_by_provenance(provenance) if labels is None else labels,
     )
 
 
