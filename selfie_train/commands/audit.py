@@ -91,7 +91,7 @@ def _save_beside_data(
     issues: LabelIssues, name: str, provenance: dict[str, Any], out: Path, say: Callable[[str], None]
 ) -> Path:
     """Save the suggested labels in the data set, or in OUT if the data set may only be read; where."""
-    from selfie_io.labels.overlay import save_overlay
+    from selfie_io.labels.overlay_writer import save_overlay
 
     dataset = issues.dataset
     try:

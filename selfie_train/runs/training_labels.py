@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from selfie_io.labels.noise import inject_noise, transition_matrix
 from selfie_io.records.dataset import RecordDataset
-from selfie_io.records.overlays import read_provenance
+from selfie_io.records.overlay_reader import read_provenance
 from selfie_train.config import TrainConfig, parse_noise
 
 # Overlays that somebody made by changing labels on purpose: their rate may be told to a method.

@@ -146,10 +146,10 @@ class Training:
             self.log.event("divergence", message=str(error))
             raise
         except OSError as error:  # a full disk, a data set that is gone
-            what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+            what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror or str(error)
             raise OSError(
-                f"{what}; the run stopped, {self.last_checkpoint or 'without a checkpoint'} is whole. When this "
-                f"is repaired, continue with: selfie-train resume {self.folder}"
+                f"{what}. The run stopped; last good checkpoint: {self.last_checkpoint or 'none yet'}. "
+                f"When this is repaired, continue with: selfie-train resume {self.folder}"
             ) from error
         finally:
             self.log.close()
