@@ -60,9 +60,9 @@ def audit(
             f"an audit needs a checkpoint, and {run} has none" + "".join(f"; {text}" for text in defects)
         )
     components = Components(config)
+    check_identity(run, components.dataset, components.labels, config.noise)
     for note in components.notes:
         say(note)
-    check_identity(run, components.dataset, components.labels, config.noise)
     components.load_state(checkpoint)
     issues = find_issues(components)
     out.mkdir(parents=True, exist_ok=True)

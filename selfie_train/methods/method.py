@@ -74,7 +74,7 @@ class Method:
             raise ValueError(
                 f"warmup must be less than epochs, because {config.method} begins after the warm-up; got "
                 f"warmup {config.warmup} and epochs {config.epochs}: lower the warm-up (--warmup "
-                f"{config.epochs // 4}), train longer, or train plainly (--method default)"
+                f"{-(-config.epochs // 4) if config.epochs > 1 else 0}), train longer, or train plainly (--method default)"
             )
 
     @classmethod

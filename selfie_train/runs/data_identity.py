@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.config import DATA_KEY
-from selfie_train.runs.training_labels import TrainingLabels
+
+if TYPE_CHECKING:
+    from selfie_train.runs.training_labels import TrainingLabels
 
 _NAMES = {
     "train_files": "the training record files",
@@ -41,13 +43,12 @@ def differences(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
     The digests of files count only where both data sets have a manifest: `adopt` changes no record.
     """
-    return [
-        name
-        for key, name in _NAMES.items()
-        if key in stored
-        and stored[key] != found[key]
-        and not (key.endswith("_files") and None in (stored[key], found[key]))
-    ]
+    different = [key for key in _NAMES if key in stored and stored[key] != found[key]]
+    for split in ("train", "test"):
+        files, records = f"{split}_files", f"{split}_records"
+        if files in different and (records in different or None in (stored[files], found[files])):
+            different.remove(files)
+    return [_NAMES[key] for key in different]
 
 
 def read_identity(folder: Path) -> dict[str, Any] | None:

@@ -109,7 +109,7 @@ class Components:
 def _open(config: TrainConfig) -> RecordDataset:
     if not Path(config.dataset).is_dir():
         raise FileNotFoundError(
-            f"{config.dataset}: no such folder of record files. `selfie-convert pack` makes one; if it moved, "
-            "--dataset FOLDER tells run, resume and audit where it lies"
+            f"{config.dataset}: no such folder of record files. `selfie-convert pack` makes one; if it "
+            "moved, --dataset FOLDER tells run, resume and audit where it lies"
         )
     return open_dataset(config.dataset, shape=config.shape)
