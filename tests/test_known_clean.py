@@ -76,7 +76,7 @@ def test_figures_that_need_the_truth_are_none_without_it(unknown, tmp_path, caps
     with (result.folder / "labels.csv").open() as file:
         assert {row["clean_label"] for row in csv.DictReader(file)} == {""}
     # The rate of noise that was injected on purpose is known; any other is estimated.
-    rate = np.mean(result.labels.given != dataset.train.labels)
+    rate = float(np.mean(result.labels.given != dataset.train.labels))
     known = noise in ("pair:0.4", "overlay:pair")
     assert (result.noise_rates[0] == rate) is known
     page = (result.folder / "report.html").read_text()
@@ -100,7 +100,7 @@ def test_with_the_truth_known_the_figures_are_there(digits, tmp_path, noise, tol
     sio.save_overlay(dataset, "audit-x", changed, {"kind": "audit"})
     sio.save_overlay(dataset, "mine", changed)
     result = train(small(data, tmp_path / "run", noise=noise, **OPTIONS), quiet=True)
-    rate = np.mean(result.labels.given != dataset.train.labels)
+    rate = float(np.mean(result.labels.given != dataset.train.labels))
     assert result.summary["observed_noise_rate"] == rate
     assert result.summary["refurbish_accuracy"] is not None
     assert (result.noise_rates[0] == rate) is told

@@ -71,10 +71,11 @@ class Method:
     def check(cls, config: TrainConfig) -> None:
         """Raise ValueError for settings with which the method would never begin."""
         if cls.has_warmup and config.warmup >= config.epochs:
+            shorter = -(-config.epochs // 4) if config.epochs > 1 else 0
             raise ValueError(
                 f"warmup must be less than epochs, because {config.method} begins after the warm-up; got "
-                f"warmup {config.warmup} and epochs {config.epochs}: lower the warm-up (--warmup "
-                f"{-(-config.epochs // 4) if config.epochs > 1 else 0}), train longer, or train plainly (--method default)"
+                f"warmup {config.warmup} and epochs {config.epochs}: lower the warm-up (--warmup {shorter}), "
+                "train longer, or train plainly (--method default)"
             )
 
     @classmethod

@@ -61,10 +61,14 @@ def training_labels(
     changed = float(np.mean(given != stored))
     clean = stored if known_clean and kind != "none" else None
     if say is not None and not known_clean:
-        say(
+        line = (
             f"the stored labels of {dataset.name} are not known to be clean: figures that need the true "
-            "labels are n/a, and the test error is measured on the stored labels"
-            + (f"; the injected noise changes {changed:.1%} of them" if changed_on_purpose else "")
+            "labels are n/a"
         )
+        if "test" in dataset.splits:
+            line += ", and the test error is measured on the stored labels"
+        if changed_on_purpose:
+            line += f"; the injected noise changes {changed:.1%} of the training labels"
+        say(line)
     noise_rate = config.noise_rate if config.noise_rate != "auto" else changed if changed_on_purpose else None
     return TrainingLabels(given, clean, noise_rate, None if clean is None else changed, known_clean)
