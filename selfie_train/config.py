@@ -178,6 +178,10 @@ class TrainConfig:
         lies in the run's own folder: a run that somebody sent must not bring code along.
         """
         path = folder / "config.json"
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{folder} holds no run ({path.name} is missing): give a folder that `selfie-train run` made"
+            )
         try:
             values = json.loads(path.read_text())
             if isinstance(values, dict):

@@ -243,6 +243,26 @@ def test_what_real_noise_hides_is_none_and_its_rate_is_estimated(digits, tmp_pat
     assert told.noise_rates == [0.08]
 
 
+@pytest.mark.parametrize("method", ["default", "selfie", "co-teaching"])
+def test_a_record_of_label_minus_one_is_never_learnt(digits, tmp_path, monkeypatch, capsys, method):
+    dataset = sio.open_dataset(digits)
+    labels = np.where(np.arange(len(dataset.train)) % 5 == 0, -1, dataset.train.labels)
+    monkeypatch.setattr(type(dataset.train), "labels_from", lambda *_: labels)
+    monkeypatch.setattr("selfie_train.runs.training_labels.read_provenance", lambda *_: {"kind": "pair"})
+    result = train(small(digits, tmp_path / "run", method=method, noise="overlay:drop"))
+    assert "288 of 1,438 records are left out" in " ".join(capsys.readouterr().out.split())
+    assert result.summary["observed_noise_rate"] == 0
+    with (result.folder / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["given_class"] == "" for row in rows] == (labels < 0).tolist()
+    if method == "selfie":
+        assert [int(row["visits"]) == 0 for row in rows] == (labels < 0).tolist()
+        assert not (result.refurbished_labels[labels < 0] >= 0).any()
+    labels[:] = -1
+    with pytest.raises(ValueError, match="must leave a record"):
+        train(small(digits, tmp_path / "none", method=method, noise="overlay:drop"), quiet=True)
+
+
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [({"channels_last": True}, 1e-3), ({"precision": "bfloat16"}, 0.1), ({"augment": "crop-flip"}, None)],

@@ -67,7 +67,7 @@ def refurbished_gallery(
     """Images whose refurbished label (-1: none) is not the given one; None where there are none."""
     if new is None:
         return None
-    changed = np.flatnonzero((new >= 0) & (new != given))
+    changed = np.flatnonzero((new >= 0) & (given >= 0) & (new != given))
     if not len(changed):
         return None
     images = label_images(dataset, spread(changed, GALLERY_SIZE), given, new, clean)

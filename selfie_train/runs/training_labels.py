@@ -23,11 +23,16 @@ REAL_KINDS = ("human", "audit", "refurbished")
 class TrainingLabels:
     """Labels of the N training samples."""
 
-    given: NDArray[np.int64]  # (N,) what the networks are told
+    given: NDArray[np.int64]  # (N,) what the networks are told; -1: the record is left out
     clean: NDArray[np.int64] | None  # (N,) None where unknown
     noise_rate: float | None  # told to the method; None: to be estimated after warm-up
     observed_noise_rate: float | None  # share of given labels that are not the clean ones
     stored_known_clean: bool = True  # whether the labels in the record files are known to be right
+
+    @property
+    def left_out(self) -> bool:
+        """Whether some records are left out of training."""
+        return bool((self.given < 0).any())
 
     def is_given_correct(self, indices: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         """Whether the given label is the clean one, bool[b]; None where unknown."""
@@ -58,7 +63,12 @@ def training_labels(
         )
         given = inject_noise(stored, matrix, seed=config.seed, record_ids=dataset.train.record_ids)
         changed_on_purpose = True
-    changed = float(np.mean(given != stored))
+    used = given >= 0
+    if not used.any():
+        raise ValueError(f"noise {config.noise} must leave a record to learn, got label -1 for all of them")
+    if say is not None and not used.all():
+        say(f"{np.count_nonzero(~used):,} of {len(given):,} records are left out: their label is -1")
+    changed = float(np.mean(given[used] != stored[used]))
     clean = stored if known_clean and kind != "none" else None
     if say is not None and not known_clean:
         line = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.loading.loader import Loader
@@ -77,6 +78,7 @@ class Components:
             order="independent" if config.variant == "official" else "permutation",
             seed=config.seed,
             labels=self.labels.given if training else None,
+            indices=np.flatnonzero(self.labels.given >= 0) if training and self.labels.left_out else None,
             augment=augment,
             normalize=PerImage(),
             layout="NHWC" if config.channels_last else "NCHW",

@@ -312,14 +312,27 @@ class Training:
         for defect in defects:
             self.log.say(f"checkpoint skipped: {defect}")
         if checkpoint is None:
+            if (self.folder / "summary.json").exists():
+                raise ValueError(
+                    f"{self.folder} is finished, and without a whole checkpoint nothing can continue: its "
+                    "results are kept; train into another folder"
+                )
+            if (self.folder / "log.csv").exists():
+                self.log.say("there is no whole checkpoint: training starts from the beginning")
             return
-        self.components.load_state(checkpoint)
         values = checkpoint.values
-        self.noise_rates = values["noise_rates"]
-        self.train_loader.load_state_dict(values["loader"])
-        self.position = Position(**values["position"])
-        self.metrics.load_state(values)
-        self.rows = values["rows"]
+        try:
+            self.components.load_state(checkpoint)
+            self.noise_rates = values["noise_rates"]
+            self.train_loader.load_state_dict(values["loader"])
+            self.position = Position(**values["position"])
+            self.metrics.load_state(values)
+            self.rows = values["rows"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"{checkpoint.path} does not fit the settings in {self.folder / 'config.json'}: "
+                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            ) from error
         self.last_checkpoint = checkpoint.path
 
     def _diverged(self, what: str) -> None:

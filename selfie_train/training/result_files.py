@@ -60,7 +60,7 @@ def _write_labels(path: Path, result: TrainResult, dataset: RecordDataset, metho
         "record_id": dataset.train.record_ids.tolist(),
         "index": list(range(len(labels.given))),
         "given_label": labels.given.tolist(),
-        "given_class": [names[label] for label in labels.given.tolist()],
+        "given_class": ["" if label < 0 else names[label] for label in labels.given.tolist()],
         "refurbished_label": refurbished,
         "refurbished_class": ["" if label == "" else names[label] for label in refurbished],
         "entropy": [""] * len(labels.given),
