@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from selfie_io.loading.augment import Augment, crop_size
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.options import (
-    Augment,
     BackendName,
     Dtype,
     IoMode,
@@ -26,7 +26,6 @@ from selfie_io.loading.options import (
     PerImage,
     check_epoch,
     check_view,
-    crop_size,
     default_threads,
 )
 from selfie_io.loading.reader import Draws, Reader
