@@ -31,7 +31,7 @@ def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
         ("Training speed", figure_text(summary["images_per_second"], 0, " images/s")),
     ]
     sections: list[Section] = [
-        Table("Result", ("", "value"), figures, "n/a: not known, or this method has no such figure."),
+        Table("Result", ("", "value"), figures, _note(result)),
         Figure("Curves", _curves(result)),
     ]
     labels = result.labels
@@ -46,6 +46,18 @@ def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
     )
 
 
+def _note(result: TrainResult) -> str:
+    note = "n/a: not known, or this method has no such figure."
+    if result.summary["last_test_error"] is None:
+        note += " The data set has no test split."
+    elif not result.labels.stored_known_clean:
+        note += (
+            " The labels of this data set are not known to be clean, in the test split neither: the test "
+            "error is measured on labels of which some may be wrong."
+        )
+    return note
+
+
 def refurbished_gallery(
     dataset: RecordDataset,
     given: NDArray[np.int64],
@@ -55,7 +67,7 @@ def refurbished_gallery(
     """Images whose refurbished label (-1: none) is not the given one; None where there are none."""
     if new is None:
         return None
-    changed = np.flatnonzero((new >= 0) & (new != given))
+    changed = np.flatnonzero((new >= 0) & (given >= 0) & (new != given))
     if not len(changed):
         return None
     images = label_images(dataset, spread(changed, GALLERY_SIZE), given, new, clean)
@@ -69,10 +81,9 @@ def refurbished_gallery(
 def _curves(result: TrainResult) -> str:
     rows = result.log
     x = list(range(1, len(rows) + 1))
-    errors = [
-        Curve("test error", x, [row["test_error"] for row in rows], 0),
-        Curve("train error, given labels", x, [row["train_error"] for row in rows], 1),
-    ]
+    errors = [Curve("train error, given labels", x, [row["train_error"] for row in rows], 1)]
+    if any(row["test_error"] is not None for row in rows):
+        errors.insert(0, Curve("test error", x, [row["test_error"] for row in rows], 0))
     panels = [("Error", "%", errors)]
     shares = [
         Curve(name.replace("_", " "), x, [row[name] for row in rows], colour)
