@@ -202,6 +202,11 @@ class RecordDataset:
         return self.manifest.class_names if self.manifest else [str(i) for i in range(self.num_classes)]
 
     @property
+    def labels_known_clean(self) -> bool:
+        """Whether the stored labels are known to be right; if not, no figure that needs the truth exists."""
+        return self.manifest is not None and self.manifest.labels == "clean"
+
+    @property
     def channel_mean(self) -> list[float]:
         """The mean of each channel over the training split, for pixels in 0..1."""
         return self._channel_statistics[0]
