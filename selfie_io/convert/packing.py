@@ -12,6 +12,7 @@ from selfie_io.convert.decoding.decoder import Decoder
 from selfie_io.convert.decoding.images import Bad
 from selfie_io.convert.sources import open_source
 from selfie_io.convert.sources.source import Item, Source, SourceOptions
+from selfie_io.convert.sources.split_words import counted
 from selfie_io.convert.storage.source_cache import find_source
 from selfie_io.convert.subcommand import CommandError, say
 from selfie_io.processors import available_processors
@@ -92,11 +93,12 @@ def decoding_notes(turned: int, skipped: list[dict[str, str]]) -> list[str]:
     """What is to be said about the decoding of a whole data set."""
     notes = []
     if turned:
-        notes.append(f"{turned:,} images were turned upright, as their EXIF orientation says")
+        notes.append(f"{counted(turned, 'image')} turned upright, as the EXIF orientation says")
     if skipped:
         first = "; ".join(f"{one['name']}: {one['reason']}" for one in skipped[:3])
-        noun = "bad image is" if len(skipped) == 1 else "bad images are"
-        notes.append(f"{len(skipped):,} {noun} left out ({first}{'; ...' if len(skipped) > 3 else ''})")
+        notes.append(
+            f"{counted(len(skipped), 'bad image')} left out ({first}{'; ...' if len(skipped) > 3 else ''})"
+        )
     return notes
 
 

@@ -17,7 +17,7 @@ from selfie_io.convert.sources.image_table import ImageTable
 from selfie_io.convert.sources.npz import Npz
 from selfie_io.convert.sources.parquet import Parquet
 from selfie_io.convert.sources.published_digests import compare_with_published
-from selfie_io.convert.sources.source import Seen, Source, SourceOptions
+from selfie_io.convert.sources.source import Source, SourceOptions
 from selfie_io.convert.sources.svhn import Svhn
 from selfie_io.convert.sources.tiny_imagenet import TinyImageNet
 from selfie_io.convert.sources.webdataset import WebDataset
@@ -83,24 +83,21 @@ def _recognise(tree: Tree, path: str, kind: str, options: SourceOptions) -> tupl
     if kind != "auto":
         reason = seen[kind].what if kind in seen else f"it must hold {KINDS[kind].wants}"
         raise ValueError(f"{path}: is not of the kind {kind}: {reason}")
-    raise ValueError(
-        "\n".join([f"{path}: no kind fits; the kinds are {', '.join(KINDS)}", *_why(tree, seen)])
-    )
+    rule = f"{path}: no kind fits; the kinds are {', '.join(KINDS)}"
+    if seen:
+        raise ValueError("\n".join([rule, *(f"  {name}: {found.what}" for name, found in seen.items())]))
+    raise ValueError(f"{rule}; {_hint(tree)}")
 
 
-def _why(tree: Tree, seen: dict[str, Seen]) -> list[str]:
-    """A line for each kind that came close, or a hint where none did."""
-    lines = [f"  {name}: {found.what}" for name, found in seen.items()]
+def _hint(tree: Tree) -> str:
+    """What to do about a source that comes close to no kind."""
     if "data_batch_1.bin" in tree:
-        lines.append("  record files without a manifest are for selfie-convert adopt")
-    if not lines and not tree.names:
-        lines.append("  there is no file in it")
-    elif not lines:
-        lines.append(
-            "  images need labels: class folders, or a table of file and label; the first file is "
-            f"{tree.names[0]}"
-        )
-    return lines
+        return "record files without a manifest are for selfie-convert adopt"
+    if not tree.names:
+        return "there is no file in it"
+    return (
+        f"images need labels: class folders, or a table of file and label; the first file is {tree.names[0]}"
+    )
 
 
 def _refuse_keys(name: str, options: SourceOptions, path: str) -> None:

@@ -8,7 +8,7 @@ import re
 
 from selfie_io.convert.sources.file_tree import Tree
 from selfie_io.convert.sources.source import FileListSource, Seen, SourceOptions
-from selfie_io.convert.sources.split_words import some
+from selfie_io.convert.sources.split_words import counted, some
 
 _CLASS_NAMES = (
     "cat", "lynx", "wolf", "coyote", "cheetah", "jaguar", "chimpanzee", "orangutan", "hamster", "guinea pig",
@@ -50,5 +50,5 @@ class Animal10N(FileListSource):
         self.class_names = list(_CLASS_NAMES)
         if strays:
             self.notes = [
-                f"{len(strays):,} files have no label in their name and are left out ({some(strays)})"
+                f"{counted(len(strays), 'file')} without a label in the name left out ({some(strays)})"
             ]

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, BinaryIO, TypeVar, cast
 
-from selfie_io.convert.sources.split_words import some
+from selfie_io.convert.sources.split_words import counted, some
 
 MAX_FILE_BYTES = 1 << 28  # of one file that is read whole
 _LITTER = {
@@ -98,7 +98,8 @@ class Tree(ABC):
         notes = []
         if self._litter:
             notes.append(
-                f"{len(self._litter):,} hidden and system files are left out ({some(sorted(self._litter))})"
+                f"{counted(len(self._litter), 'hidden or system file')} left out "
+                f"({some(sorted(self._litter))})"
             )
         notes += [
             f"{again} and {first} are the same folder (a link): its files are in both"

@@ -11,6 +11,7 @@ from selfie_io.convert.sources.split_words import (
     TRAIN,
     VALIDATION,
     choose_splits,
+    counted,
     some,
     split_of_folder,
     splits_in,
@@ -88,16 +89,14 @@ def _with_splits(tree: Tree, prefix: str, tops: Sequence[str], splits: dict[str,
     named = {split: folders[0] for split, folders in splits.items()}
     used, notes = choose_splits({split: _unwrapped(tree, folder) for split, folder in named.items()}, named)
     layout = FolderLayout(prefix, used, notes=notes)
-    layout.notes += [
-        f"{extra} is left out: {named[TEST]} is the test split" for extra in splits.get(VALIDATION, [])[1:]
-    ]
+    layout.notes += [f"{extra} is left out, too" for extra in splits.get(VALIDATION, [])[1:]]
     in_splits = {folder for folders in splits.values() for folder in folders}
     beside = [top for top in tops if top not in in_splits]
     for top in beside:
         if not tree.folders(top) and split_of_folder(top[len(prefix) : -1]):
             count = sum(map(ends_like_image, tree.under(top)))
             layout.notes.append(
-                f"{top} has no class folders, so its {count:,} images have no labels: left out"
+                f"{top} is left out: it has no class folders, so its {counted(count, 'image')} have no labels"
             )
         elif any(map(ends_like_image, tree.under(top))):
             layout.notes.append(f"{top} is left out: its name is no split")
@@ -176,11 +175,8 @@ def _note_loose_files(tree: Tree, layout: FolderLayout) -> None:
     images = sorted(name for name in loose if is_image(tree, name))
     others = sorted(set(loose) - set(images))
     if images:
-        noun = "image stands" if len(images) == 1 else "images stand"
         layout.notes.append(
-            f"{len(images):,} {noun} beside the class folders and is left out ({some(images)})"
-            if len(images) == 1
-            else f"{len(images):,} {noun} beside the class folders and are left out ({some(images)})"
+            f"{counted(len(images), 'image')} beside the class folders left out ({some(images)})"
         )
         if len(images) > inside - len(images):
             layout.doubts.append(
@@ -189,7 +185,9 @@ def _note_loose_files(tree: Tree, layout: FolderLayout) -> None:
                 " move them into class folders (--kind image-folder leaves them out)"
             )
     if others:
-        layout.notes.append(f"files beside the class folders are left out ({some(others)})")
+        layout.notes.append(
+            f"{counted(len(others), 'other file')} beside the class folders left out ({some(others)})"
+        )
     for folder in layout.folders.values():
         for empty in tree.empty_folders(folder):
             if not splits_in(empty[len(folder) :]) or folder != layout.prefix:

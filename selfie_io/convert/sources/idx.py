@@ -24,6 +24,7 @@ from selfie_io.convert.sources.source import (
     image_layout,
     missing_low_classes,
 )
+from selfie_io.convert.sources.split_words import counted
 
 _NAME = re.compile(
     r"(?:.*[/-])?(?P<split>train|t10k|test)-(?P<what>images|labels)[-.]idx[13]-ubyte(?:\.gz)?",
@@ -64,7 +65,7 @@ class Idx(Source):
         again = [name for (split, what), names in files.items() for name in self._doubles(split, what, names)]
         if again:
             self.notes = [
-                f"{len(again)} files have the content of others and are left out ({', '.join(again)})"
+                f"{counted(len(again), 'file')} with the content of others left out ({', '.join(again)})"
             ]
         for split in ("train", "test"):
             pair = [files.get((split, what), [""])[0] for what in ("images", "labels")]

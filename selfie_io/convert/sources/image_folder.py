@@ -9,7 +9,7 @@ from selfie_io.convert.sources.file_tree import Tree
 from selfie_io.convert.sources.folder_layout import FolderLayout, class_folders, find_layout
 from selfie_io.convert.sources.image_files import is_image
 from selfie_io.convert.sources.source import FileListSource, Seen, SourceOptions, read_classes, read_lines
-from selfie_io.convert.sources.split_words import class_order, some
+from selfie_io.convert.sources.split_words import class_order, counted, some
 
 # What an export to a folder writes beside the images: their order, and all class names in order.
 RECORDS_NAME, CLASSES_NAME = "records.csv", "classes.txt"
@@ -92,18 +92,18 @@ class ImageFolder(FileListSource):
         if missing and self._files.get("test"):
             names = [self.class_names[label] for label in sorted(missing)]
             self.notes.append(
-                f"{layout.folders['test']} has no image of {len(names)} classes ({some(names)})"
+                f"{layout.folders['test']} has no image of {counted(len(names), 'class')} ({some(names)})"
             )
 
 
 def _about(strays: set[str], unknown: list[str], class_names: list[str]) -> list[str]:
     notes = []
     if strays:
-        notes.append(f"{len(strays):,} files are no images and are left out ({some(sorted(strays), 20)})")
-    if unknown:
         notes.append(
-            f"{len(unknown):,} test images are of no training class and are left out ({some(unknown)})"
+            f"{counted(len(strays), 'file')} that are no images left out ({some(sorted(strays), 20)})"
         )
+    if unknown:
+        notes.append(f"{counted(len(unknown), 'test image')} of no training class left out ({some(unknown)})")
     if len(class_names) == 1:
         notes.append(f"there is one class alone, {class_names[0]!r}")
     return notes

@@ -17,6 +17,7 @@ from selfie_io.convert.sources.split_words import (
     TRAIN,
     choose_splits,
     class_order,
+    counted,
     some,
     split_of_path,
     splits_in,
@@ -101,7 +102,7 @@ class ImageTable(Source):
         if not labelled:
             raise ValueError(f"{tree.path}: must hold {self.wants}")
         notes = [
-            f"{table.name} has no label column, so its {len(table.rows):,} images are left out"
+            f"{table.name} is left out: it has no label column for its {counted(len(table.rows), 'row')}"
             for table in tables
             if table.label_column is None
         ]
@@ -124,7 +125,7 @@ class ImageTable(Source):
         listed = {record.name for records in found.values() for record in records}
         unlisted = [name for name in tree.names if name not in listed and is_image(tree, name)]
         if unlisted:
-            notes.append(f"{len(unlisted):,} images are in no table and are left out ({some(unlisted)})")
+            notes.append(f"{counted(len(unlisted), 'image')} in no table left out ({some(unlisted)})")
         self.notes = [*notes, *order]
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
@@ -184,8 +185,16 @@ def _tables(tree: Tree) -> list[str]:
     return [
         name
         for name in tree.names
-        if name.lower().endswith((".csv", ".tsv")) and tree.size(name) <= _MAX_TABLE_BYTES
+        if name.lower().endswith((".csv", ".tsv"))
+        and tree.size(name) <= _MAX_TABLE_BYTES
+        and not _of_export(tree, name)
     ]
+
+
+def _of_export(tree: Tree, name: str) -> bool:
+    """Whether a table is that of our own export, which the image folder reads."""
+    folder, _, file = name.rpartition("/")
+    return file == "records.csv" and (f"{folder}/classes.txt" if folder else "classes.txt") in tree
 
 
 def _read_table(
@@ -311,9 +320,11 @@ def _records_by_split(
             seen.setdefault(split, set()).add(where)
             found.setdefault(split, []).append(_Record(where, row.label, problem))
         if again:
-            notes.append(f"{table.name} names {again:,} images again with the same label; each is taken once")
+            notes.append(
+                f"{table.name} names {counted(again, 'image')} again, with the same label: each is taken once"
+            )
     for split, count in sorted(other_splits.items()):
-        notes.append(f"{count:,} rows of the split {split!r} are left out")
+        notes.append(f"{counted(count, 'row')} of the split {split!r} left out")
     return found, named, notes
 
 

@@ -182,7 +182,7 @@ def image_layout(place: str, channels: int, height: int, width: int) -> RecordLa
 
 def missing_extra(package: str, needed_for: str) -> str:
     """The message for a package that is not installed."""
-    return f"{needed_for} needs {package}: pip install 'selfie[sources]'"
+    return f"{needed_for} needs {package}: pip install 'selfie-io[sources]'"
 
 
 def read_lines(tree: Tree, name: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from selfie_io.convert.sources.file_tree import Tree
 from selfie_io.convert.sources.source import SourceOptions
-from selfie_io.convert.sources.split_words import TRAIN, some, split_of_path, without_splits
+from selfie_io.convert.sources.split_words import TRAIN, counted, some, split_of_path, without_splits
 
 
 class SplitFiles(NamedTuple):
@@ -36,13 +36,15 @@ def split_files(tree: Tree, names: Sequence[str], options: SourceOptions) -> Spl
                 " rename it or move it away (--skip-bad or --kind leaves it out)"
             )
         unnamed = found.pop("")
-        notes.append(f"{len(unnamed):,} files name no split and are left out ({some(unnamed, 20)})")
+        notes.append(
+            f"{counted(len(unnamed), 'file')} without a split in the name left out ({some(unnamed, 20)})"
+        )
     return SplitFiles(found, notes, False)
 
 
 def named_splits(found: dict[str, list[str]]) -> dict[str, str]:
     """How messages call each split."""
-    return {split: f"the {split} split ({some(names, 1)})" for split, names in found.items()}
+    return {split: f"{some(names, 1)}" for split, names in found.items()}
 
 
 def _refuse_two_sets(tree: Tree, found: dict[str, list[str]]) -> list[str]:

@@ -130,5 +130,11 @@ def some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, for a note: "1 image", "1,200 images"."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def _template(name: str) -> list[str]:
     return ["*" if word in _WORDS else word for word in words(name)]

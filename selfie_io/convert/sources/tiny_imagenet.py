@@ -16,7 +16,7 @@ from selfie_io.convert.sources.source import (
     read_classes,
     read_lines,
 )
-from selfie_io.convert.sources.split_words import some
+from selfie_io.convert.sources.split_words import counted, some
 
 _ANNOTATIONS = "val/val_annotations.txt"
 
@@ -50,7 +50,7 @@ class TinyImageNet(FileListSource, RootedSource):
         if len(self._label_of) != len(wnids):
             raise ValueError(f"{tree.place(root + 'wnids.txt')}: a class is there twice")
         self.class_names = self._class_names(root + "words.txt", wnids)
-        self._skip_bad = options.lenient
+        self._skip_bad = options.skip_bad
         notes: list[str] = []
         self._files = {"train": self._files_of_folders(root + "train/", notes)}
         if root + _ANNOTATIONS in tree and tree.under(f"{root}val/images/"):
@@ -60,7 +60,7 @@ class TinyImageNet(FileListSource, RootedSource):
             notes.append(f"{root}val/ has a folder for each class")
         unlabelled = [name for name in tree.under(f"{root}test/") if is_image(tree, name)]
         if unlabelled:
-            notes.append(f"{root}test/ has no labels: its {len(unlabelled):,} images are left out")
+            notes.append(f"{root}test/ has no labels: {counted(len(unlabelled), 'image')} left out")
         if "test" in self._files:
             notes.append(f"{root}val/ is the test split")
         self._count()
@@ -77,14 +77,14 @@ class TinyImageNet(FileListSource, RootedSource):
                 continue
             wnid = name[len(folder) :].split("/", 1)[0]
             if wnid not in self._label_of:
-                if self._skip_bad:
+                if self._skip_bad:  # not for --kind: another class is no stray file
                     strays.append(name)
                     continue
                 raise ValueError(f"{self._tree.place(name)}: {wnid!r} is not in wnids.txt")
             files.append((name, self._label_of[wnid]))
         if strays:
             notes.append(
-                f"{len(strays):,} files are no images of a class and are left out ({some(strays, 20)})"
+                f"{counted(len(strays), 'file')} that are no images of a class left out ({some(strays, 20)})"
             )
         return sorted(files, key=lambda file: (file[1], file[0]))
 

@@ -21,7 +21,7 @@ from selfie_io.convert.sources.source import (
     read_classes,
 )
 from selfie_io.convert.sources.split_files import named_splits, split_files
-from selfie_io.convert.sources.split_words import TRAIN, choose_splits
+from selfie_io.convert.sources.split_words import TRAIN, choose_splits, counted
 from selfie_io.records.layout import MAX_CLASSES
 
 _CLASS_NAMES = "classnames.txt"
@@ -73,7 +73,7 @@ class WebDataset(Source):
         else:
             self.class_names = [str(i) for i in range(max(every, default=0) + 1)]
         low = missing_low_classes([image.label for image in self._images[TRAIN] if image.problem is None])
-        lost = [f"{self._lost:,} labels without an image are left out"] if self._lost else []
+        lost = [f"{counted(self._lost, 'label')} without an image left out"] if self._lost else []
         self.notes = [*split_notes, *chosen, *low, *lost]
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:

@@ -34,7 +34,7 @@ def open_url(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError as error:
-        raise ModuleNotFoundError(f"{url} needs fsspec: pip install 'selfie[remote]'") from error
+        raise ModuleNotFoundError(f"{url} needs fsspec: pip install 'selfie-io[remote]'") from error
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
