@@ -7,17 +7,17 @@
 #include "augment.h"
 #include "prefetch.h"
 #include "record.h"
+#include "resize.h"
 
 namespace selfie {
-
-// Pixels of one vector, on every instruction set. See pixel_kernel_body.h for the words.
-constexpr std::ptrdiff_t kLanes = 16;
 
 enum class PixelType { kFloat32, kFloat16, kBfloat16, kUint8 };
 
 inline std::size_t pixel_type_bytes(PixelType type) {
     return type == PixelType::kFloat32 ? 4 : type == PixelType::kUint8 ? 1 : 2;
 }
+
+constexpr std::uint32_t kMaxViews = 256;  // of a record
 
 // What all images of a loader have in common.
 struct PixelPlan {
@@ -26,6 +26,7 @@ struct PixelPlan {
     NormalizeOptions normalize;
     PixelType type = PixelType::kFloat32;
     bool channels_last = false;
+    std::uint32_t views = 1;  // images made of each record, each with draws of its own
 
     // Always inlined: the pixel kernels use them, see pixel_kernel_body.h.
     [[gnu::always_inline]] std::size_t crop_pixels() const {
@@ -33,8 +34,13 @@ struct PixelPlan {
     }
     [[gnu::always_inline]] std::size_t image_values() const { return layout.channels * crop_pixels(); }
     std::size_t image_bytes() const { return image_values() * pixel_type_bytes(type); }
-    // Two windows, planar and interleaved, and room to load a whole vector at their end.
-    std::size_t scratch_bytes() const { return 2 * image_values() + kLanes; }
+    // All views of `count` records; images of one view follow each other.
+    std::size_t images_bytes(std::size_t count) const { return views * count * image_bytes(); }
+    // Two windows, planar and interleaved, room to load a whole vector at their end, and the resize's tables.
+    [[gnu::always_inline]] std::size_t window_bytes() const { return 2 * image_values() + kLanes; }
+    std::size_t scratch_bytes() const {
+        return window_bytes() + (augment.resizes() ? resize_scratch_bytes(augment) : 0);
+    }
     // Whether rows are whole vectors, as streaming stores need.
     bool can_stream() const { return augment.crop_width % kLanes == 0; }
 };

@@ -50,6 +50,8 @@ class EpochOrder:
         global_batch_size: int,
         block_records: int,
         window_records: int,
+        members: npt.NDArray[np.int64] | None = None,  # ascending; None: all records
+        weight_totals: npt.NDArray[np.float64] | None = None,  # running totals; None: each record once
     ) -> None: ...
     def __len__(self) -> int: ...
     def indices(self, start: int, count: int) -> npt.NDArray[np.int64]:
@@ -70,11 +72,29 @@ class _PlanOptions(TypedDict):
     contrast_low: float
     contrast_high: float
     cutout: int
+    crop_at_center: bool
+    resize_height: int  # 0: no resize
+    resize_width: int
+    resize_crop: bool
+    scale_low: float
+    scale_high: float
+    ratio_low: float
+    ratio_high: float
+    saturation_low: float
+    saturation_high: float
+    hue: float
+    grayscale: float
+    erase: float
+    erase_scale_low: float
+    erase_scale_high: float
+    erase_ratio_low: float
+    erase_ratio_high: float
     normalize: str  # none, per_image, per_channel
     mean: list[float]
     std: list[float]
     dtype: str  # float32, float16, bfloat16, uint8
     channels_last: bool
+    views: int
 
 class PixelPlan:
     """What happens to every image of a loader."""
@@ -82,7 +102,9 @@ class PixelPlan:
     def __init__(self, **options: Unpack[_PlanOptions]) -> None:
         """TypeError for an unknown, missing or mistyped option."""
 
-    def draws(self, seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    def draws(
+        self, seed: int, epoch: int, indices: npt.NDArray[np.int64], view: int = 0
+    ) -> dict[str, npt.NDArray[Any]]:
         """The fields of loading.reader.Draws by name, (n,) each."""
 
     def scale_and_shift(
@@ -123,7 +145,7 @@ class BatchDecoder:
     def next(
         self,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(images, labels, record_ids, indices) of the next batch; bfloat16 comes as uint16.
+        """(images, labels, record_ids, indices) of the next batch; views come first, bfloat16 as uint16.
 
         The arrays share one buffer, which they own. Raises the worker's exception.
         """

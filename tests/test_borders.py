@@ -173,7 +173,7 @@ def test_no_two_classes_share_a_name():
 
 def test_only_the_bindings_know_python():
     for path in sorted((ROOT / "csrc").iterdir()):
-        if path.name != "bindings.cpp":
+        if not path.name.startswith("bindings"):
             assert "pybind11" not in path.read_text().replace("-Dpybind11", ""), path.name
 
 
@@ -198,6 +198,6 @@ def test_every_public_name_is_there():
     import selfie_io
 
     for name in selfie_io.__all__:
-        assert getattr(selfie_io, name).__name__ == name
+        assert getattr(getattr(selfie_io, name), "__name__", name) == name  # constants have none
     with pytest.raises(AttributeError, match="no attribute 'Loadr'"):
         selfie_io.Loadr  # noqa: B018

@@ -61,7 +61,7 @@ def write_open_set(
             "rate": rate,
             "seed": seed,
             "replaced": int(replaced.sum()),
-            "pictures_of": other.name,
+            "images_of": other.name,
             "source": dataset.manifest.provenance if dataset.manifest else None,
         }
         return writer.finish(

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io import _core
-from selfie_io.loading.options import LoaderOptions, PerChannel, PerImage, crop_size
+from selfie_io.loading.augment import crop_size, resized_size
+from selfie_io.loading.options import LoaderOptions, PerChannel, PerImage
 from selfie_io.loading.order import EpochSlices, quasi_sizes
 from selfie_io.records.dataset import RecordSplit
 from selfie_io.records.layout import RecordLayout
@@ -18,6 +19,10 @@ class Draws(NamedTuple):
     top, left: int32, of the crop in the unpadded image (negative inside the padding)
     flip: bool; brightness: float32, in byte units; contrast: float32, a factor
     cutout_top, cutout_left: int32, of the square in the finished image (it may reach outside)
+    height, width: int32, of the window; resize_crop stretches it to the crop
+    saturation: float32, a factor; hue: float32, in turns; grayscale: bool
+    erase_top, erase_left, erase_height, erase_width: int32, of the rectangle; height 0: none
+    colour: float32 (n, 3, 3), the matrix of saturation, hue and grayscale together
     """
 
     top: npt.NDArray[np.int32]
@@ -27,15 +32,25 @@ class Draws(NamedTuple):
     contrast: npt.NDArray[np.float32]
     cutout_top: npt.NDArray[np.int32]
     cutout_left: npt.NDArray[np.int32]
+    height: npt.NDArray[np.int32]
+    width: npt.NDArray[np.int32]
+    saturation: npt.NDArray[np.float32]
+    hue: npt.NDArray[np.float32]
+    grayscale: npt.NDArray[np.bool_]
+    erase_top: npt.NDArray[np.int32]
+    erase_left: npt.NDArray[np.int32]
+    erase_height: npt.NDArray[np.int32]
+    erase_width: npt.NDArray[np.int32]
+    colour: npt.NDArray[np.float32]
 
 
 class Records(NamedTuple):
-    """n records without their pixels; indices, labels and record_ids: int64 (n,)."""
+    """n records without their pixels; indices, labels and record_ids: int64 (n,); draws: of each view."""
 
     indices: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     record_ids: npt.NDArray[np.int64]
-    draws: Draws
+    draws: tuple[Draws, ...]
 
 
 class Reader:
@@ -47,22 +62,30 @@ class Reader:
     def __init__(self, split: RecordSplit, options: LoaderOptions) -> None:
         self.split = split
         self.options = options
-        self.files = split.open_files(use_mmap=options.io == "mmap")
-        self.slices = EpochSlices.of(options, len(split))
+        self.files = split.shared_files(use_mmap=options.io == "mmap")
+        self.num_members = len(split.whole) if options.indices is None else options.indices.size
+        self.slices = EpochSlices.of(options, self.num_members)
+        self._weight_totals = None if options.weights is None else np.cumsum(options.weights)
+        self._order: tuple[int, _core.EpochOrder] | None = None
         self.plan = make_plan(split.layout, options)
 
     def epoch_order(self, epoch: int) -> _core.EpochOrder:
         """The records in the order of an epoch."""
-        block, window = quasi_sizes(self.split.layout.record_bytes)
-        return _core.EpochOrder(
-            kind=self.options.order if self.options.shuffle else "sequential",
-            num_records=len(self.split),
-            seed=self.options.seed,
-            epoch=epoch,
-            global_batch_size=min(self.slices.global_batch_size, len(self.split)),
-            block_records=block,
-            window_records=window,
-        )
+        if self._order is None or self._order[0] != epoch:
+            block, window = quasi_sizes(self.split.layout.record_bytes)
+            order = _core.EpochOrder(
+                kind=self.options.order if self.options.shuffle else "sequential",
+                num_records=len(self.split.whole),
+                seed=self.options.seed,
+                epoch=epoch,
+                global_batch_size=min(self.slices.global_batch_size, self.num_members),
+                block_records=block,
+                window_records=window,
+                members=self.options.indices,
+                weight_totals=self._weight_totals,
+            )
+            self._order = epoch, order  # that of a part of the split takes time to make
+        return self._order[1]
 
     def indices(self, epoch: int, batch: int) -> npt.NDArray[np.int64]:
         """The records of this rank's slice of a global batch; possibly none."""
@@ -79,9 +102,13 @@ class Reader:
         labels, record_ids = self.files.gather(indices, out)
         return labels if self.options.labels is None else self.options.labels[indices], record_ids
 
-    def draws(self, epoch: int, indices: npt.NDArray[np.int64]) -> Draws:
+    def draws(self, epoch: int, indices: npt.NDArray[np.int64], view: int = 0) -> Draws:
         """The augmentation of some records in an epoch."""
-        return Draws(**self.plan.draws(self.options.seed, epoch, indices))
+        return Draws(**self.plan.draws(self.options.seed, epoch, indices, view))
+
+    def draws_of_views(self, epoch: int, indices: npt.NDArray[np.int64]) -> tuple[Draws, ...]:
+        """The augmentation of every view of some records."""
+        return tuple(self.draws(epoch, indices, view) for view in range(self.options.views))
 
     def scale_and_shift(
         self, epoch: int, indices: npt.NDArray[np.int64]
@@ -109,7 +136,11 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
                 f"got {len(mean)} for {layout.channels} channels"
             )
     crop_height, crop_width = crop_size(augment, layout)
-    low, high = augment.contrast or (1.0, 1.0)
+    contrast, saturation = augment.contrast or (1.0, 1.0), augment.saturation or (1.0, 1.0)
+    scale = augment.resize_crop or (1.0, 1.0)
+    resized = (0, 0)
+    if augment.resize is not None and not of_windows:
+        resized = resized_size(augment, layout)
     return _core.PixelPlan(
         channels=layout.channels,
         height=crop_height if of_windows else layout.height,
@@ -120,12 +151,30 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
         crop_width=crop_width,
         flip="none" if of_windows else augment.flip,
         brightness=augment.brightness,
-        contrast_low=low,
-        contrast_high=high,
+        contrast_low=contrast[0],
+        contrast_high=contrast[1],
         cutout=augment.cutout,
+        crop_at_center=augment.crop_at == "center",
+        resize_height=resized[0],
+        resize_width=resized[1],
+        resize_crop=augment.resize_crop is not None and not of_windows,
+        scale_low=scale[0],
+        scale_high=scale[1],
+        ratio_low=augment.ratio[0],
+        ratio_high=augment.ratio[1],
+        saturation_low=saturation[0],
+        saturation_high=saturation[1],
+        hue=augment.hue,
+        grayscale=augment.grayscale,
+        erase=augment.erase,
+        erase_scale_low=augment.erase_scale[0],
+        erase_scale_high=augment.erase_scale[1],
+        erase_ratio_low=augment.erase_ratio[0],
+        erase_ratio_high=augment.erase_ratio[1],
         normalize=kind,
         mean=list(mean),
         std=list(std),
         dtype=options.dtype,
         channels_last=options.layout == "NHWC",
+        views=options.views,
     )

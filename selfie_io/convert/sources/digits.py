@@ -1,8 +1,10 @@
-"""The handwritten digits that come with scikit-learn: 1,797 grey images of 8x8."""
+"""The handwritten digits of UCI and scikit-learn, part of this package (NOTICE): 1,797 images of 8x8."""
 
 # ruff: noqa: D102 - source.py documents the methods.
 
+import gzip
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 
 import numpy as np
 
@@ -13,9 +15,7 @@ _LEVELS = 16  # the values are 0..16
 
 
 class Digits(Source):
-    """scikit-learn's digits, scaled to 0..255; a fifth of each class is for testing unless told
-    otherwise.
-    """
+    """The digits, scaled to 0..255; a fifth of each class is for testing unless told otherwise."""
 
     kind = "digits"
     wants = "the word digits"
@@ -28,12 +28,11 @@ class Digits(Source):
         return None  # no file holds them: the source is the word "digits"
 
     def __init__(self, tree: Tree | None, options: SourceOptions) -> None:  # noqa: ARG002
-        from sklearn.datasets import load_digits  # a second of imports
-
-        digits = load_digits()
-        scaled = np.rint(digits.images * (255 / _LEVELS)).astype(np.uint8)
-        self._images = scaled[:, np.newaxis]
-        self._labels = digits.target.tolist()
+        packed = files(__package__).joinpath("digits.csv.gz").read_bytes()
+        rows = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",")
+        scaled = np.rint(rows[:, :-1] * (255 / _LEVELS)).astype(np.uint8)
+        self._images = scaled.reshape(-1, 1, 8, 8)
+        self._labels = rows[:, -1].astype(int).tolist()
         self.splits = {"train": len(self._labels)}
         self.class_names = [str(digit) for digit in range(10)]
 
