@@ -68,8 +68,8 @@ def write_review(path: str | Path, data: ReviewData, *, embedded_bytes: int = EM
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder, replace=True) as temporary:
             for sheets in kinds:
-                for name, (content, _) in zip(sheets.file_names(), sheets.encoded, strict=True):
-                    (temporary / name).write_bytes(content)
+                for name, (image, _) in zip(sheets.file_names(), sheets.encoded, strict=True):
+                    (temporary / name).write_bytes(image)
         written.append(folder)
     content = _columns(data)
     content["sheets"] = {sheets.kind: _described(sheets, folder.name, inside) for sheets in kinds}

@@ -25,6 +25,7 @@ function layOutGrid() {
 }
 
 function recycle(element) {
+  element.classList.remove("current");
   element.remove();
   if (spareTiles.length < 400) spareTiles.push(element);
 }
@@ -109,9 +110,12 @@ function updateTile(row) {
 
 function markCurrent() {
   const row = currentRow();
-  for (const [other, tile] of tiles) tile.classList.toggle("current", other === row);
-  if (row >= 0 && tiles.has(row)) grid.setAttribute("aria-activedescendant", `tile-${row}`);
-  else grid.removeAttribute("aria-activedescendant");
+  const before = tilesBox.querySelector(".current");
+  if (before && before !== tiles.get(row)) before.classList.remove("current");
+  if (row >= 0 && tiles.has(row)) {
+    tiles.get(row).classList.add("current");
+    grid.setAttribute("aria-activedescendant", `tile-${row}`);
+  } else grid.removeAttribute("aria-activedescendant");
 }
 
 function scrollToCurrent() {
