@@ -33,6 +33,11 @@ _TOLERANCES = np.array([2.5, 5.0, 5.0, 0.2] + [0.06] * (_FREQUENCIES**2 - 1), np
 _FLAT = 2.0  # levels of contrast, below which noise alone is seen
 _CHUNK_BYTES = 1 << 25
 _QUERIES = 4096
+# Images that are alike by nature (trousers, handwritten ones) have many near ones at nearly one distance; a
+# duplicate is much nearer than all but a few. Below _PLAIN, nothing else was ever seen.
+_CROWD = 8
+_PLAIN = 0.1
+_PAIRS_PER_RECORD = 0.5  # more pairs than this tell that `near` is too wide for the set
 
 Images = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
 
@@ -129,7 +134,8 @@ def pixel_difference(
     contrast = np.sqrt((a.var((2, 3)).mean(1) + b.var((2, 3)).mean(1)) / 2)
     mirrored = (b, b[:, :, :, ::-1], b[:, :, ::-1], b[:, :, ::-1, ::-1])
     squares = np.min([((a - seen) ** 2).mean((1, 2, 3)) for seen in mirrored], axis=0)
-    return (np.sqrt(squares) / (contrast + _FLAT)).astype(np.float32)
+    differences: npt.NDArray[np.float32] = (np.sqrt(squares) / (contrast + _FLAT)).astype(np.float32)
+    return differences
 
 
 def _chunks(
@@ -183,7 +189,7 @@ def _features(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
                 axis=1,
             )
         )
-    return np.stack(found, axis=1) / _TOLERANCES
+    return (np.stack(found, axis=1) / _TOLERANCES).astype(np.float32)
 
 
 def _near_pairs(
@@ -214,7 +220,24 @@ def _near_pairs(
             for at, chosen in _chunks(np.arange(len(still)), lambda rows, s=still: images(s[rows])):  # type: ignore[misc]
                 differences = pixel_difference(chosen, images(moved[at]), window)
                 for row in np.flatnonzero(differences < near):
-                    pair = tuple(sorted((int(still[at[row]]), int(moved[at[row]]))))
-                    best[pair] = min(best.get(pair, np.inf), float(differences[row]))  # type: ignore[index,arg-type]
+                    one, two = int(still[at[row]]), int(moved[at[row]])
+                    pair = (min(one, two), max(one, two))
+                    best[pair] = min(best.get(pair, np.inf), float(differences[row]))
+            while len(best) > _PAIRS_PER_RECORD * len(positions) + 1000:
+                near *= 0.8  # the images are alike by nature
+                best = {pair: difference for pair, difference in best.items() if difference < near}
     pairs = np.array(sorted(best), np.int64).reshape(-1, 2)
-    return pairs, np.array([best[tuple(pair)] for pair in pairs.tolist()], np.float32)
+    differences = np.array([best[one, two] for one, two in pairs.tolist()], np.float32)
+    stand_out = ~_crowded(pairs, differences) | (differences < _PLAIN)
+    return pairs[stand_out], differences[stand_out]
+
+
+def _crowded(pairs: npt.NDArray[np.int64], differences: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Which pairs (m, 2) are nothing special: a record of theirs has many others that are half as near."""
+    records = pairs.T.ravel()
+    both = np.concatenate([differences, differences])
+    order = np.lexsort((both, records))
+    ranks = records[order] * 16.0 + both[order]  # sorted; a difference is below 1
+    starts = np.searchsorted(records[order], pairs)
+    others = np.searchsorted(ranks, pairs * 16.0 + 2 * differences[:, None].astype(np.float64)) - starts - 1
+    return np.asarray(others.max(axis=1, initial=0) > _CROWD)

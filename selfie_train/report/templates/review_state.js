@@ -170,11 +170,11 @@ function importCsv(text) {
   return { changed: applyChanges(changes), taken: changes.length, refused };
 }
 
-// A class by its name, else by its number; -2 where it is neither.
+// A class by its number, else by its name; -2 where it is neither.
 function labelNumber(text) {
+  if (/^\s*\d+\s*$/.test(text)) return Number(text);
   const named = classes.indexOf(text);
-  if (named >= 0 && classes.lastIndexOf(text) === named) return named;
-  return /^\s*\d+\s*$/.test(text) ? Number(text) : -2;
+  return named >= 0 && classes.lastIndexOf(text) === named ? named : -2;
 }
 
 function uniquePlaces(values) {
