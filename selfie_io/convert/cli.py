@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from selfie_io.convert.commands.adopt import Adopt
+from selfie_io.convert.commands.check import Check
 from selfie_io.convert.commands.download import Download
 from selfie_io.convert.commands.export import Export
 from selfie_io.convert.commands.info import Info
@@ -29,6 +30,7 @@ COMMANDS: dict[str, type[Subcommand]] = {
     "adopt": Adopt,
     "info": Info,
     "verify": Verify,
+    "check": Check,
     "preview": Preview,
     "export": Export,
     "noise": Noise,
@@ -44,6 +46,7 @@ _DESCRIPTION = """Convert image data sets to record files and back.
   selfie-convert adopt data/animal10n            write a manifest for the authors' record files
   selfie-convert info data/mine                  describe it
   selfie-convert verify data/mine --deep         check that it is whole and undamaged
+  selfie-convert check data/mine                 find duplicates, leaks, constant images
   selfie-convert preview data/mine grid.png      draw some of its images
   selfie-convert export data/mine out            write it as images in folders
   selfie-convert noise data/mine --rate 0.4      inject noise, beside the true labels

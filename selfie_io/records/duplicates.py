@@ -18,13 +18,8 @@ import numpy.typing as npt
 from selfie_io.records.dataset import RecordSplit
 
 NEAR = 0.4  # of the images' contrast: below, on CIFAR-10, every pair that was looked at shows the same image
-_WINDOWS = (
-    (0, 0),
-    (0, 1),
-    (1, 0),
-    (1, 1),
-    (1, -1),
-)  # (down, right); the other four are these, seen from the other
+# (down, right). The others are these, seen from the other image; (0, -1) is needed where that one is mirrored.
+_WINDOWS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1), (0, -1))
 _FREQUENCIES = 4
 _TREE_DIMENSIONS = 10  # more of them would only slow the tree down
 # How far the numbers of one image may move when it is encoded again at quality 30: brightness, two colour
