@@ -18,7 +18,7 @@ import numpy.typing as npt
 from selfie_io.records.dataset import RecordSplit
 
 NEAR = 0.4  # of the images' contrast: below, on CIFAR-10, every pair that was looked at shows the same image
-# (down, right). The others are these, seen from the other image; (0, -1) is needed where that one is mirrored.
+# (down, right). The others are these, seen from the other image; (0, -1) is for mirrored ones.
 _WINDOWS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1), (0, -1))
 _FREQUENCIES = 4
 _TREE_DIMENSIONS = 10  # more of them would only slow the tree down
