@@ -8,6 +8,7 @@ import tyro
 
 from selfie_io._extras import advice
 from selfie_io.convert.commands.adopt import Adopt
+from selfie_io.convert.commands.apply import Apply
 from selfie_io.convert.commands.check import Check
 from selfie_io.convert.commands.download import Download
 from selfie_io.convert.commands.export import Export
@@ -36,6 +37,7 @@ COMMANDS: dict[str, type[Subcommand]] = {
     "export": Export,
     "noise": Noise,
     "labels": Labels,
+    "apply": Apply,
 }
 _INTERRUPTED = 130
 
@@ -52,6 +54,7 @@ _DESCRIPTION = """Convert image data sets to record files and back.
   selfie-convert export data/mine out            write it as images in folders
   selfie-convert noise data/mine --rate 0.4      inject noise, beside the true labels
   selfie-convert labels data/cifar10 CIFAR-10_human.pt --key worse_label
+  selfie-convert apply images decisions.csv clean   write a corrected copy of the images
 
 Exit status: 0 done; 1 bad data, each defect named by file, record and byte; 2 wrong command line.
 A command that fails or is killed leaves the old state or the new one, never half of it."""

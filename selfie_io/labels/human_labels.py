@@ -10,7 +10,14 @@ from selfie_io.labels import safe_pickle
 from selfie_io.labels._vectors import Vector, dropped_or_labels, integer_vector
 from selfie_io.labels.decisions import DECISION_COLUMN, DECISIONS, read_decisions
 from selfie_io.labels.overlay_writer import save_overlay
-from selfie_io.labels.tables import ID_COLUMNS, NO_LABEL_GIVEN, LabelTable, match_records, read_table
+from selfie_io.labels.tables import (
+    ID_COLUMNS,
+    NO_LABEL_GIVEN,
+    LabelTable,
+    match_records,
+    read_table,
+    training_records,
+)
 from selfie_io.records.dataset import RecordDataset
 from selfie_io.records.overlay_reader import Overlay
 
@@ -48,7 +55,7 @@ def import_human_labels(
     if path.suffix.lower() == ".csv":
         table = read_table(path, (*ID_COLUMNS, key or DECISION_COLUMN))
         if key is None and table.has(DECISION_COLUMN):
-            decided = read_decisions(table, dataset, before, unsure=unsure)
+            decided = read_decisions(table, training_records(dataset), before, unsure=unsure)
             labels = before.copy()
             labels[decided.indices] = decided.labels
             counts = {word: decided.count(word) for word in DECISIONS}
@@ -83,7 +90,7 @@ def _from_table(
     table: LabelTable, key: str, dataset: RecordDataset, before: Vector
 ) -> tuple[Vector, dict[str, Any]]:
     """The labels of all records after a column of a CSV, and how it was matched."""
-    indices, matched_by = match_records(table, dataset)
+    indices, matched_by = match_records(table, training_records(dataset))
     values = table.labels(key, dataset.class_names)
     if matched_by is None:
         if len(values) != len(before):

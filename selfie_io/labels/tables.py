@@ -12,7 +12,7 @@ import numpy as np
 
 from selfie_io.labels._vectors import Vector
 from selfie_io.records.csv_cells import original_cell
-from selfie_io.records.dataset import RecordDataset, RecordSplit
+from selfie_io.records.dataset import RecordDataset
 
 ID_COLUMNS = ("record_id", "index", "name")  # the first that is there decides; the others must agree
 NO_LABEL_GIVEN = -2  # of an empty cell
@@ -142,19 +142,46 @@ def read_table(path: Path, expected: Sequence[str] = ()) -> LabelTable:
     return table
 
 
-def match_records(table: LabelTable, dataset: RecordDataset) -> tuple[Vector, str | None]:
+@dataclass(frozen=True)
+class KnownRecords:
+    """The records that rows of a table may name, N of them.
+
+    place: what messages call the whole
+    names: given indices, int64 (n,), returns the n names, None where unknown
+    """
+
+    place: str
+    class_names: Sequence[str]
+    record_ids: Vector
+    names: Callable[[Vector], list[str | None]]
+
+    def __len__(self) -> int:
+        return len(self.record_ids)
+
+
+def training_records(dataset: RecordDataset) -> KnownRecords:
+    """The training records of a data set."""
+    split = dataset.train
+    return KnownRecords(
+        str(dataset.path), dataset.class_names, split.record_ids.astype(np.int64), split.names
+    )
+
+
+def match_records(table: LabelTable, records: KnownRecords) -> tuple[Vector, str | None]:
     """The index of the training record of each row, int64 (rows,), and the column that decided.
 
-    (empty, None) if the table has none of `ID_COLUMNS`. Raises ValueError, with row and column, for a
-    record that is not there, is named twice, or is called otherwise by another of these columns.
+    (empty, None) if the table has none of `ID_COLUMNS`, or nothing in them. Raises ValueError, with
+    row and column, for a record that is not there, is named twice, or is called otherwise by another
+    of these columns.
     """
-    there = [column for column in ID_COLUMNS if table.has(column)]
+    there = [
+        column for column in ID_COLUMNS if table.has(column) and any(map(str.strip, table.cells(column)))
+    ]
     numbers = [column for column in there if column != "name"]
-    split = dataset.train
     if not there:
         return np.zeros(0, np.int64), None
     decided = (numbers or there)[0]
-    indices = _positions(table, decided, split)
+    indices = _positions(table, decided, records)
     order = np.argsort(indices, kind="stable")
     for place in np.flatnonzero(np.diff(indices[order]) == 0)[:1]:
         earlier, later = order[place : place + 2].tolist()
@@ -164,7 +191,7 @@ def match_records(table: LabelTable, dataset: RecordDataset) -> tuple[Vector, st
             f"names a record that {table.row_name(earlier)} names already ({table.cells(decided)[later]})",
         )
     for column in numbers[1:]:
-        others = _positions(table, column, split)
+        others = _positions(table, column, records)
         for row in np.flatnonzero(others != indices)[:1].tolist():
             raise table.bad_cell(
                 row,
@@ -172,20 +199,20 @@ def match_records(table: LabelTable, dataset: RecordDataset) -> tuple[Vector, st
                 f"names another record than column {decided}: record {others[row]} and {indices[row]}",
             )
     if "name" in there and numbers:
-        _check_names(table, indices, split)
+        _check_names(table, indices, records)
     return indices, decided
 
 
-def _positions(table: LabelTable, column: str, split: RecordSplit) -> Vector:
+def _positions(table: LabelTable, column: str, records: KnownRecords) -> Vector:
     """The index of the record that each cell of a column names."""
     if column == "name":
-        return _positions_by_name(table, split)
+        return _positions_by_name(table, records)
     wanted = table.integers(column)
     if column == "index":
-        places, known = wanted, (wanted >= 0) & (wanted < len(split))
-        what = f"an index must be in 0..{len(split) - 1}"
+        places, known = wanted, (wanted >= 0) & (wanted < len(records))
+        what = f"an index must be in 0..{len(records) - 1}"
     else:
-        record_ids = split.record_ids.astype(np.int64)
+        record_ids = records.record_ids
         order = np.argsort(record_ids, kind="stable")
         found = np.minimum(np.searchsorted(record_ids[order], wanted), len(record_ids) - 1)
         places = order[found]
@@ -196,8 +223,8 @@ def _positions(table: LabelTable, column: str, split: RecordSplit) -> Vector:
     return places.astype(np.int64)
 
 
-def _positions_by_name(table: LabelTable, split: RecordSplit) -> Vector:
-    names = known_names(split)
+def _positions_by_name(table: LabelTable, records: KnownRecords) -> Vector:
+    names = records.names(np.arange(len(records)))
     places: dict[str, int] = {}
     twice = set()
     for index, name in enumerate(names):
@@ -205,7 +232,7 @@ def _positions_by_name(table: LabelTable, split: RecordSplit) -> Vector:
             twice.add(name)
     if not places:
         raise ValueError(
-            f"{table.path}: matches by name, and {split.dataset_path} keeps no names of its records; "
+            f"{table.path}: matches by name, and {records.place} keeps no names of its records; "
             "pack the source again, or add a column record_id or index"
         )
     found = []
@@ -218,21 +245,13 @@ def _positions_by_name(table: LabelTable, split: RecordSplit) -> Vector:
     return np.array(found, np.int64)
 
 
-def _check_names(table: LabelTable, indices: Vector, split: RecordSplit) -> None:
+def _check_names(table: LabelTable, indices: Vector, records: KnownRecords) -> None:
     """Hold names, where the table and the data set both know one, against the records."""
-    for row, (cell, name) in enumerate(zip(table.cells("name"), known_names(split, indices), strict=True)):
+    for row, (cell, name) in enumerate(zip(table.cells("name"), records.names(indices), strict=True)):
         if cell and name is not None and cell != _written(name):
             raise table.bad_cell(
                 row, "name", f"this record is called {name!r}, got {cell!r}: is it another data set?"
             )
-
-
-def known_names(split: RecordSplit, indices: Vector | None = None) -> list[str | None]:
-    """The names of some records or all, None where unknown."""
-    wanted = np.arange(len(split)) if indices is None else indices
-    read = getattr(split, "names", None)
-    names: list[str | None] = [None] * len(wanted) if read is None else read(wanted)
-    return names
 
 
 def _written(name: str) -> str:

@@ -57,12 +57,11 @@ class DatasetCheck:
         """A record as JSON says it: split, index, record_id, name, label, class."""
         name, index = self.place(position)
         split, label = self.dataset.splits[name], int(self.labels[position])
-        read = getattr(split, "names", None)
         return {
             "split": name,
             "index": index,
             "record_id": int(split.record_ids[index]),
-            "name": None if read is None else read([index])[0],
+            "name": split.names([index])[0],
             "label": label,
             "class": self.dataset.class_names[label] if label >= 0 else None,
         }

@@ -24,7 +24,8 @@ from types import TracebackType
 from typing import IO, BinaryIO, TypeVar, cast
 
 MAX_FILE_BYTES = 1 << 28  # of one file that is read whole
-_STREWN = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+# The last one is what `apply` writes beside the classes: the images that a review dropped.
+_STREWN = {"__MACOSX", "Thumbs.db", "desktop.ini", "_dropped"}
 _Self = TypeVar("_Self", bound="Tree")
 
 
