@@ -17,7 +17,7 @@ void check_side(const char* name, std::int64_t side, std::int64_t pad, PadMode m
                                     ", got pad = " + std::to_string(pad));
     if (crop < 1 || crop > side + 2 * pad)
         throw std::invalid_argument(std::string("crop ") + name + " must be in 1.." +
-                                    std::to_string(side + 2 * pad) + " (the padded picture), got " +
+                                    std::to_string(side + 2 * pad) + " (the padded image), got " +
                                     std::to_string(crop));
 }
 
@@ -36,10 +36,12 @@ void check_augment(const AugmentOptions& options, const RecordLayout& layout) {
         throw std::invalid_argument("cutout must not be negative, got " + std::to_string(options.cutout));
 }
 
-Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout, std::uint64_t seed,
-                       std::uint64_t epoch, std::uint64_t index) {
+Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout, const DrawKey& key) {
     Draw draw;
-    const Words geometry = random_words(seed, epoch, index, Stream::kGeometry);
+    const auto words = [&](Stream stream, std::uint64_t epoch) {
+        return random_words(key.seed, epoch, key.index, stream, key.view);
+    };
+    const Words geometry = words(Stream::kGeometry, key.epoch);
     const auto place = [&](std::uint32_t word, std::size_t side, std::int64_t crop) {
         const std::int64_t choices = static_cast<std::int64_t>(side) + 2 * options.pad - crop + 1;
         return static_cast<std::int32_t>(random_below(word, choices) - options.pad);
@@ -48,13 +50,13 @@ Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout
     draw.left = place(geometry[1], layout.width, options.crop_width);
     if (options.flip == FlipMode::kRandom) draw.flip = geometry[2] >> 31;
     if (options.flip == FlipMode::kAlternate)
-        draw.flip = ((random_words(seed, 0, index, Stream::kAlternateFlip)[0] >> 31) ^ (epoch & 1)) != 0;
+        draw.flip = ((words(Stream::kAlternateFlip, 0)[0] >> 31) ^ (key.epoch & 1)) != 0;
     draw.brightness = static_cast<float>(options.brightness * (2 * random_unit(geometry[3]) - 1));
     if (options.has_contrast() || options.cutout > 0) {
-        const Words photometry = random_words(seed, epoch, index, Stream::kPhotometry);
+        const Words photometry = words(Stream::kPhotometry, key.epoch);
         const double range = options.contrast_high - options.contrast_low;
         draw.contrast = static_cast<float>(options.contrast_low + range * random_unit(photometry[0]));
-        if (options.cutout > 0) {  // the centre is uniform over the picture (DeVries and Taylor, 2017)
+        if (options.cutout > 0) {  // the centre is uniform over the image (DeVries and Taylor, 2017)
             const auto half = static_cast<std::int32_t>(options.cutout / 2);
             draw.cutout_top =
                 static_cast<std::int32_t>(random_below(photometry[1], options.crop_height)) - half;
@@ -69,10 +71,10 @@ bool needs_sums(const AugmentOptions& augment, const NormalizeOptions& normalize
     return augment.has_contrast() || normalize.mode == NormalizeMode::kPerImage;
 }
 
-// With f the contrast, d the brightness and m the channel's mean over the window, the photometric steps give
-// (x + d - (m + d)) f + (m + d) = f x + (1 - f) m + d. Normalisation then maps v to (v - mean) / std.
-void linear_map(const NormalizeOptions& normalize, const Draw& draw, const ChannelSums* sums,
-                std::size_t channels, std::size_t pixels, float* scale, float* shift) {
+// With contrast f, brightness d and the channel's mean m over the window, the photometric steps give
+// (x + d - (m + d)) f + (m + d) = f x + (1 - f) m + d. Normalisation turns v into (v - mean) / std.
+void compose_scale_and_shift(const NormalizeOptions& normalize, const Draw& draw, const ChannelSums* sums,
+                             std::size_t channels, std::size_t pixels, float* scale, float* shift) {
     const double contrast = draw.contrast;
     const double brightness = draw.brightness;
     const auto count = static_cast<double>(pixels);
@@ -96,8 +98,8 @@ void linear_map(const NormalizeOptions& normalize, const Draw& draw, const Chann
             }
             return;
         case NormalizeMode::kPerImage: {
-            // Brightness moves the mean alike and drops out. Contrast scales the variance within each channel
-            // and keeps the channels' means apart.
+            // Brightness shifts the mean and cancels. Contrast scales the variance within each channel and
+            // leaves the distances between the channels' means.
             std::uint64_t total = 0;
             double within = 0;
             double between = 0;

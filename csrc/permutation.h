@@ -1,6 +1,6 @@
 // A keyed bijection of 0..size-1: a shuffle that needs no index array and can start anywhere.
-// An unbalanced Feistel network over the smallest power of two that holds size, walked along its cycle until
-// the value falls inside (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
+// An unbalanced Feistel network over the smallest power of two that holds size, repeated until the value is
+// below size (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
 #pragma once
 
 #include <algorithm>
@@ -26,11 +26,18 @@ class KeyedPermutation {
         std::copy(second.begin(), second.end(), round_keys_ + 4);
     }
 
-    // position in 0..size-1. The domain is less than twice the size (or 4), so few values walk a second step.
+    // position in 0..size-1. The domain is less than twice the size (or 4), so few values need a second step.
     std::uint64_t operator()(std::uint64_t position) const {
         do position = encrypt(position);
         while (position >= size_);
         return position;
+    }
+
+    // The position of a value: inverse(permutation(position)) == position.
+    std::uint64_t inverse(std::uint64_t value) const {
+        do value = decrypt(value);
+        while (value >= size_);
+        return value;
     }
 
   private:
@@ -47,6 +54,16 @@ class KeyedPermutation {
         for (int round = 0; round < 8; round += 2) {
             high ^= mix(low ^ round_keys_[round]) & high_mask_;
             low ^= mix(high ^ round_keys_[round + 1]) & low_mask_;
+        }
+        return std::uint64_t{high} << low_bits_ | low;
+    }
+
+    std::uint64_t decrypt(std::uint64_t value) const {
+        auto low = static_cast<std::uint32_t>(value) & low_mask_;
+        auto high = static_cast<std::uint32_t>(value >> low_bits_);
+        for (int round = 6; round >= 0; round -= 2) {
+            low ^= mix(high ^ round_keys_[round + 1]) & low_mask_;
+            high ^= mix(low ^ round_keys_[round]) & high_mask_;
         }
         return std::uint64_t{high} << low_bits_ | low;
     }

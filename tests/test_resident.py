@@ -20,7 +20,7 @@ def test_the_split_is_uploaded_in_parts(tmp_path, monkeypatch):
 def test_a_split_that_does_not_fit_is_refused_with_its_bytes(tmp_path, monkeypatch):
     split = backend_checks.open_train(tmp_path / "set")
     monkeypatch.setattr(resident, "_free_bytes", lambda _: 73 * 3072 - 1)
-    with pytest.raises(MemoryError, match=r'cpu: it needs 224256 bytes, 224255 are free; backend="native"'):
+    with pytest.raises(MemoryError, match="cpu: it needs 224256 bytes, 224255 are free; use backend"):
         sio.Loader(split, backend="resident")
     monkeypatch.setattr(resident, "_free_bytes", lambda _: 73 * 3072)
     sio.Loader(split, backend="resident")
@@ -64,7 +64,7 @@ def test_only_the_chosen_backend_is_imported(tmp_path):
         sio.Loader(sio.open_dataset(sys.argv[1], shape=(3, 32, 32)).train, backend=sys.argv[2])
         print(*sorted(name for name in sys.modules if name.startswith("selfie_io.loading.")))
     """
-    shared = {"batch", "loader", "options", "order", "reader"}
+    shared = {"batch", "loader", "options", "order", "reader", "selection"}
     for backend, more in (("native", {"native"}), ("resident", {"resident", "torch_pixels"})):
         output = backend_checks.run_program(program, tmp_path / "set", backend)
         assert set(output.split()) == {f"selfie_io.loading.{name}" for name in shared | more}

@@ -1,4 +1,4 @@
-"""What every backend asks of the native core: record files, the epoch's order, draws, and the pixel plan."""
+"""What every backend needs of the native core: record files, the epoch's order, draws and the pixel plan."""
 
 from typing import NamedTuple
 
@@ -15,9 +15,9 @@ from selfie_io.records.layout import RecordLayout
 class Draws(NamedTuple):
     """The augmentation of n records, one array entry each.
 
-    top, left: int32, of the crop in the unpadded picture (negative inside the padding)
+    top, left: int32, of the crop in the unpadded image (negative inside the padding)
     flip: bool; brightness: float32, in byte units; contrast: float32, a factor
-    cutout_top, cutout_left: int32, of the square in the finished picture (it may stick out)
+    cutout_top, cutout_left: int32, of the square in the finished image (it may reach outside)
     """
 
     top: npt.NDArray[np.int32]
@@ -30,42 +30,50 @@ class Draws(NamedTuple):
 
 
 class Records(NamedTuple):
-    """What is known of n records apart from their pixels; indices, labels and record_ids: int64 (n,)."""
+    """n records without their pixels; indices, labels and record_ids: int64 (n,); draws: of each view."""
 
     indices: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     record_ids: npt.NDArray[np.int64]
-    draws: Draws
+    draws: tuple[Draws, ...]
 
 
 class Reader:
     """One split read under one set of options.
 
-    Raises ValueError where the options do not fit the split's pictures, OSError if a file cannot be opened.
+    Raises ValueError if the options do not fit the split's images, OSError if a file cannot be opened.
     """
 
     def __init__(self, split: RecordSplit, options: LoaderOptions) -> None:
         self.split = split
         self.options = options
-        self.files = split.open_files(use_mmap=options.io == "mmap")
-        self.slices = EpochSlices.of(options, len(split))
+        self.files = split.shared_files(use_mmap=options.io == "mmap")
+        self.num_members = len(split.whole) if options.indices is None else options.indices.size
+        self.slices = EpochSlices.of(options, self.num_members)
+        self._weight_totals = None if options.weights is None else np.cumsum(options.weights)
+        self._order: tuple[int, _core.EpochOrder] | None = None
         self.plan = make_plan(split.layout, options)
 
     def epoch_order(self, epoch: int) -> _core.EpochOrder:
         """The records in the order of an epoch."""
-        block, window = quasi_sizes(self.split.layout.record_bytes)
-        return _core.EpochOrder(
-            kind=self.options.order if self.options.shuffle else "sequential",
-            num_records=len(self.split),
-            seed=self.options.seed,
-            epoch=epoch,
-            global_batch_size=min(self.slices.global_batch_size, len(self.split)),
-            block_records=block,
-            window_records=window,
-        )
+        if self._order is None or self._order[0] != epoch:
+            block, window = quasi_sizes(self.split.layout.record_bytes)
+            order = _core.EpochOrder(
+                kind=self.options.order if self.options.shuffle else "sequential",
+                num_records=len(self.split.whole),
+                seed=self.options.seed,
+                epoch=epoch,
+                global_batch_size=min(self.slices.global_batch_size, self.num_members),
+                block_records=block,
+                window_records=window,
+                members=self.options.indices,
+                weight_totals=self._weight_totals,
+            )
+            self._order = epoch, order  # that of a part of the split takes time to make
+        return self._order[1]
 
     def indices(self, epoch: int, batch: int) -> npt.NDArray[np.int64]:
-        """The records of this rank's slice of a global batch; there may be none."""
+        """The records of this rank's slice of a global batch; possibly none."""
         return self.epoch_order(epoch).indices(*self.slices[batch])
 
     def gather(
@@ -73,27 +81,33 @@ class Reader:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Copy the pixels of some records into out, uint8 (n, C, H, W), contiguous.
 
-        Returns their labels, the loader's own ones or the stored ones, and ids, int64 (n,) each.
-        Raises ValueError for a stored label that names no class, with file, record and byte.
+        Returns their labels (the loader's, else the stored ones) and ids, int64 (n,) each.
+        Raises ValueError for a stored label outside the classes, with file, record and byte.
         """
         labels, record_ids = self.files.gather(indices, out)
         return labels if self.options.labels is None else self.options.labels[indices], record_ids
 
-    def draws(self, epoch: int, indices: npt.NDArray[np.int64]) -> Draws:
+    def draws(self, epoch: int, indices: npt.NDArray[np.int64], view: int = 0) -> Draws:
         """The augmentation of some records in an epoch."""
-        return Draws(*self.plan.draws(self.options.seed, epoch, indices))
+        return Draws(**self.plan.draws(self.options.seed, epoch, indices, view))
 
-    def maps(
+    def draws_of_views(self, epoch: int, indices: npt.NDArray[np.int64]) -> tuple[Draws, ...]:
+        """The augmentation of every view of some records."""
+        return tuple(self.draws(epoch, indices, view) for view in range(self.options.views))
+
+    def scale_and_shift(
         self, epoch: int, indices: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Scale and shift, float32 (n, C) each: value = fmaf(byte, scale, shift)."""
-        return self.plan.maps(self.files, self.options.seed, epoch, indices)
+        return self.plan.scale_and_shift(self.files, self.options.seed, epoch, indices)
 
 
 def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool = False) -> _core.PixelPlan:
-    """What happens to every picture; of_windows: to those that were padded, cropped and flipped before.
+    """The options of a loader as the native core takes them.
 
-    Raises ValueError where the options do not fit the pictures.
+    of_windows: for images that are padded, cropped and flipped already
+
+    Raises ValueError if the options do not fit the images.
     """
     augment, normalize = options.augment, options.normalize
     mean: tuple[float, ...] = ()
@@ -103,7 +117,8 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
         kind, mean, std = "per_channel", normalize.mean, normalize.std
         if len(mean) != layout.channels:
             raise ValueError(
-                f"PerChannel needs a mean and std per channel, got {len(mean)} for {layout.channels} channels"
+                f"PerChannel must have one mean and std per channel, "
+                f"got {len(mean)} for {layout.channels} channels"
             )
     crop_height, crop_width = crop_size(augment, layout)
     low, high = augment.contrast or (1.0, 1.0)
@@ -125,4 +140,5 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
         std=list(std),
         dtype=options.dtype,
         channels_last=options.layout == "NHWC",
+        views=options.views,
     )

@@ -1,9 +1,9 @@
-"""Streams records into files and computes their digests and the channel statistics on the way."""
+"""Streams records into files and computes their digests and channel statistics while writing."""
 
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +11,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from selfie_io.records.files import file_name, record_dtype
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
-from selfie_io.records.manifest import BLOCK_BYTES, FileEntry, Manifest, SplitEntry, write_manifest
+from selfie_io.records.manifest import (
+    BLOCK_BYTES,
+    FileEntry,
+    Manifest,
+    NamesEntry,
+    SplitEntry,
+    write_manifest,
+)
+from selfie_io.records.names import NameFileWriter, names_path
 
 MAX_RECORDS = 1 << 32  # a record id has 32 bits
 
@@ -50,7 +59,9 @@ class FileDigest:
 
 @dataclass
 class ChannelSums:
-    """Exact sums of pixels and of their squares per channel: parts add up to the same whole in any order."""
+    """Exact sums of pixels and of their squares per channel: parts add up to the same whole in any
+    order.
+    """
 
     pixels: int
     sums: list[int]
@@ -58,11 +69,11 @@ class ChannelSums:
 
     @classmethod
     def zero(cls, channels: int) -> "ChannelSums":
-        """The sums of no picture."""
+        """The sums of no image."""
         return cls(0, [0] * channels, [0] * channels)
 
     def add_images(self, images: npt.NDArray[np.uint8]) -> None:
-        """Take uint8 (n, C, H, W) pictures."""
+        """Take uint8 (n, C, H, W) images."""
         self.pixels += images.shape[0] * images.shape[2] * images.shape[3]
         for channel in range(images.shape[1]):
             plane = images[:, channel].astype(np.uint16)
@@ -85,7 +96,9 @@ class ChannelSums:
 
 
 class RecordFileWriter:
-    """Writes one new record file; the caller makes it atomic (`path` is best inside an `atomic_folder`)."""
+    """Writes one new record file; the caller makes it atomic (`path` is best inside an
+    `atomic_folder`).
+    """
 
     def __init__(self, path: Path, layout: RecordLayout, num_classes: int) -> None:
         self._path = path
@@ -93,6 +106,7 @@ class RecordFileWriter:
         self._num_classes = num_classes
         self._file = path.open("xb")
         self._digest = FileDigest()
+        self._names: NameFileWriter | None = None
         self.records = 0
         self.channel_sums = ChannelSums.zero(layout.channels)
 
@@ -101,10 +115,12 @@ class RecordFileWriter:
         images: npt.NDArray[np.uint8],
         labels: npt.ArrayLike,
         record_ids: npt.ArrayLike,
+        names: Sequence[str | None] | None = None,
     ) -> None:
-        """Write uint8 (n, C, H, W) pictures with labels and record ids (n,).
+        """Write uint8 (n, C, H, W) images with labels and record ids (n,).
 
-        Raises ValueError for a wrong shape or dtype, a label outside 0..num_classes-1, an id beyond 32 bits.
+        Raises ValueError for a wrong shape or dtype, a label outside 0..num_classes-1, an id beyond
+        32 bits.
         """
         check_images(images, self._layout)
         records = np.empty(len(images), record_dtype(self._layout))
@@ -114,13 +130,13 @@ class RecordFileWriter:
         ):
             if values.shape != (len(images),) or values.dtype.kind not in "iu":
                 raise ValueError(
-                    f"{field}: {len(images)} integers are wanted, got {values.dtype} {values.shape}"
+                    f"{field}: must be {len(images)} integers, got {values.dtype} {values.shape}"
                 )
             bad = np.flatnonzero((values < 0) | (values >= limit))
             if bad.size:
                 raise ValueError(
-                    f"{self._path.name}: record {self.records + bad[0]}: {field} {values[bad[0]]} "
-                    f"is outside 0..{limit - 1}"
+                    f"{self._path.name}: record {self.records + bad[0]}: {field} must be in "
+                    f"0..{limit - 1}, got {values[bad[0]]}"
                 )
             records[field] = values
         records["pixels"] = images
@@ -129,13 +145,36 @@ class RecordFileWriter:
             self._file.write(content)
         self._digest.update(content)
         self.channel_sums.add_images(images)
+        self._append_names(names, len(images))
         self.records += len(images)
 
     def close(self) -> FileEntry:
-        """Close the file; returns its manifest entry. Raises OSError if the last bytes cannot be written."""
+        """Close the file; returns its manifest entry. Raises OSError if the last bytes cannot be
+        written.
+        """
         with self._named_errors():
             self._file.close()
-        return self._digest.entry(self._path.name, self.records)
+        entry = self._digest.entry(self._path.name, self.records)
+        return entry if self._names is None else replace(entry, names=NamesEntry(*self._names.close()))
+
+    def abandon(self) -> None:
+        """Close the files as they are, after an error."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        if self._names is not None:
+            self._names.abandon()
+
+    def _append_names(self, names: Sequence[str | None] | None, count: int) -> None:
+        """Keep the names of `count` records; there is no file of names before the first name."""
+        if names is None and self._names is None:
+            return
+        if names is not None and len(names) != count:
+            raise ValueError(f"each image must have one name, got {count} images, {len(names)} names")
+        if self._names is None:
+            self._names = NameFileWriter(names_path(self._path))
+            for _ in range(self.records):
+                self._names.append([None])
+        self._names.append([None] * count if names is None else names)
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -149,7 +188,8 @@ class RecordFileWriter:
 class DatasetWriter:
     """Writes the record files of a data set and, last, its manifest, into an empty folder.
 
-    Record ids count up from 0 in each split. Use as a context manager, so that an exception closes the files.
+    Record ids count up from 0 in each split. Use as a context manager, so that an exception closes
+    the files.
     """
 
     def __init__(
@@ -158,7 +198,7 @@ class DatasetWriter:
         if records_per_file < 1:
             raise ValueError(f"records_per_file must be positive, got {records_per_file}")
         if not 1 <= num_classes <= MAX_CLASSES:
-            raise ValueError(f"num_classes is 1..{MAX_CLASSES}, got {num_classes}")
+            raise ValueError(f"num_classes must be in 1..{MAX_CLASSES}, got {num_classes}")
         self._folder = folder
         self._layout = layout
         self._num_classes = num_classes
@@ -168,15 +208,24 @@ class DatasetWriter:
         self._records = {"train": 0, "test": 0}
         self._channel_sums = ChannelSums.zero(layout.channels)
 
-    def append(self, split: str, images: npt.NDArray[np.uint8], labels: npt.ArrayLike) -> None:
-        """Write uint8 (n, C, H, W) pictures with labels (n,) to "train" or "test".
+    def append(
+        self,
+        split: str,
+        images: npt.NDArray[np.uint8],
+        labels: npt.ArrayLike,
+        names: Sequence[str | None] | None = None,
+    ) -> None:
+        """Write uint8 (n, C, H, W) images with labels (n,), and source names if known, to "train" or
+        "test".
 
         Raises ValueError for a wrong shape or dtype, or a label outside 0..num_classes-1.
         """
         check_images(images, self._layout)
         labels = np.asarray(labels)
         if len(labels) != len(images):
-            raise ValueError(f"each picture has one label, got {len(images)} pictures, {len(labels)} labels")
+            raise ValueError(
+                f"each image must have one label, got {len(images)} images, {len(labels)} labels"
+            )
         start = 0
         while start < len(images):
             if split not in self._open:
@@ -185,14 +234,21 @@ class DatasetWriter:
             file = self._open[split]
             stop = min(len(images), start + self._capacity[split] - file.records)
             first_id = self._records[split]
-            file.append(images[start:stop], labels[start:stop], np.arange(first_id, first_id + stop - start))
+            file.append(
+                images[start:stop],
+                labels[start:stop],
+                np.arange(first_id, first_id + stop - start),
+                None if names is None else names[start:stop],
+            )
             self._records[split] += stop - start
             start = stop
             if file.records == self._capacity[split]:
                 self._close_file(split)
 
     def finish(self, *, name: str, class_names: list[str], provenance: dict[str, Any]) -> Manifest:
-        """Close the files and write the manifest; raises ValueError if nothing was written to train."""
+        """Close the files and write the manifest; raises ValueError if nothing was written to
+        train.
+        """
         for split in list(self._open):
             self._close_file(split)
         manifest = make_manifest(
@@ -214,7 +270,7 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         while self._open:
-            self._open.popitem()[1].close()
+            self._open.popitem()[1].abandon()
 
 
 def make_manifest(
@@ -227,7 +283,7 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of files that are written; raises ValueError if there is no training record."""
     if not train_sums.pixels:
-        raise ValueError("a data set has at least one training record, got none")
+        raise ValueError("a data set must have at least one training record, got none")
     mean, std = train_sums.mean_std()
     return Manifest(
         name=name,
@@ -251,6 +307,6 @@ def check_images(images: npt.NDArray[np.uint8], layout: RecordLayout) -> None:
     """Raise ValueError unless `images` is uint8 (n, C, H, W) of `layout`."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != layout.shape:
         raise ValueError(
-            f"pictures are uint8 of shape (n, {layout.channels}, {layout.height}, {layout.width}), "
+            f"images are uint8 of shape (n, {layout.channels}, {layout.height}, {layout.width}), "
             f"got {images.dtype} of shape {images.shape}"
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from selfie_io.labels.moments import ProbabilityMoments
 from selfie_train.config import TrainConfig
-from selfie_train.methods.base import Choice, Method, Scores
+from selfie_train.methods.method import Choice, Method, Scores
 
 SMOOTHNESS = 0.2
 
@@ -44,5 +44,5 @@ class ActiveBias(Method):
         return {"moments": self.moments.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`."""
+        """Restore `state`."""
         self.moments.load_state_dict(state["moments"])

@@ -1,0 +1,77 @@
+"""How a run ends: with a TrainResult, by Divergence, or Stopped."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfie_train.config import TrainConfig
+from selfie_train.runs.log import Row
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from selfie_train.runs.training_labels import TrainingLabels
+
+
+class Divergence(RuntimeError):
+    """The loss or a weight is no longer finite; the message names the last good checkpoint."""
+
+
+class Stopped(Exception):
+    """A signal ended the run after a whole batch; the message names the checkpoint to go on from."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run."""
+
+    folder: Path
+    config: TrainConfig
+    log: list[Row]  # one row an epoch, as in log.csv
+    networks: list[nn.Module]
+    labels: TrainingLabels
+    refurbished_labels: NDArray[np.int64] | None  # (N,), -1 where none; None for a method without
+    noise_rates: list[float]  # what the method assumed in each run
+    images_per_second: float | None
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The figures of summary.json; errors in percent, None where unknown."""
+        errors = [row["test_error"] for row in self.log]
+        last_run = [row["test_error"] for row in self.log if row["run"] == self.log[-1]["run"]]
+        last = self.log[-1]
+        config = self.config
+        return {
+            "best_test_error": min(errors),
+            "last_test_error": errors[-1],
+            "last10_test_error": float(np.mean(last_run[-10:])),
+            "label_precision": last["label_precision"],
+            "label_recall": last["label_recall"],
+            "refurbish_accuracy": last["refurbish_accuracy"],
+            "refurbished_fraction": last["refurbished_fraction"],
+            "images_per_second": self.images_per_second,
+            "epochs": len(self.log),
+            "runs": config.num_runs,
+            "noise_rates": self.noise_rates,
+            "observed_noise_rate": self.labels.observed_noise_rate,
+            "dataset": Path(config.dataset).name,
+            "method": config.method,
+            "model": config.model,
+            "noise": config.noise,
+            "variant": config.variant,
+            "seed": config.seed,
+        }
+
+
+def read_refurbished(folder: Path) -> NDArray[np.int64]:
+    """The refurbished labels int64[N] in a finished run's labels.csv, -1 where none; OSError if missing."""
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = csv.DictReader(file)
+        return np.array([int(row["refurbished_label"] or -1) for row in rows], dtype=np.int64)

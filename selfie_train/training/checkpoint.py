@@ -1,0 +1,127 @@
+"""Checkpoints: arrays in a safetensors file, the rest in a JSON file beside it, checked by digest, two kept.
+
+The JSON file is written last and names the digest of the other: without it, or with
+another digest, there is no checkpoint. Reading either file cannot run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from selfie_io.records.atomic import atomic_path
+
+KEPT = 2
+FORMAT_VERSION = 1
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint in memory."""
+
+    path: Path  # of the JSON file
+    arrays: dict[str, NDArray[Any]]
+    values: dict[str, Any]  # JSON values
+
+
+def write_checkpoint(
+    folder: Path, step: int, arrays: dict[str, NDArray[Any]], values: dict[str, Any]
+) -> Path:
+    """Write the checkpoint of `step` and delete all but the last two steps; returns its JSON file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{step:09d}.json"
+    with atomic_path(path.with_suffix(".safetensors")) as temporary:
+        save_file({name: np.array(array, order="C") for name, array in arrays.items()}, temporary)
+        digest = _file_digest(temporary)
+    content = {"format_version": FORMAT_VERSION, "safetensors_sha256": digest, "values": values}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({**content, "sha256": _json_digest(content)}, indent=1))
+    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
+        old.unlink()
+    kept = {file.stem for file in folder.glob("step-*.json")}
+    for orphan in [*folder.glob("step-*.safetensors"), *folder.glob(".step-*")]:
+        if orphan.stem not in kept:  # arrays without their JSON, or the temporary file of a killed writer
+            orphan.unlink()
+    return path
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the checkpoint of a JSON file.
+
+    Raises ValueError if a digest or the version does not fit, OSError if a file cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text())
+        stored = content.pop("sha256")
+        version = content["format_version"]
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is not a checkpoint: {error}") from None
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} must have checkpoint format {FORMAT_VERSION}, got format {version}: "
+            "use the version of selfie that wrote it"
+        )
+    if stored != _json_digest(content):
+        raise ValueError(f"{path} is damaged: its content does not match its digest")
+    arrays_path = path.with_suffix(".safetensors")
+    if _file_digest(arrays_path) != content["safetensors_sha256"]:
+        raise ValueError(f"{arrays_path} is damaged: its digest is not the one in {path.name}")
+    return Checkpoint(path, load_file(arrays_path), content["values"])
+
+
+def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of `folder`, None if there is none, and what is wrong with newer ones."""
+    defects: list[str] = []
+    for path in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            return read_checkpoint(path), defects
+        except (OSError, ValueError) as error:
+            defects.append(str(error))
+    return None, defects
+
+
+def flatten_state(state: dict[str, Any], prefix: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Split nested dicts into arrays and JSON values, both keyed "prefix.key.key"."""
+    arrays: dict[str, NDArray[Any]] = {}
+    values: dict[str, Any] = {}
+    for key, value in state.items():
+        name = f"{prefix}.{key}"
+        if isinstance(value, dict):
+            inner_arrays, inner_values = flatten_state(value, name)
+            arrays |= inner_arrays
+            values |= inner_values
+        elif isinstance(value, np.ndarray):
+            arrays[name] = value
+        else:
+            values[name] = value
+    return arrays, values
+
+
+def unflatten_state(entries: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The nested dicts that `flatten_state` split, from all entries whose key starts with "prefix."."""
+    state: dict[str, Any] = {}
+    for name, value in entries.items():
+        if name.startswith(prefix + "."):
+            *parents, leaf = name[len(prefix) + 1 :].split(".")
+            place = state
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[leaf] = value
+    return state
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _json_digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

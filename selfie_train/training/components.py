@@ -1,0 +1,102 @@
+"""What a config names, put together: data, labels, method, networks; and their state as one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from selfie_io.loading.loader import Loader
+from selfie_io.loading.options import Augment, PerImage
+from selfie_io.records.dataset import RecordSplit, open_dataset
+from selfie_train.config import TrainConfig
+from selfie_train.methods.method import method_class
+from selfie_train.runs.training_labels import training_labels
+from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatten_state
+from selfie_train.training.distributed import join_processes
+from selfie_train.training.learner import Learner
+from selfie_train.training.noise_estimate import NoiseRateEstimate
+
+
+class Components:
+    """What a run trains with: everything that learns or remembers, but not the position of the run.
+
+    Raises ValueError where config, data and processes do not fit, OSError if the data cannot be read.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.group = join_processes(config.device)
+        if config.batch_size % self.group.world_size:
+            raise ValueError(
+                f"batch_size must be a multiple of the number of processes, {self.group.world_size}, "
+                f"because it counts the samples of all of them; got {config.batch_size}"
+            )
+        if config.sync_batchnorm and self.group.world_size > 1 and self.group.device.type != "cuda":
+            raise ValueError(f"sync_batchnorm needs CUDA, got device {self.group.device}: leave it out")
+        self.dataset = open_dataset(config.dataset, shape=config.shape)
+        self.labels = training_labels(self.dataset, config)
+        num_samples, num_classes = len(self.labels.given), self.dataset.num_classes
+        make_method = method_class(config.method)
+        self.method = make_method(config, num_samples, num_classes, self.labels.noise_rate or 0.0)
+        self.estimate: NoiseRateEstimate | None = None  # while the noise rate is being estimated
+        if self.labels.noise_rate is None and make_method.needs_noise_rate:
+            if not 1 <= config.warmup < config.epochs:
+                raise ValueError(
+                    "1 <= warmup < epochs must hold because the unknown noise rate is estimated after the "
+                    f"warm-up, got warmup {config.warmup} of epochs {config.epochs}: change them, or set "
+                    "noise_rate"
+                )
+            self.estimate = NoiseRateEstimate(
+                num_samples, num_classes, history_length=config.history, threshold=config.threshold
+            )
+        shape = self.dataset.layout.shape
+        self.learner = Learner(
+            config,
+            self.group,
+            shape,
+            num_classes,
+            make_method.num_networks,
+            needs_probabilities=make_method.needs_probabilities,
+        )
+
+    def loader(self, split: RecordSplit, *, training: bool) -> Loader:
+        """A loader of this process's part: for training shuffled, augmented and with the given labels."""
+        config, layout = self.config, split.layout
+        augment = None
+        if training and config.augment == "crop-flip":
+            augment = Augment(pad=4, crop=(layout.height, layout.width), flip="random")
+        return Loader(
+            split,
+            batch_size=config.batch_size // self.group.world_size,
+            shuffle=training,
+            order="independent" if config.variant == "official" else "permutation",
+            seed=config.seed,
+            labels=self.labels.given if training else None,
+            augment=augment,
+            normalize=PerImage(),
+            layout="NHWC" if config.channels_last else "NCHW",
+            pin_memory=self.group.device.type == "cuda",
+            rank=self.group.rank,
+            world_size=self.group.world_size,
+        )
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Everything learnt and remembered, as arrays and JSON values by name."""
+        arrays, values = flatten_state(self.method.state_dict(), "method")
+        if self.estimate is not None:
+            estimate_arrays, estimate_values = flatten_state(self.estimate.state_dict(), "estimate")
+            arrays, values = arrays | estimate_arrays, values | estimate_values
+        known = {"noise_rate": self.method.noise_rate, "estimating": self.estimate is not None}
+        return self.learner.state() | arrays, {"memory": values, **known}
+
+    def load_state(self, checkpoint: Checkpoint) -> None:
+        """Restore the `state` that a checkpoint holds."""
+        memory = checkpoint.values["memory"] | checkpoint.arrays
+        self.learner.load_state(checkpoint.arrays)
+        self.method.load_state_dict(unflatten_state(memory, "method"))
+        self.method.noise_rate = checkpoint.values["noise_rate"]
+        if not checkpoint.values["estimating"]:
+            self.estimate = None
+        elif self.estimate is not None:
+            self.estimate.load_state_dict(unflatten_state(memory, "estimate"))

@@ -1,0 +1,320 @@
+"""The networks with their optimizers: score a batch and learn from it, evaluate, state as arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from selfie_io.loading.batch import Batch
+from selfie_io.loading.loader import Loader
+from selfie_train.config import TrainConfig
+from selfie_train.methods.method import Choice, Scores
+from selfie_train.models.builder import model_builder
+from selfie_train.training.distributed import ProcessGroup
+
+
+def stream_seed(*key: int | str) -> int:
+    """A seed in 0..2**63-1 that depends on `key` alone: every random stream of a run has its own."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """The learning rate of `epoch` (from 0) of a run."""
+    done = epoch / config.epochs
+    if config.schedule == "cosine":
+        return config.lr * (1 + float(np.cos(np.pi * done))) / 2
+    num_drops = (done >= 0.5) + (done >= 0.75)
+    return config.lr / float(5**num_drops)
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """What `score` keeps for `update`: this process's b samples as m networks see them, with gradients."""
+
+    group: ProcessGroup  # the processes that share the batch: this one alone where all of them have all of it
+    global_size: int
+    images: Tensor  # (b, C, H, W) on the device
+    labels: Tensor  # int64 (b,) given labels
+    logits: list[Tensor]  # m of float32 (b, k)
+    losses: list[Tensor]  # m of float32 (b,)
+    predicted: list[Tensor]  # m of int64 (b,)
+    begin: int = 0  # where these samples begin in the global batch
+
+    def sums(self) -> Tensor:
+        """Losses and errors averaged over the networks, and samples, float64[3]."""
+        labels, count = self.labels, len(self.losses)
+        return torch.stack(
+            [
+                torch.stack([loss.detach() for loss in self.losses]).double().sum() / count,
+                torch.stack([guess != labels for guess in self.predicted]).double().sum() / count,
+                torch.tensor(len(labels), dtype=torch.float64, device=labels.device),
+            ]
+        )
+
+
+class Learner:
+    """The networks of a run on this process's device; every run starts with new weights."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        group: ProcessGroup,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        num_networks: int,
+        *,
+        needs_probabilities: bool = False,
+    ) -> None:
+        self.config = config
+        self.needs_probabilities = needs_probabilities  # in `Scores`
+        self.group = group
+        self.shape, self.num_classes = shape, num_classes
+        self.networks = [self._prepare(self._build()) for _ in range(num_networks)]
+        self._forward = [group.wrap(self._compiled(network)) for network in self.networks]
+        # fused: one pass over each weight; on CPU and CUDA alike.
+        self.optimizers = [
+            torch.optim.SGD(
+                network.parameters(),
+                lr=config.lr,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+                nesterov=True,
+                fused=True,
+            )
+            for network in self.networks
+        ]
+        self._scored: ScoredBatch | None = None  # between `score` and `update`
+
+    def start_run(self, run: int) -> None:
+        """New weights, which depend on (seed, run, network) alone, and optimizers without momentum."""
+        for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
+            torch.manual_seed(stream_seed(self.config.seed, "weights", run, number))
+            network.load_state_dict(self._build().state_dict())  # in place: it may be compiled and wrapped
+            optimizer.state.clear()
+
+    def set_learning_rate(self, value: float) -> None:
+        """Use `value` from the next step on."""
+        for optimizer in self.optimizers:
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = value
+
+    def score(
+        self, batch: Batch, epoch: int, step: int, global_size: int, *, gather: bool = True
+    ) -> Scores | None:
+        """Run a batch through every network in train mode; `update` then learns from what is kept of it.
+
+        `step` keys the dropout; `global_size` counts the samples over all processes. Returns the
+        scores of the global batch, or None without `gather`.
+        """
+        group = self.group
+        if global_size < 2 * group.world_size:  # batch norm needs two samples wherever it is computed
+            batch = group.join(batch, self._slots)
+            group = group.alone()
+        torch.manual_seed(stream_seed(self.config.seed, "dropout", step, group.rank))
+        images = self._place(batch.images)
+        labels = batch.labels.to(self.group.device, non_blocking=True)
+        for network in self._forward:
+            network.train()
+        with self._autocast():
+            logits = [network(images).float() for network in self._forward]
+        losses = [F.cross_entropy(output, labels, reduction="none") for output in logits]
+        predicted = [output.argmax(1) for output in logits]
+        scored = ScoredBatch(group, global_size, images, labels, logits, losses, predicted)
+        if not gather:
+            self._scored = scored
+            return None
+        scores, begin = self._global_scores(scored, batch.indices, epoch)
+        self._scored = replace(scored, begin=begin)
+        return scores
+
+    def update(self, choices: list[Choice] | None) -> Tensor:
+        """Step every network on its choice from the scored batch; None: on the mean over the given labels.
+
+        Returns this process's sums float64[3] over the scored batch: losses and errors against the given
+        labels, averaged over the networks, and samples. Raises RuntimeError without a `score` before it.
+        """
+        scored = self._scored
+        if scored is None:
+            raise RuntimeError("update needs a batch that was scored since the last update: call score first")
+        self._scored = None
+        group = scored.group
+        for number, optimizer in enumerate(self.optimizers):
+            if choices is None:
+                # DDP averages gradients over the processes: each brings its sum, scaled so that the average
+                # is the mean.
+                loss = scored.losses[number].sum() * (group.world_size / scored.global_size)
+            elif not choices[number].weights.any():
+                continue
+            else:
+                loss = self._chosen_loss(number, scored, choices[number])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        sums = scored.sums()
+        if group is not self.group and not self.group.is_first:
+            sums.zero_()  # the same samples everywhere: they count once
+        return sums
+
+    def _chosen_loss(self, number: int, scored: ScoredBatch, choice: Choice) -> Tensor:
+        total: float = len(choice.weights)
+        if choice.divisor == "weights":
+            total = float(choice.weights.sum(dtype=np.float64))
+        mine = slice(scored.begin, scored.begin + len(scored.labels))
+        images, logits = scored.images, scored.logits[number]
+        targets = torch.from_numpy(choice.targets[mine]).to(self.group.device)
+        weights = torch.from_numpy(choice.weights[mine]).to(self.group.device)
+        if choice.second_pass:
+            # Batch norm needs two samples, and every process must go through the network equally often: one
+            # that keeps fewer takes all of its part again.
+            if np.count_nonzero(choice.weights[mine]) >= 2:
+                kept = weights > 0
+                images, targets, weights = images[kept], targets[kept], weights[kept]
+            with self._autocast():
+                logits = self._forward[number](images).float()
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        return (losses * weights).sum() * (scored.group.world_size / total)
+
+    @property
+    def _slots(self) -> int:
+        """The largest part of a batch that a process has."""
+        return self.config.batch_size // self.group.world_size
+
+    def _global_scores(self, scored: ScoredBatch, indices: Tensor, epoch: int) -> tuple[Scores, int]:
+        """The scores of all processes, and where this one's samples begin in them."""
+        # One transfer: float64 holds every index, class and float32 value exactly.
+        device = scored.group.device
+        columns = [indices.to(device), scored.labels, *scored.losses, *scored.predicted]
+        rows = torch.stack([column.detach().double() for column in columns])
+        num_networks = len(scored.losses)
+        if self.needs_probabilities:
+            shares = [output.detach().softmax(1).T for output in scored.logits]
+            rows = torch.cat([rows, torch.cat(shares).double()])
+        everyone, begin = scored.group.gather(rows, self._slots)
+        first, second = 2 + num_networks, 2 + 2 * num_networks
+        scores = Scores(
+            epoch=epoch,
+            indices=everyone[0].astype(np.int64),
+            labels=everyone[1].astype(np.int64),
+            losses=everyone[2:first].astype(np.float32),
+            predicted=everyone[first:second].astype(np.int64),
+        )
+        if self.needs_probabilities:
+            split = everyone[second:].reshape(num_networks, -1, everyone.shape[1])
+            scores = replace(scores, probabilities=split.transpose(0, 2, 1).astype(np.float32, order="C"))
+        return scores, begin
+
+    @torch.no_grad()
+    def evaluate(self, loader: Loader, *, batch_means: bool = False) -> tuple[float, float]:
+        """Mean loss and error (percent) over all samples, averaged over the networks.
+
+        `batch_means` averages the means of the (global) batches instead, as the official program does.
+        """
+        for network in self.networks:
+            self.group.broadcast_buffers(network)
+            network.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.group.device)
+        for number, batch in enumerate(loader):
+            if len(batch.labels) == 0:
+                continue
+            global_size = min(self.config.batch_size, len(loader.split) - number * self.config.batch_size)
+            images = self._place(batch.images)
+            labels = batch.labels.to(self.group.device)
+            weight = 1 / global_size if batch_means else 1.0
+            for network in self.networks:
+                with self._autocast():
+                    logits = network(images).float()
+                loss = F.cross_entropy(logits, labels, reduction="sum").double()
+                errors = (logits.argmax(1) != labels).sum()
+                sums += weight * torch.stack([loss, errors.double(), loss.new_tensor(len(labels))])
+        loss_sum, errors_sum, count = self.group.sum(sums).tolist()
+        return loss_sum / count, 100 * errors_sum / count
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> NDArray[np.float64]:
+        """The classes' probabilities in eval mode, averaged over the networks, float64[b, k]."""
+        placed = self._place(images)
+        shares = []
+        for network in self.networks:
+            network.eval()
+            with self._autocast():
+                logits = network(placed)
+            shares.append(logits.double().softmax(1))
+        return torch.stack(shares).mean(0).cpu().numpy()
+
+    @property
+    def num_parameters(self) -> int:
+        """Of one network."""
+        return sum(parameter.numel() for parameter in self.networks[0].parameters())
+
+    def is_finite(self) -> bool:
+        """Whether every weight and every running statistic is a finite number."""
+        tensors = [tensor for network in self.networks for tensor in network.state_dict().values()]
+        return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Weights, buffers and momentum of every network, by name."""
+        arrays = {}
+        for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
+            for name, value in network.state_dict().items():
+                arrays[f"network{number}.{name}"] = value.cpu().numpy()
+            for name, parameter in network.named_parameters():
+                momentum = (
+                    optimizer.state[parameter].get("momentum_buffer")
+                    if parameter in optimizer.state
+                    else None
+                )
+                if momentum is not None:
+                    arrays[f"momentum{number}.{name}"] = momentum.cpu().numpy()
+        return arrays
+
+    def load_state(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Restore `state()`; raises RuntimeError if it belongs to another network."""
+        for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
+            prefix = f"network{number}."
+            network.load_state_dict(
+                {
+                    name.removeprefix(prefix): torch.from_numpy(np.array(value))
+                    for name, value in arrays.items()
+                    if name.startswith(prefix)
+                }
+            )
+            optimizer.state.clear()
+            for name, parameter in network.named_parameters():
+                if f"momentum{number}.{name}" in arrays:
+                    # Laid out as the weights are: the fused step takes both as they lie in memory.
+                    momentum = torch.empty_like(parameter, requires_grad=False)
+                    momentum.copy_(torch.from_numpy(np.array(arrays[f"momentum{number}.{name}"])))
+                    optimizer.state[parameter]["momentum_buffer"] = momentum
+
+    def _build(self) -> nn.Module:
+        return model_builder(self.config.model)(self.shape, self.num_classes)
+
+    def _compiled(self, network: nn.Module) -> nn.Module:
+        return cast(nn.Module, torch.compile(network)) if self.config.compile else network
+
+    def _prepare(self, network: nn.Module) -> nn.Module:
+        if self.config.sync_batchnorm:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        network = network.to(self.group.device)
+        if self.config.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def _place(self, images: Tensor) -> Tensor:
+        images = images.to(self.group.device, non_blocking=True)
+        if self.config.channels_last:
+            images = images.permute(0, 3, 1, 2)  # the loader wrote NHWC; torch calls this memory NCHW
+        return images
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.config.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.group.device.type, torch.bfloat16)

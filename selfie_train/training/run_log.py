@@ -1,0 +1,103 @@
+"""What a run says while it trains: log.csv, events.jsonl (what happened when), the terminal, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from selfie_train.runs.log import Row, append_row, write_log
+
+
+class RunLog:
+    """Writes a run's logs; made in every process, silent and writing nothing unless `is_first`."""
+
+    def __init__(self, folder: Path, *, is_first: bool, quiet: bool, tensorboard: bool) -> None:
+        self.folder = folder
+        self.is_first = is_first
+        self.console = Console(quiet=quiet or not is_first, highlight=False, markup=False)
+        self._progress: Progress | None = None
+        self._board = _tensorboard_writer(folder / "tensorboard") if tensorboard and is_first else None
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Append one line to events.jsonl: the time (seconds since 1970), the kind, `values`."""
+        if self.is_first:
+            line = json.dumps({"time": round(time.time(), 3), "event": kind, **values})
+            with (self.folder / "events.jsonl").open("a") as file:
+                file.write(line + "\n")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, soft_wrap=True)
+
+    def restore(self, rows: list[Row]) -> None:
+        """Make log.csv hold exactly `rows`, whatever a killed process left in it."""
+        if self.is_first:
+            write_log(self.folder, rows)
+
+    def row(self, row: Row, images_per_second: float, **details: Any) -> None:
+        """Log one epoch everywhere; `details` go to events.jsonl alone."""
+        if not self.is_first:
+            return
+        append_row(self.folder, row)
+        self.event("epoch", images_per_second=round(images_per_second, 1), **row, **details)
+        run = f"run {row['run']} " if row["run"] else ""
+        text = (
+            f"{run}epoch {row['epoch']:3d}  lr {row['lr']:.4g}  loss {row['train_loss']:.4f}  "
+            f"error on given labels {row['train_error']:5.2f} %  test error {row['test_error']:5.2f} %"
+        )
+        if row["label_precision"] is not None:
+            text += f"  label precision {row['label_precision']:.3f}"
+        if row["refurbished_fraction"]:
+            text += f"  refurbished {row['refurbished_fraction']:.3f}"
+        self.say(f"{text}  {images_per_second:,.0f} images/s")
+        if self._board is not None:
+            for name, value in row.items():
+                if name not in ("epoch", "run") and value is not None:
+                    self._board.add_scalar(f"run {row['run']}/{name}", value, row["epoch"])
+
+    def start_epoch(self, title: str, num_batches: int, done: int) -> None:
+        """Show a progress bar for the epoch where the output is a terminal."""
+        if self.console.is_terminal and not self.console.quiet:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[figures]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self._progress.start()
+            self._progress.add_task(title, total=num_batches, completed=done, figures="")
+
+    def advance(self, done: int, loss: float, error: float, images_per_second: float) -> None:
+        """Move the bar to `done` batches; loss and error (percent) are means over the epoch so far."""
+        if self._progress is not None:
+            figures = f"loss {loss:.4f}  error {error:5.2f} %  {images_per_second:,.0f} images/s"
+            self._progress.update(self._progress.task_ids[0], completed=done, figures=figures)
+
+    def end_epoch(self) -> None:
+        """Remove the bar."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def close(self) -> None:
+        """Remove the bar and close TensorBoard's file."""
+        self.end_epoch()
+        if self._board is not None:
+            self._board.close()
+
+
+def _tensorboard_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "tensorboard needs TensorBoard, which is not installed: pip install 'selfie-io[report]'"
+        ) from error
+    return SummaryWriter(str(folder))
