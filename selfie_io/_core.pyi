@@ -72,6 +72,23 @@ class _PlanOptions(TypedDict):
     contrast_low: float
     contrast_high: float
     cutout: int
+    crop_at_center: bool
+    resize_height: int  # 0: no resize
+    resize_width: int
+    resize_crop: bool
+    scale_low: float
+    scale_high: float
+    ratio_low: float
+    ratio_high: float
+    saturation_low: float
+    saturation_high: float
+    hue: float
+    grayscale: float
+    erase: float
+    erase_scale_low: float
+    erase_scale_high: float
+    erase_ratio_low: float
+    erase_ratio_high: float
     normalize: str  # none, per_image, per_channel
     mean: list[float]
     std: list[float]

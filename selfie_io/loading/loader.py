@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy.typing as npt
 import torch
 
+from selfie_io.loading.augment import Augment, crop_size
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.options import (
-    Augment,
     BackendName,
     Dtype,
     IoMode,
@@ -22,7 +22,6 @@ from selfie_io.loading.options import (
     PerImage,
     check_epoch,
     check_view,
-    crop_size,
     default_threads,
 )
 from selfie_io.loading.reader import Draws, Reader

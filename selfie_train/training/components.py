@@ -6,8 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from selfie_io.loading.augment import Augment
 from selfie_io.loading.loader import Loader
-from selfie_io.loading.options import Augment, PerImage
+from selfie_io.loading.options import PerImage
 from selfie_io.records.dataset import RecordSplit, open_dataset
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import method_class
