@@ -69,7 +69,8 @@ class Loader:
         larger than memory
     num_threads: decoding threads; None for the processors that this process may use
     prefetch_batches: batches decoded ahead
-    io: "mmap" maps the files, "pread" reads record by record
+    io: "auto" maps files that fit in memory and populates the mapping in the background, and reads others
+        ahead in the order of the epoch; "mmap" maps the files, "pread" reads record by record
     pin_memory: page-locked batches, for copies to a GPU that overlap with work
     backend: "native" (C++ threads), "dali" (NVIDIA DALI) or "resident" (the split lives on the device)
     device: where the tensors end up
@@ -98,7 +99,7 @@ class Loader:
         order: Order = "permutation",
         num_threads: int | None = None,
         prefetch_batches: int = 4,
-        io: IoMode = "mmap",
+        io: IoMode = "auto",
         pin_memory: bool = False,
         backend: BackendName = "native",
         device: str | torch.device = "cpu",
@@ -314,7 +315,7 @@ class Loader:
             f"weights={'none' if options.weights is None else 'given'}",
             f"augment={options.augment!r}",
             f"normalize={options.normalize!r}",
-            f"backend={options.backend!r}, device={options.device!r}, io={options.io!r}, "
+            f"backend={options.backend!r}, device={options.device!r}, io={self._reader.io_told}, "
             f"num_threads={options.num_threads}, prefetch_batches={options.prefetch_batches}, "
             f"pin_memory={options.pin_memory}",
             "closed" if self._backend is None else "epoch={}, batch={}".format(*self._position),

@@ -216,8 +216,8 @@ class DatasetWriter:
         labels: npt.ArrayLike,
         names: Sequence[str | None] | None = None,
     ) -> None:
-        """Write uint8 (n, C, H, W) images with labels (n,), and source names if known, to "train" or
-        "test".
+        """Write uint8 (n, C, H, W) images with labels (n,), and source names if known, to "train"
+        or "test".
 
         Raises ValueError for a wrong shape or dtype, or a label outside 0..num_classes-1.
         """
