@@ -299,9 +299,9 @@ def exif_of_garbage():
 def test_what_pillow_warns_of_is_no_damage_while_all_pixels_decode(tmp_path, content):
     source = as_folder(tmp_path / "s", {"train/a/0.png": content, "train/a/1.png": PNG})
     assert run("pack", source, tmp_path / "out") == 0
-    with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as opened:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = np.asarray(opened.convert("RGB"))
+        expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     np.testing.assert_array_equal(records(tmp_path / "out")["pixels"][0].transpose(1, 2, 0), expected)
 
 
