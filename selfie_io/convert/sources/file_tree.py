@@ -29,6 +29,7 @@ MAX_FILE_BYTES = 1 << 28  # of one file that is read whole
 _LITTER = {
     "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin",
     "system volume information", "lost+found",
+    "_dropped",  # what `apply` writes beside the classes: the images that a review dropped
 }  # fmt: skip
 _MAX_VISITS = 100  # of one folder by links: a chain of links must not multiply without end
 _Self = TypeVar("_Self", bound="Tree")
