@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from selfie_io._extras import advice
+from selfie_io.console import quiet_on_broken_pipe
 from selfie_io.convert.commands.adopt import Adopt
 from selfie_io.convert.commands.apply import Apply
 from selfie_io.convert.commands.check import Check
@@ -21,7 +22,7 @@ from selfie_io.convert.commands.plan import Plan
 from selfie_io.convert.commands.preview import Preview
 from selfie_io.convert.commands.run import RunShard
 from selfie_io.convert.commands.verify import Verify
-from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, CommandError, Subcommand, tool
+from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, DONE, CommandError, Subcommand, tool
 
 COMMANDS: dict[str, type[Subcommand]] = {
     "download": Download,
@@ -62,10 +63,14 @@ A command that fails or is killed leaves the old state or the new one, never hal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
+    with quiet_on_broken_pipe():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(given: Sequence[str]) -> int:
     if list(given) == ["--version"]:
         print(tool())
-        return 0
+        return DONE
     overview = not given or given[0] in ("-h", "--help")
     named = tuple(_named(name, command, brief=overview) for name, command in COMMANDS.items())
     commands: Any = Union[named]  # noqa: UP007

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+
+@contextlib.contextmanager
+def _without_backend() -> Iterator[None]:
+    """Hide MPLBACKEND: a figure is drawn without a backend, and a notebook's may be missing here.
+
+    matplotlib reads it when it is imported, and fails on a backend that it cannot find.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+with _without_backend():
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import MaxNLocator
 
 # Distinct for colour-blind readers and on both grounds (after Okabe and Ito).
 COLOURS = ("#0090d0", "#e8770a", "#12a182", "#d05a9f", "#b59f00", "#8a79d6")

@@ -35,12 +35,7 @@ def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
         figures = [row for row in figures if row[0] != "Test error, last ten epochs"]
     figures = [row for row in figures if row[1] not in ("n/a", "")]
     sections: list[Section] = [
-        Table(
-            "Result",
-            ("", "value"),
-            figures,
-            "What is not known, or what this method does not have, is left out.",
-        ),
+        Table("Result", ("", "value"), figures, _note(result)),
         Figure("Curves", _curves(result)),
     ]
     labels = result.labels
@@ -54,6 +49,18 @@ def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
         f"{config.model}, noise {config.noise}, {config.num_runs} x {config.epochs} epochs.",
         sections,
     )
+
+
+def _note(result: TrainResult) -> str:
+    note = "What is not known, or what this method does not have, is left out."
+    if result.summary["last_test_error"] is None:
+        note += " The data set has no test split."
+    elif not result.labels.stored_known_clean:
+        note += (
+            " The labels of this data set are not known to be clean, in the test split neither: the test "
+            "error is measured on labels of which some may be wrong."
+        )
+    return note
 
 
 def label_changes(
@@ -86,7 +93,7 @@ def refurbished_gallery(
     """Images whose refurbished label (-1: none) is not the given one; None where there are none."""
     if new is None:
         return None
-    changed = np.flatnonzero((new >= 0) & (new != given))
+    changed = np.flatnonzero((new >= 0) & (given >= 0) & (new != given))
     if not len(changed):
         return None
     images = label_images(dataset, spread(changed, GALLERY_SIZE), given, new, clean)
@@ -100,10 +107,9 @@ def refurbished_gallery(
 def _curves(result: TrainResult) -> str:
     rows = result.log
     x = list(range(1, len(rows) + 1))
-    errors = [
-        Curve("test error", x, [row["test_error"] for row in rows], 0),
-        Curve("train error, given labels", x, [row["train_error"] for row in rows], 1),
-    ]
+    errors = [Curve("train error, given labels", x, [row["train_error"] for row in rows], 1)]
+    if any(row["test_error"] is not None for row in rows):
+        errors.insert(0, Curve("test error", x, [row["test_error"] for row in rows], 0))
     panels = [("Error", "%", errors)]
     shares = [
         Curve(name.replace("_", " "), x, [row[name] for row in rows], colour)
