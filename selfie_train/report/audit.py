@@ -18,10 +18,10 @@ def write_audit_report(issues: LabelIssues, found: dict[str, float | int | None]
         text = f"{value:,}" if isinstance(value, int) else percent(value)
         rows.append((name.replace("_", " "), text))
     top = issues.order[:GALLERY_SIZE]
-    top = top[issues.suggested[top] != issues.labels.given[top]]
+    top = top[issues.suggested[top] != issues.given[top]]
     details = [f"record {issues.dataset.train.record_ids[index]}" for index in top]
     images = label_images(
-        issues.dataset, top, issues.labels.given, issues.suggested, issues.labels.clean, details
+        issues.dataset, top, issues.given, issues.suggested, issues.clean, details
     )
     sections: list[Section] = [
         Table("Found", ("", "value"), rows, "n/a: the clean labels are not known."),
