@@ -208,14 +208,15 @@ using DecoderHolder = std::unique_ptr<BatchDecoder, WithoutGil>;
 
 DecoderHolder make_decoder(std::shared_ptr<RecordFiles> files, const PixelPlan& plan,
                            std::shared_ptr<BufferPool> pool, const std::optional<Indices>& labels,
-                           int num_threads) {
+                           int num_threads, int read_depth) {
     if (labels && static_cast<std::uint64_t>(labels->size()) != files->size())
         throw std::invalid_argument("labels must have one value per record (" +
                                     std::to_string(files->size()) + "), got " +
                                     std::to_string(labels->size()));
     const std::int64_t* values = labels ? labels->data() : nullptr;
     const py::gil_scoped_release release;
-    return DecoderHolder(new BatchDecoder(std::move(files), plan, std::move(pool), values, num_threads));
+    return DecoderHolder(
+        new BatchDecoder(std::move(files), plan, std::move(pool), values, num_threads, read_depth));
 }
 
 }  // namespace
@@ -227,8 +228,13 @@ PYBIND11_MODULE(_core, m) {
         try {
             if (pointer) std::rethrow_exception(pointer);
         } catch (const FileError& error) {
-            errno = error.code().value();
-            PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.path().c_str());
+            if (error.detail().empty()) {
+                errno = error.code().value();
+                PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.path().c_str());
+            } else {
+                const py::tuple told = py::make_tuple(error.code().value(), error.detail(), error.path());
+                PyErr_SetObject(PyExc_OSError, told.ptr());
+            }
         }
     });
 
@@ -238,6 +244,8 @@ PYBIND11_MODULE(_core, m) {
         .def(py::init(&open_files), py::kw_only(), py::arg("paths"), py::arg("channels"), py::arg("height"),
              py::arg("width"), py::arg("num_classes"), py::arg("use_mmap"))
         .def("__len__", &RecordFiles::size)
+        .def("check_places", &RecordFiles::check_places)
+        .def("populate", &RecordFiles::populate, py::call_guard<py::gil_scoped_release>())
         .def("headers", &headers)
         .def("images", &images, py::arg("indices"), py::arg("out").noconvert())
         .def("gather", &gather, py::arg("indices"), py::arg("out").noconvert());
@@ -267,7 +275,7 @@ PYBIND11_MODULE(_core, m) {
     py::class_<BatchDecoder, DecoderHolder>(m, "BatchDecoder")
         // The labels' array stays alive as long as the decoder.
         .def(py::init(&make_decoder), py::kw_only(), py::arg("files"), py::arg("plan"), py::arg("pool"),
-             py::arg("labels"), py::arg("num_threads"), py::keep_alive<1, 5>())
+             py::arg("labels"), py::arg("num_threads"), py::arg("read_depth"), py::keep_alive<1, 5>())
         .def("submit", &BatchDecoder::submit, py::arg("order"), py::arg("start"), py::arg("count"),
              py::call_guard<py::gil_scoped_release>())
         .def("next", &next_batch)

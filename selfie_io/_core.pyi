@@ -26,6 +26,12 @@ class RecordFiles:
         use_mmap: bool,
     ) -> None: ...
     def __len__(self) -> int: ...
+    def check_places(self) -> None:
+        """OSError if another file has taken the place of one since it was opened."""
+
+    def populate(self) -> None:
+        """Read all mapped pages in the background; later calls do nothing."""
+
     def headers(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         """(record_ids, labels) of every record, (N,) each."""
 
@@ -138,6 +144,7 @@ class BatchDecoder:
         pool: BufferPool,
         labels: npt.NDArray[np.int64] | None,
         num_threads: int,
+        read_depth: int,  # records read at once, ahead of the workers; 0: the workers read
     ) -> None: ...
     def submit(self, order: EpochOrder, start: int, count: int) -> None:
         """Queue a slice of at most the pool's batch_size."""

@@ -24,6 +24,7 @@ MODELS: dict[str, Any] = {
 }
 
 Kind = Literal["method", "model"]
+KINDS: tuple[Kind, ...] = ("method", "model")
 
 
 def _table(kind: Kind) -> dict[str, Any]:

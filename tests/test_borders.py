@@ -12,7 +12,7 @@ WINGS = ("records", "loading", "labels", "convert")
 ALLOWED = {"convert": {"convert", "labels", "records"}, "loading": {"loading", "records"}}
 ALLOWED |= {"labels": {"labels", "records"}, "records": {"records"}}
 # The wings of selfie_train and what each may import besides itself. "" is the package's own modules.
-FOUNDATIONS = {"config", "registry"}
+FOUNDATIONS = {"config", "plugins", "registry"}
 TRAIN_ALLOWED = {
     "commands": {"training", "evidence", "report", "runs", "methods", "models", *FOUNDATIONS},
     "training": {"report", "runs", "methods", "models", "evidence", *FOUNDATIONS},
@@ -21,9 +21,10 @@ TRAIN_ALLOWED = {
     "evidence": {"models", *FOUNDATIONS},
     "methods": {"refurbish", *FOUNDATIONS},
     "models": FOUNDATIONS,
-    "cli": {"commands", "runs"},
+    "cli": {"commands", "plugins", "runs"},
     "__main__": {"cli"},
-    "config": {"registry"},
+    "config": {"plugins", "registry"},
+    "plugins": set(),
     "registry": set(),
     "refurbish": set(),
 }

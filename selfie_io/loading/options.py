@@ -15,7 +15,7 @@ from selfie_io.processors import available_processors
 Dtype = Literal["float32", "float16", "bfloat16", "uint8"]
 Layout = Literal["NCHW", "NHWC"]
 Order = Literal["permutation", "independent", "quasi"]
-IoMode = Literal["mmap", "pread"]
+IoMode = Literal["auto", "mmap", "pread"]
 BackendName = Literal["native", "dali", "resident"]
 
 MAX_SEED = 2**64 - 1

@@ -15,11 +15,25 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from selfie_io._extras import advice
 from selfie_io.records.atomic import atomic_path
+from selfie_train.commands.audit_pages import AuditPages
 from selfie_train.commands.audit_subject import Subject, open_subject
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.runs.label_issues import LabelIssues, summarise, write_issues
+
+_SHOWN = (
+    "records",
+    "flagged",
+    "expected_precision",
+    "noise_rate",
+    "noise_rate_low",
+    "noise_rate_high",
+    "evidence_error",
+    "of_these_wrong",
+    "wrong_labels_found",
+    "ranking_auroc",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -42,16 +56,18 @@ class Audit(TrainCommand):
     out: Path
     """Where issues.csv, audit.json and the pages go; also a cache, so that a stopped audit goes on."""
     folds: int | None = None
-    """Train this many networks, each on the other folds. Without --features or --probabilities: features if the
-    extra [features] is installed, else 5 folds."""
+    """Train this many networks, each on the other folds. With no source of evidence named: features if the extra
+    [features] is installed, else 5 folds."""
     features: str | None = None
     """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records."""
     probabilities: Path | None = None
-    """A .npy file (N, k) of your own network's class probabilities, from training that left the record out."""
+    """A .npy file (N, k) of your own network's class probabilities, each of a record left out of training."""
     noise: str | None = None
     """overlay:NAME audits the labels of an overlay instead of the stored ones."""
     precision: float | None = None
     """Flag as many labels as keep this share of the flags right; by default the expected F1 decides."""
+    dataset: Path | None = None
+    """Where a run's data set lies now, if it moved."""
     seed: int = 0
     """Deals the records over the folds and starts the networks."""
 
@@ -65,6 +81,7 @@ class Audit(TrainCommand):
             probabilities=self.probabilities,
             noise=self.noise,
             precision=self.precision,
+            dataset=self.dataset,
             seed=self.seed,
             quiet=False,
         )
@@ -94,10 +111,8 @@ class AuditResult:
 
     def rows(self) -> list[tuple[str, str]]:
         """The figures for a table."""
-        names = ("records", "flagged", "expected_precision", "noise_rate", "noise_rate_low", "noise_rate_high",
-                 "evidence_error", "of_these_wrong", "wrong_labels_found", "ranking_auroc", "seconds")  # fmt: skip
         shown = []
-        for name in names:
+        for name in _SHOWN:
             value = self.summary[name]
             text = "n/a" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
             shown.append((name.replace("_", " "), text))
@@ -124,6 +139,7 @@ def audit(
     probabilities: str | Path | None = None,
     noise: str | None = None,
     precision: float | None = None,
+    dataset: str | Path | None = None,
     seed: int = 0,
     quiet: bool = True,
 ) -> AuditResult:
@@ -142,10 +158,15 @@ def audit(
     out = Path(out)
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    subject = open_subject(str(what), out, noise)
+    subject = open_subject(str(what), out, noise, None if dataset is None else Path(dataset))
     num_classes = subject.dataset.num_classes
     gathered = gather(
-        subject.dataset.train, subject.given, num_classes, options, out / "cache", _silent if quiet else _progress
+        subject.dataset.train,
+        subject.given,
+        num_classes,
+        options,
+        out / "cache",
+        _silent if quiet else _progress,
     )
     scores = score_labels(gathered.sources, subject.given, num_classes, precision=precision)
     rows = np.arange(len(subject.given))
@@ -162,11 +183,13 @@ def audit(
     notes = [*subject.notes, *gathered.notes]
     if scores.is_weak:
         notes.append(
-            f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, so only "
-            "what is nearly sure is flagged and the noise rate is rough"
+            f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, so "
+            "only what is nearly sure is flagged and the noise rate is rough"
         )
-    overlays, failed = _save_overlays(subject, scores.relabelled(subject.given), scores.without_doubtful(subject.given))
-    notes += failed
+    overlays, folder, told = _save_overlays(
+        subject, scores.relabelled(subject.given), scores.without_doubtful(subject.given), out
+    )
+    notes += told
     write_issues(out / "issues.csv", issues)
     rate = scores.rate
     summary: dict[str, Any] = {
@@ -183,6 +206,7 @@ def audit(
         "transition_matrix": rate.transition_matrix.tolist(),
         "class_names": subject.dataset.class_names,
         "overlays": overlays,
+        "overlay_folder": str(folder),
         "dataset": str(subject.dataset.path),
         "sources": [{**one.describe(), "weight": scores.weights.get(one.name)} for one in gathered.sources],
         "evidence_error": scores.evidence_error,
@@ -191,35 +215,31 @@ def audit(
         "seconds": time.perf_counter() - started,
     }
     _write_json(out / "audit.json", summary)
-    _write_pages(issues, summary, out, notes)
-    return AuditResult(
-        out, subject.dataset.path, summary, scores.score, scores.suggested, scores.flagged
-    )
+    pages = AuditPages(issues, summary, scores.posterior, gathered)
+    pages.write(out, notes.append)
+    return AuditResult(out, subject.dataset.path, summary, scores.score, scores.suggested, scores.flagged)
 
 
 def _save_overlays(
-    subject: Subject, relabelled: NDArray[np.int64], dropped: NDArray[np.int64]
-) -> tuple[dict[str, str], list[str]]:
+    subject: Subject, relabelled: NDArray[np.int64], dropped: NDArray[np.int64], out: Path
+) -> tuple[dict[str, str], Path, list[str]]:
+    """Save both in the data set, or in OUT if that may only be read; their names, where they lie, notes."""
     from selfie_io.labels.overlay_writer import save_overlay
 
     base = re.sub(r"[^A-Za-z0-9_.+=-]", "_", subject.name)[:80]
     overlays = {"relabel": f"audit-{base}-relabel", "drop": f"audit-{base}-drop"}
-    provenance = {"kind": "audit"}
-    try:
-        for name, labels in zip(overlays.values(), (relabelled, dropped), strict=True):
-            save_overlay(subject.dataset, name, labels, provenance)
-    except OSError as error:  # a read-only data set
-        return overlays, [f"no overlays, because the data set cannot be written: {error}"]
-    return overlays, []
-
-
-def _write_pages(issues: LabelIssues, summary: dict[str, Any], out: Path, notes: list[str]) -> None:
-    try:
-        from selfie_train.report.audit import write_audit_report
-    except ModuleNotFoundError as error:
-        notes.append(f"no audit.html: {advice(error)}")
-        return
-    write_audit_report(issues, summary, out / "audit.html")
+    folder, notes = subject.dataset.path, []
+    for name, labels in zip(overlays.values(), (relabelled, dropped), strict=True):
+        try:
+            save_overlay(subject.dataset, name, labels, {"kind": "audit"}, folder=folder)
+        except OSError as error:
+            notes.append(
+                f"{subject.dataset.path} cannot be written ({error.strerror}): the overlays lie in "
+                f"{out / 'labels'}; copy them to {subject.dataset.path / 'labels'} to train on them"
+            )
+            folder = out
+            save_overlay(subject.dataset, name, labels, {"kind": "audit"}, folder=folder)
+    return overlays, folder, notes
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
 from selfie_io.records.manifest import MANIFEST_NAME
-from selfie_io.records.overlay_reader import read_provenance
 from selfie_train.config import TrainConfig, parse_noise
 
 PACKED = "dataset"  # the folder below OUT
@@ -30,14 +29,17 @@ class Subject:
     notes: list[str]
 
 
-def open_subject(what: str, out: Path, noise: str | None) -> Subject:
-    """Open WHAT; `noise` is "overlay:NAME" to audit an overlay's labels instead of the stored ones.
+def open_subject(what: str, out: Path, noise: str | None, moved: Path | None = None) -> Subject:
+    """Open WHAT; `noise` is "overlay:NAME" to audit an overlay's labels instead of the stored ones;
+    `moved` is where a run's data set lies now.
 
     Raises ValueError or OSError for what is none of the three, with the way out.
     """
     path = Path(what)
+    if moved is not None and not (path / "config.json").is_file():
+        raise ValueError(f"--dataset says where a run's data set lies now, but {what} is no run")
     if (path / "config.json").is_file():
-        return _of_run(path, noise)
+        return _of_run(path, noise, moved)
     if (path / MANIFEST_NAME).is_file() or any(path.glob("data_batch_*.bin")):
         return _of_dataset(open_dataset(path), noise, path.resolve().name, [])
     if not path.exists() and "://" not in what and what != "digits":
@@ -46,39 +48,57 @@ def open_subject(what: str, out: Path, noise: str | None) -> Subject:
     return _of_dataset(packed, noise, path.resolve().name, notes)
 
 
-def _of_run(path: Path, noise: str | None) -> Subject:
+def _of_run(path: Path, noise: str | None, moved: Path | None) -> Subject:
+    from selfie_train.runs.data_identity import check_identity
     from selfie_train.runs.training_labels import training_labels
 
     config = TrainConfig.read(path)
+    if moved is not None:
+        config = replace(config, dataset=str(moved.absolute()))
     dataset = open_dataset(config.dataset, shape=config.shape)
+    notes: list[str] = []
+    labels = training_labels(dataset, config, say=notes.append)
+    check_identity(path, dataset, labels, config.noise)
     if noise is not None:
         return _of_dataset(dataset, noise, path.resolve().name, [])
-    labels = training_labels(dataset, config)
-    return Subject(dataset, labels.given, labels.clean, path.resolve().name, [])
+    return _audited(dataset, labels.given, labels.clean, path.resolve().name, notes)
 
 
 def _of_dataset(dataset: RecordDataset, noise: str | None, name: str, notes: list[str]) -> Subject:
-    stored = np.asarray(dataset.train.labels)
     if noise is None:
-        return Subject(dataset, stored, None, name, notes)
+        return _audited(dataset, np.asarray(dataset.train.labels), None, name, notes)
     kind, overlay = parse_noise(noise)
     if kind != "overlay":
         raise ValueError(f"--noise must be overlay:NAME for an audit, got {noise!r}")
     given = dataset.train.labels_from(str(overlay))
-    known = read_provenance(dataset.path, str(overlay)).get("kind") != "audit"
-    known = known and bool(getattr(dataset, "labels_known_clean", True))
-    return Subject(dataset, given, stored if known else None, f"{name}-{overlay}", notes)
+    clean = np.asarray(dataset.train.labels) if dataset.labels_known_clean else None
+    return _audited(dataset, given, clean, f"{name}-{overlay}", notes)
+
+
+def _audited(
+    dataset: RecordDataset,
+    given: NDArray[np.int64],
+    clean: NDArray[np.int64] | None,
+    name: str,
+    notes: list[str],
+) -> Subject:
+    """A record that was left out has no given label: its stored one is looked at."""
+    left_out = given < 0
+    if left_out.any():
+        notes = [*notes, f"{int(left_out.sum())} records without a label are audited with their stored one"]
+        given = np.where(left_out, dataset.train.labels, given)
+    return Subject(dataset, np.ascontiguousarray(given, np.int64), clean, name, notes)
 
 
 def _packed(what: str, folder: Path) -> tuple[RecordDataset, list[str]]:
-    """Pack a source into `folder`, all of it for training where it has no test split; or take what is there."""
+    """Pack a source into `folder`, or take what is there; without a test split all of it is for training."""
     source_digest = folder.parent / f"{PACKED}.source"
     listing = _listing(what)
     if (folder / MANIFEST_NAME).is_file():
         if not source_digest.is_file() or source_digest.read_text() != listing:
             raise ValueError(
-                f"{folder}: was packed from something else, or {what} has changed since; remove it, or choose "
-                "another --out"
+                f"{folder}: was packed from something else, or {what} has changed since; remove it, or "
+                "choose another --out"
             )
         return open_dataset(folder), [f"{what} is packed already: {folder}"]
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -115,5 +135,7 @@ def _listing(what: str) -> str:
     for file in sorted(path.rglob("*")) if path.is_dir() else [path] if path.is_file() else []:
         if file.is_file():
             status = file.stat()
-            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+            digest.update(
+                f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
+            )
     return digest.hexdigest()

@@ -86,14 +86,20 @@ def gather(
         wants_features = True
     if wants_features:
         found = features_evidence(
-            split, given, num_classes, options.features or EFFICIENTNET, cache, seed=options.seed,
-            progress=progress, folds=folds,
+            split,
+            given,
+            num_classes,
+            options.features or EFFICIENTNET,
+            cache,
+            seed=options.seed,
+            progress=progress,
+            folds=folds,
         )
         gathered.sources += found.sources
         gathered.neighbours = found.neighbours
     if options.folds is not None or (nothing_asked and not wants_features):
-        from selfie_train.evidence.folds import folds_evidence
         from selfie_train.evidence.embedding import images_digest
+        from selfie_train.evidence.folds import folds_evidence
 
         if nothing_asked:
             gathered.notes.append(
@@ -102,8 +108,14 @@ def gather(
             )
         gathered.sources.append(
             folds_evidence(
-                split, given, num_classes, min(folds, len(given) // 2), cache,
-                data_digest=images_digest(split), seed=options.seed, progress=progress,
+                split,
+                given,
+                num_classes,
+                min(folds, len(given) // 2),
+                cache,
+                data_digest=images_digest(split),
+                seed=options.seed,
+                progress=progress,
             )
         )
     return gathered

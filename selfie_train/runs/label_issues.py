@@ -18,6 +18,7 @@ COLUMNS = (
 )  # fmt: skip
 _ROWS = 10_000
 
+
 @dataclass(frozen=True)
 class LabelIssues:
     """What an audit found, of N samples."""
