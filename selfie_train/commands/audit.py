@@ -56,8 +56,8 @@ class Audit(TrainCommand):
     out: Path
     """Where issues.csv, audit.json and the pages go; also a cache, so that a stopped audit goes on."""
     folds: int | None = None
-    """Train this many networks, each on the other folds. With no source of evidence named: features if the extra
-    [features] is installed, else 5 folds."""
+    """Train this many networks, each on the other folds. With no source named: features if the extra [features] is
+    installed, else 5 folds."""
     features: str | None = None
     """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records."""
     probabilities: Path | None = None
@@ -183,8 +183,8 @@ def audit(
     notes = [*subject.notes, *gathered.notes]
     if scores.is_weak:
         notes.append(
-            f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, so "
-            "only what is nearly sure is flagged and the noise rate is rough"
+            f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "
+            "so only what is nearly sure is flagged and the noise rate is rough"
         )
     overlays, folder, told = _save_overlays(
         subject, scores.relabelled(subject.given), scores.without_doubtful(subject.given), out
