@@ -21,7 +21,12 @@ MODELS: dict[str, Any] = {
     "densenet-40-12": "selfie_train.models.densenet:densenet_40_12",
     "vgg-19": "selfie_train.models.vgg:vgg_19",
     "convnet": "selfie_train.models.convnet:convnet",
+    "airnet": "selfie_train.models.airnet:airnet",
+    "resnet-18": "selfie_train.models.resnet:resnet_18",
+    "resnet-34": "selfie_train.models.resnet:resnet_34",
+    "preact-resnet-18": "selfie_train.models.resnet:preact_resnet_18",
 }
+TIMM = "timm:"  # the rest of such a name is one of timm's models
 
 Kind = Literal["method", "model"]
 
@@ -35,9 +40,19 @@ def known_names(kind: Kind) -> list[str]:
     return list(_table(kind))
 
 
+def check_model_name(name: str) -> None:
+    """Raise ValueError, with the known names, unless `TrainConfig.model` takes `name`."""
+    if name not in ("auto", *MODELS) and not (name.startswith(TIMM) and len(name) > len(TIMM)):
+        raise ValueError(f"model must be one of auto, {', '.join(MODELS)}, timm:NAME; got {name!r}")
+
+
 def look_up(kind: Kind, name: str) -> Any:
     """The method or model called `name`; ValueError lists the known ones."""
     table = _table(kind)
+    if kind == "model" and name.startswith(TIMM) and len(name) > len(TIMM):
+        from selfie_train.models.timm_model import timm_builder
+
+        return timm_builder(name[len(TIMM) :])
     if name not in table:
         raise ValueError(f"{kind} must be one of {', '.join(table)}; got {name!r}")
     if isinstance(table[name], str):

@@ -22,7 +22,8 @@ from selfie_train import (
 from selfie_train.methods.method import Scores
 from selfie_train.runs.log import COLUMNS, read_log
 from selfie_train.training.distributed import join_processes
-from selfie_train.training.learner import Learner, learning_rate
+from selfie_train.training.learner import Learner
+from selfie_train.training.schedule import learning_rate
 from selfie_train.training.noise_estimate import NoiseRateEstimate
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from selfie_io.loading.loader import Loader
 from selfie_io.loading.options import Augment, PerImage
@@ -16,6 +19,8 @@ from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatte
 from selfie_train.training.distributed import join_processes
 from selfie_train.training.learner import Learner
 from selfie_train.training.noise_estimate import NoiseRateEstimate
+
+STEM_IMAGES = 2000  # that a network may look at before the first run
 
 
 class Components:
@@ -58,14 +63,13 @@ class Components:
             num_classes,
             make_method.num_networks,
             needs_probabilities=make_method.needs_probabilities,
+            stem_images=self._stem_images,
         )
 
     def loader(self, split: RecordSplit, *, training: bool) -> Loader:
         """A loader of this process's part: for training shuffled, augmented and with the given labels."""
         config, layout = self.config, split.layout
-        augment = None
-        if training and config.augment == "crop-flip":
-            augment = Augment(pad=4, crop=(layout.height, layout.width), flip="random")
+        augment = _augment(config.augment, (layout.height, layout.width)) if training else None
         return Loader(
             split,
             batch_size=config.batch_size // self.group.world_size,
@@ -80,6 +84,16 @@ class Components:
             rank=self.group.rank,
             world_size=self.group.world_size,
         )
+
+    def _stem_images(self) -> Tensor:
+        """Up to 2,000 training images, evenly spaced and normalised: the same in every process and run."""
+        split = self.dataset.train
+        chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), STEM_IMAGES)).astype(np.int64))
+        images = torch.from_numpy(split.images(chosen)).float()
+        # PerImage, as the loader does it.
+        flat = images.flatten(1)
+        std = flat.std(1, correction=0).clamp_min(flat.shape[1] ** -0.5)
+        return (images - flat.mean(1)[:, None, None, None]) / std[:, None, None, None]
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Everything learnt and remembered, as arrays and JSON values by name."""
@@ -100,3 +114,11 @@ class Components:
             self.estimate = None
         elif self.estimate is not None:
             self.estimate.load_state_dict(unflatten_state(memory, "estimate"))
+
+
+def _augment(name: str, crop: tuple[int, int]) -> Augment | None:
+    if name == "none":
+        return None
+    if name == "crop-alternate":
+        return Augment(pad=2, crop=crop, pad_mode="reflect", flip="alternate")
+    return Augment(pad=4, crop=crop, flip="random" if name == "crop-flip" else "none")
