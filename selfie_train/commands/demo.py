@@ -82,7 +82,7 @@ def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
 
 
 def _records(data: str, out: Path) -> RecordDataset:
-    from selfie_io.convert.pack import Pack
+    from selfie_io.convert.commands.pack import Pack
 
     if (Path(data) / "dataset.json").exists():
         return open_dataset(data)
@@ -96,7 +96,7 @@ def _records(data: str, out: Path) -> RecordDataset:
 def _noisy_labels(dataset: RecordDataset, seed: int) -> str:
     """Write the noisy labels as an overlay and return its name; the record files keep the true ones."""
     from selfie_io.labels.noise import inject_noise, transition_matrix
-    from selfie_io.labels.overlay import save_overlay
+    from selfie_io.labels.overlay_writer import save_overlay
 
     name = f"demo-pair-{NOISE_RATE}-s{seed}"
     matrix = transition_matrix("pair", dataset.num_classes, NOISE_RATE)

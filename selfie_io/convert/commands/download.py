@@ -1,0 +1,155 @@
+"""selfie-convert download: fetches the files of a published set, resumes, and checks the published
+MD5.
+"""
+
+import hashlib
+import http.client
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from selfie_io.convert.sources.published_digests import MD5
+from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
+from selfie_io.records.atomic import sync
+
+_CHUNK_BYTES = 1 << 18
+_MAX_BYTES = 1 << 30  # of one file
+_ATTEMPTS = 4
+_TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a set is published, its files with their MD5, and its terms."""
+
+    url: str
+    files: dict[str, str]
+    terms: str
+
+
+_FASHION_FILES = [
+    f"{split}-{what}-ubyte.gz" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
+]
+SETS = {
+    "cifar10": Published(
+        "https://www.cs.toronto.edu/~kriz/",
+        {"cifar-10-python.tar.gz": MD5["cifar-10-python.tar.gz"]},
+        "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; cite it",
+    ),
+    "cifar100": Published(
+        "https://www.cs.toronto.edu/~kriz/",
+        {"cifar-100-python.tar.gz": MD5["cifar-100-python.tar.gz"]},
+        "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; cite it",
+    ),
+    "fashion-mnist": Published(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        {name: MD5[f"fashion-mnist/{name}"] for name in _FASHION_FILES},
+        "Zalando SE, MIT License",
+    ),
+    "svhn": Published(
+        "http://ufldl.stanford.edu/housenumbers/",
+        {name: MD5[name] for name in ("train_32x32.mat", "test_32x32.mat")},
+        "Y. Netzer et al., 2011; for non-commercial use only",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Download(Subcommand):
+    """Fetch the published files of NAME into FOLDER, ready for `selfie-convert pack`.
+
+    NAME is cifar10, cifar100, fashion-mnist or svhn. Run it again after a broken download: it
+    continues where it stopped. A file appears only when its MD5 is the published one. (ANIMAL-10N
+    and Tiny-ImageNet come from their authors, on their terms.)
+    """
+
+    name: tyro.conf.Positional[str]
+    """The set: cifar10, cifar100, fashion-mnist or svhn."""
+    folder: tyro.conf.Positional[Path]
+    """The folder for the files."""
+    mirror: str | None = None
+    """Another URL with the same files; their MD5 must match."""
+
+    def run(self) -> int:
+        """Fetch what is not there yet."""
+        if self.name not in SETS:
+            raise CommandError(f"NAME must be one of {', '.join(SETS)}, got {self.name!r}")
+        published = SETS[self.name]
+        say(f"{self.name}: {published.terms}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        base = (self.mirror or published.url).rstrip("/")
+        for name, md5 in published.files.items():
+            target = self.folder / name
+            if target.exists() and _md5(target) == md5:
+                print(f"{target}: is there already")
+                continue
+            fetch(f"{base}/{name}", target, md5)
+            print(f"{target}: {target.stat().st_size:,} bytes, MD5 as published")
+        return DONE
+
+
+def fetch(url: str, target: Path, md5: str) -> None:
+    """Download `url`, continuing what an earlier attempt left beside `target`.
+
+    Raises OSError if the server cannot be reached, ValueError if the content is not the published
+    one.
+    """
+    part = target.with_name(f".{target.name}.part")
+    for attempt in range(_ATTEMPTS):
+        try:
+            _continue(url, part)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            final = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            if final or attempt == _ATTEMPTS - 1:
+                raise OSError(f"{url}: {error}; run it again to go on") from error
+    found = _md5(part)
+    if found != md5:
+        part.unlink()
+        raise ValueError(f"{url}: MD5 {found}, published is {md5}: nothing was kept")
+    sync(part)
+    part.replace(target)
+
+
+def _continue(url: str, part: Path) -> None:
+    """Fetch what `part` does not have yet; raises OSError if the connection ends early."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and have:  # nothing after these bytes: all are there
+            return
+        raise
+    with response:
+        goes_on = response.status == 206 and response.headers.get("Content-Range", "").startswith(
+            f"bytes {have}-"
+        )
+        have = have if goes_on else 0
+        length = int(response.headers.get("Content-Length") or 0)
+        with (
+            part.open("ab" if goes_on else "wb") as file,
+            progress(part.name[1:-5], have + length, "bytes") as advance,
+        ):
+            advance(have)
+            while content := response.read(_CHUNK_BYTES):
+                have += len(content)
+                if have > _MAX_BYTES:
+                    raise OSError(f"more than {_MAX_BYTES} bytes")
+                file.write(content)
+                advance(len(content))
+                length -= len(content)
+    if length > 0:
+        raise OSError(f"the connection ended {length} bytes early")
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while content := file.read(_CHUNK_BYTES):
+            digest.update(content)
+    return digest.hexdigest()

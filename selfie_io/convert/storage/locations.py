@@ -1,0 +1,150 @@
+"""Reads and writes locations: local paths, and URLs (s3://, gs://, memory://, ...) by fsspec, the
+extra [remote].
+
+A local folder appears in one step. At a URL the files are uploaded one by one, the manifest last;
+the manifest of an old folder is removed first. So a folder with a manifest is always whole.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from selfie_io.convert.subcommand import CommandError
+from selfie_io.records.atomic import atomic_folder, atomic_path
+from selfie_io.records.manifest import MANIFEST_NAME
+from selfie_io.records.overlay_reader import OVERLAY_FOLDER
+
+
+def is_url(place: str) -> bool:
+    """Whether `place` is a URL."""
+    return "://" in place
+
+
+def open_url(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL and the path in it.
+
+    Raises CommandError if there is no such file system, ModuleNotFoundError if a package is
+    missing.
+    """
+    try:
+        import fsspec
+    except ImportError as error:
+        raise ModuleNotFoundError(f"{url} needs fsspec: pip install 'selfie[remote]'") from error
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise CommandError(f"{url}: {error}") from error
+    system.invalidate_cache()  # others may have written since it was last looked at
+    return system, path.rstrip("/")
+
+
+def name_of(place: str) -> str:
+    """The last part of a place, which names a data set."""
+    return place.rstrip("/").rsplit("/", 1)[-1] if is_url(place) else Path(place).resolve().name
+
+
+def beside(place: str, name: str) -> str:
+    """The place `name` in the folder in which `place` stands."""
+    if not is_url(place):
+        return str(Path(place).parent / name)
+    return f"{place.rstrip('/').rsplit('/', 1)[0]}/{name}"
+
+
+def read_file(place: str, most_bytes: int) -> bytes:
+    """The content of a small file; raises FileNotFoundError, or ValueError if it is larger."""
+    system, path = open_url(place) if is_url(place) else (None, place)
+    with Path(path).open("rb") if system is None else system.open(path, "rb") as file:
+        content: bytes = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"{place}: has more than {most_bytes} bytes")
+    return content
+
+
+def write_file(place: str, content: bytes) -> None:
+    """Write a small file, whole or not at all."""
+    if not is_url(place):
+        with atomic_path(place) as temporary:
+            temporary.write_bytes(content)
+        return
+    system, path = open_url(place)
+    system.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    with system.transaction, system.open(path, "wb") as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def new_folder(place: str, *, last: str) -> Iterator[Path]:
+    """Yield an empty local folder, which takes the place of what is at `place` when the block ends
+    well.
+
+    `last` names the file that makes it whole. Raises OSError if `place` cannot be written.
+    """
+    if not is_url(place):
+        with atomic_folder(place, replace=Path(place).exists()) as folder:
+            yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="selfie-") as temporary:
+        folder = Path(temporary)
+        yield folder
+        clear_url(place, first=last)
+        system, path = open_url(place)
+        for name in sorted(file.name for file in folder.iterdir() if file.name != last):
+            system.put_file(str(folder / name), f"{path}/{name}")
+        write_file(f"{place}/{last}", (folder / last).read_bytes())
+
+
+def clear_url(url: str, *, first: str) -> None:
+    """Make the folder at `url` if need be; remove its file `first`, then record files and overlays."""
+    system, path = open_url(url)
+    system.makedirs(path, exist_ok=True)
+    if system.exists(f"{path}/{first}"):
+        system.rm(f"{path}/{first}")
+    for old in system.glob(f"{path}/*_batch*.bin"):
+        system.rm(old)
+    if system.exists(f"{path}/{OVERLAY_FOLDER}"):
+        system.rm(f"{path}/{OVERLAY_FOLDER}", recursive=True)
+
+
+def remove_folder(place: str) -> None:
+    """Remove a folder of this program's own with all that it holds, if it is there."""
+    if not is_url(place):
+        shutil.rmtree(place, ignore_errors=True)
+        return
+    system, path = open_url(place)
+    if system.exists(path):
+        system.rm(path, recursive=True)
+
+
+def check_target(out: str, source: str, *, force: bool) -> None:
+    """Raise CommandError unless `out` can be written: it is absent, empty, or a data set to be
+    replaced.
+    """
+    if is_url(out):
+        if is_url(source) and f"{source.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
+            raise CommandError(
+                f"OUT must not hold SOURCE, which it would replace; got OUT {out}, SOURCE {source}"
+            )
+        system, path = open_url(out)
+        there = system.exists(path)
+        folder = system.isdir(path)
+        files = system.ls(path, detail=False) if folder else []
+        names = {name.rstrip("/").rsplit("/", 1)[-1] for name in files}
+    else:
+        here = Path(out)
+        if Path(source).exists() and Path(source).resolve().is_relative_to(here.resolve()):
+            raise CommandError(
+                f"OUT must not hold SOURCE, which it would replace; got OUT {out}, SOURCE {source}"
+            )
+        there = os.path.lexists(here)
+        folder = here.is_dir() and not here.is_symlink()
+        names = {path.name for path in here.iterdir()} if folder else set()
+    if there and not folder:
+        raise CommandError(f"OUT must be a folder, got {out}")
+    if names and not names & {MANIFEST_NAME, "data_batch_1.bin"}:
+        raise CommandError(f"OUT must be absent, empty or a data set, got {out}")
+    if names and not force:
+        raise CommandError(f"OUT must be absent or empty, {out} holds a data set; --force replaces it")

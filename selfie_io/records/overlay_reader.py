@@ -1,0 +1,153 @@
+"""Reads label overlays: other labels for the training split. The record files never change.
+
+`labels/<name>.npy` holds int32 (N,), `labels/<name>.json` says where they come from
+(docs/format.md).
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from selfie_io.records.manifest import FORMAT_MAJOR, FORMAT_VERSION
+
+OVERLAY_FOLDER = "labels"
+MAX_OVERLAY_JSON_BYTES = 1 << 28  # the transition matrix of 2,000 classes has room
+
+# These have keys of their own in the JSON; "provenance" holds the rest.
+PROVENANCE_KEYS = ("kind", "rate", "seed", "transition_matrix")
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}", re.ASCII)
+
+
+class Overlay(msgspec.Struct, frozen=True):
+    """What the JSON file of an overlay says; digests are those of `overlay_digest`.
+
+    `provenance` says what made it, beyond the keys before it. `previous` exists only while an
+    overlay is being replaced: until the new array is in place, the old entry counts.
+    """
+
+    name: str
+    records: int
+    num_classes: int
+    sha256: str
+    base_sha256: str
+    observed_noise_rate: float
+    kind: str | None = None
+    rate: float | None = None
+    seed: int | None = None
+    transition_matrix: list[list[float]] | None = None
+    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
+    previous: "Overlay | None" = None
+    format_version: str = FORMAT_VERSION
+
+
+def overlay_digest(labels: npt.ArrayLike) -> str:
+    """Return the SHA-256, in hex, of the labels as little-endian int32, whatever their own dtype."""
+    return hashlib.sha256(np.ascontiguousarray(labels, "<i4").tobytes()).hexdigest()
+
+
+def overlay_paths(folder: str | Path, name: str) -> tuple[Path, Path]:
+    """Return the paths of the array and the JSON file. Raises ValueError if `name` is no plain file
+    name.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"an overlay's name has up to 100 of A-Z a-z 0-9 _ . + = - and starts with none of . + = -; "
+            f"got {name!r}"
+        )
+    labels = Path(folder) / OVERLAY_FOLDER
+    return labels / f"{name}.npy", labels / f"{name}.json"
+
+
+def list_overlays(folder: str | Path) -> list[str]:
+    """Name the overlays of the data set in `folder`, sorted."""
+    return sorted(
+        path.stem for path in (Path(folder) / OVERLAY_FOLDER).glob("*.json") if _NAME.fullmatch(path.stem)
+    )
+
+
+def load_overlay(folder: str | Path, name: str) -> tuple[Overlay, npt.NDArray[np.int64]]:
+    """Read an overlay, what is told of it and its labels, and check them against each other.
+
+    Raises FileNotFoundError if there is none of this name, ValueError if it is damaged.
+    """
+    array_path, json_path = overlay_paths(folder, name)
+    try:
+        with json_path.open("rb") as file:
+            entry = _decode(json_path, file.read(MAX_OVERLAY_JSON_BYTES + 1))
+    except FileNotFoundError:
+        known = ", ".join(list_overlays(folder)) or "none"
+        raise FileNotFoundError(f"{json_path}: no such overlay; this data set has {known}") from None
+    with array_path.open("rb") as file:
+        labels = _read_array(array_path, file, entry.records)
+    digest = overlay_digest(labels)
+    if entry.previous is not None and digest == entry.previous.sha256:
+        entry = entry.previous
+    if digest != entry.sha256:
+        raise ValueError(f"{array_path}: its SHA-256 is {digest}, {json_path.name} says {entry.sha256}")
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= entry.num_classes:
+        raise ValueError(
+            f"{array_path}: labels must be in 0..{entry.num_classes - 1}, got {labels.min()}..{labels.max()}"
+        )
+    return entry, labels.astype(np.int64)
+
+
+def read_overlay(folder: str | Path, name: str, base_labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return the labels of an overlay, int64 (N,), in the order of the training split.
+
+    Raises ValueError also if it was made from labels other than `base_labels`.
+    """
+    entry, labels = load_overlay(folder, name)
+    base = overlay_digest(base_labels)
+    if base != entry.base_sha256:
+        raise ValueError(
+            f"{overlay_paths(folder, name)[0]}: made from other labels (SHA-256 {entry.base_sha256}) than "
+            f"those of this data set ({base}); an overlay goes with the record files that it was made for"
+        )
+    return labels
+
+
+def read_provenance(folder: str | Path, name: str) -> dict[str, Any]:
+    """Return what an overlay says of where it comes from. Raises as `load_overlay`."""
+    entry = load_overlay(folder, name)[0]
+    told = {key: getattr(entry, key) for key in PROVENANCE_KEYS}
+    return {key: value for key, value in told.items() if value is not None} | entry.provenance
+
+
+def _decode(path: Path, content: bytes) -> Overlay:
+    try:
+        if len(content) > MAX_OVERLAY_JSON_BYTES:
+            raise ValueError(f"has at most {MAX_OVERLAY_JSON_BYTES} bytes")
+        version = msgspec.json.decode(content, type=_Version).format_version
+        if version.split(".")[0] != str(FORMAT_MAJOR):
+            raise ValueError(
+                f"format_version {version} is not {FORMAT_MAJOR}.x, which this version of selfie reads"
+            )
+        return msgspec.json.decode(content, type=Overlay)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+class _Version(msgspec.Struct):
+    format_version: str
+
+
+def _read_array(path: Path, file: BinaryIO, records: int) -> npt.NDArray[np.int32]:
+    """Read `records` int32; numpy.load would believe a header that promises more than the file has."""
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("must be of .npy version 1.0")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # numpy's parser lets through what its tokenizer raises
+        raise ValueError(f"{path}: {error}") from error
+    if shape != (records,) or dtype != np.dtype("<i4"):
+        raise ValueError(f"{path}: the labels must be int32 ({records},), got {dtype} {shape}")
+    there = path.stat().st_size - file.tell()
+    if there != 4 * records:
+        raise ValueError(f"{path}: {records} labels must have {4 * records} bytes, got {there}")
+    return np.frombuffer(file.read(), "<i4")
