@@ -8,46 +8,19 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
-import tyro
-
-from selfie_train.recipes import AUTO, PAPER, Recipe
+from selfie_train.recipes import AUTO, PAPER
 from selfie_train.registry import check_model_name, known_names, look_up
 
 NOISE_KINDS = ("none", "pair", "symmetric", "asymmetric", "overlay")
 _NOISE_ALIASES = {"pairflip": "pair", "symmetry": "symmetric"}
 
 
-def _or_auto(kind: type, metavar: str) -> Any:
-    """A setting of the command line that takes a value of `kind` or the word auto."""
-
-    def read(text: str) -> Any:
-        if text == AUTO:
-            return AUTO
-        if kind is bool:
-            words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-            return words.get(text.lower(), text)
-        try:
-            return kind(text)
-        except ValueError:
-            return text  # TrainConfig says what is wrong
-
-    return tyro.conf.arg(
-        constructor=tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=f"{{auto,{metavar}}}",
-            instance_from_str=lambda arguments: read(arguments[0]),
-            is_instance=lambda value: value == AUTO or isinstance(value, kind),
-            str_from_instance=lambda value: [str(value)],
-        )
-    )
-
-
-# A number once it is chosen (`recipes.resolve`), AUTO before; TrainConfig checks both.
-AutoInt = Annotated[int, _or_auto(int, "INT")]
-AutoFloat = Annotated[float, _or_auto(float, "FLOAT")]
-AutoBool = Annotated[bool, _or_auto(bool, "True,False")]
+if TYPE_CHECKING:  # what they are once they are chosen (`recipes.resolve`)
+    AutoInt, AutoFloat, AutoBool = int, float, bool
+else:
+    AutoInt, AutoFloat, AutoBool = int | Literal["auto"], float | Literal["auto"], bool | Literal["auto"]
 _AUTO: Any = AUTO
 
 
@@ -55,8 +28,8 @@ _AUTO: Any = AUTO
 class TrainConfig:
     """One training run: data, noise, method, network, schedule, machine.
 
-    A setting that is left at auto is chosen when the run starts, from the recipe, the data and the machine; the
-    run says what it chose and keeps it in config.json.
+    A setting that is left at auto is chosen when the run starts, from the recipe, the data and the machine.
+    The run says what it chose and keeps it in config.json.
 
     Raises ValueError for a value outside its range or an unknown name, with the known ones.
     """
@@ -66,11 +39,11 @@ class TrainConfig:
     method: str = "selfie"
     """default, active-bias, co-teaching, selfie, or a registered one."""
     model: str = AUTO
-    """airnet, convnet, resnet-18, resnet-34, preact-resnet-18, densenet-10-12, densenet-25-12, densenet-40-12,
-    vgg-19, timm:NAME or a registered one. auto: airnet on a CPU, resnet-34 on a GPU."""
+    """airnet, airnet-small, airnet-wide, convnet, resnet-18, resnet-34, preact-resnet-18, densenet-10-12,
+    densenet-25-12, densenet-40-12, vgg-19, timm:NAME or a registered one. auto: airnet on a CPU, resnet-34 on a GPU."""
     recipe: Literal["auto", "paper"] = AUTO
-    """What the settings at auto become. auto: what fits the network, the data and the machine; paper: the SELFIE
-    paper's, with its network, 100 epochs and restarts."""
+    """What the settings at auto become. auto: what fits the network, the data and the machine; paper: the
+    SELFIE paper's, with its network, 100 epochs and restarts."""
     noise: str = "none"
     """pair:RATE, symmetric:RATE or asymmetric:RATE injects noise; overlay:NAME trains on stored labels; none
     trains on the labels as they are (their noise is then unknown)."""
@@ -115,8 +88,8 @@ class TrainConfig:
     ema: AutoFloat = _AUTO
     """Decay per step of an average of the weights, which is then what is tested and kept; 0: no average."""
     augment: Literal["auto", "none", "crop", "crop-flip", "crop-alternate"] = AUTO
-    """crop: pad by 4 and crop at random; crop-flip: flip at random too; crop-alternate: reflect 2 pixels over the
-    edge, crop at random, flip every other epoch."""
+    """crop: pad by 4 and crop at random; crop-flip: flip at random too; crop-alternate: reflect 2 pixels
+    over the edge, crop at random, flip every other epoch."""
     seed: int = 0
     """Seeds the injected noise, weights, order, augmentation and dropout."""
     device: str = "auto"
@@ -148,9 +121,8 @@ class TrainConfig:
         for name, hint in get_type_hints(type(self)).items():
             if getattr(hint, "__origin__", None) is Literal:
                 _one_of(name, getattr(self, name), get_args(hint))
-            elif not (self._is_auto(name) or _fits(getattr(self, name), hint)):
-                word = "auto or " if self._default(name) == AUTO else ""
-                raise ValueError(f"{name} must be {word}{_in_words(hint)}, got {getattr(self, name)!r}")
+            elif not _fits(getattr(self, name), hint):
+                raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(self, name)!r}")
         if self.recipe == "paper":
             for name, value in PAPER.items():
                 if self._is_auto(name):
@@ -302,7 +274,13 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _in_words(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    if isinstance(hint, type):
+        return hint.__name__ if not get_args(hint) else str(hint)
+    if getattr(hint, "__origin__", None) is Literal:
+        return " | ".join(map(repr, get_args(hint)))
+    if getattr(hint, "__origin__", None) is tuple:
+        return str(hint).replace("typing.", "")
+    return " | ".join("None" if part is type(None) else _in_words(part) for part in get_args(hint))
 
 
 def _one_of(name: str, value: str, known: Any) -> None:

@@ -38,12 +38,12 @@ PAPER: Recipe = {
 # Found by measuring: docs/performance.md has each step's gain.
 AIRNET: Recipe = {
     "batch_size": 512,
-    "lr": 0.75,
+    "lr": 0.12,
     "schedule": "one-cycle",
-    "lr_warmup": 2.0,
-    "optimizer": "sgd",
-    "momentum": 0.85,
-    "weight_decay": 1.3e-3,
+    "lr_warmup": 0.0,
+    "optimizer": "muon",
+    "momentum": 0.6,
+    "weight_decay": 2.4e-3,
     "label_smoothing": 0.0,
     "ema": 0.0,
 }
@@ -71,15 +71,17 @@ def resolve(config: TrainConfig, facts: Facts) -> TrainConfig:
     """
     small = min(facts.shape[1:]) < 8
     config = config.filled(model="convnet" if small else "resnet-34" if facts.is_gpu else "airnet")
-    recipe = dict(AIRNET if config.model == "airnet" else CLASSIC)
+    is_airnet = config.model.startswith("airnet")
+    recipe = dict(AIRNET if is_airnet else CLASSIC)
     batch = _batch_size(facts.num_samples, recipe["batch_size"])
     config = config.filled(batch_size=batch)
-    if config.model == "airnet":  # its rate is per sample, so it goes with the batch
-        recipe["lr"] *= config.batch_size / recipe["batch_size"]
+    if is_airnet:  # a smaller batch has a noisier gradient, of which Muon takes the direction alone
+        recipe["lr"] *= math.sqrt(config.batch_size / recipe["batch_size"])
+        if config.method == "default" and config.noise == "none":
+            recipe["label_smoothing"] = 0.2  # methods for noisy labels read the losses and probabilities
     samples = GPU_SAMPLES if facts.is_gpu else CPU_SAMPLES
     epochs = round(samples / max(1, facts.num_samples))
     config = config.filled(epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs)))
-    recipe["lr_warmup"] = min(recipe["lr_warmup"], config.epochs / 4)
     if config.ramp is None and config.recipe != "paper":
         config = _replace(config, ramp=max(1, round(config.epochs / 10)))
     return config.filled(
@@ -107,6 +109,6 @@ def _augment(model: str, shape: tuple[int, int, int]) -> str:
     is_photograph = shape[0] == 3 and min(shape[1:]) >= SMALLEST_FLIPPED
     if not is_photograph:
         return "none"
-    if model == "airnet":
+    if model.startswith("airnet"):
         return "crop-alternate"
     return "crop-flip" if model.startswith(("resnet", "preact", "timm:")) else "none"

@@ -22,6 +22,8 @@ MODELS: dict[str, Any] = {
     "vgg-19": "selfie_train.models.vgg:vgg_19",
     "convnet": "selfie_train.models.convnet:convnet",
     "airnet": "selfie_train.models.airnet:airnet",
+    "airnet-small": "selfie_train.models.airnet:airnet_small",
+    "airnet-wide": "selfie_train.models.airnet:airnet_wide",
     "resnet-18": "selfie_train.models.resnet:resnet_18",
     "resnet-34": "selfie_train.models.resnet:resnet_34",
     "preact-resnet-18": "selfie_train.models.resnet:preact_resnet_18",
@@ -49,10 +51,6 @@ def check_model_name(name: str) -> None:
 def look_up(kind: Kind, name: str) -> Any:
     """The method or model called `name`; ValueError lists the known ones."""
     table = _table(kind)
-    if kind == "model" and name.startswith(TIMM) and len(name) > len(TIMM):
-        from selfie_train.models.timm_model import timm_builder
-
-        return timm_builder(name[len(TIMM) :])
     if name not in table:
         raise ValueError(f"{kind} must be one of {', '.join(table)}; got {name!r}")
     if isinstance(table[name], str):

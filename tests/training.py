@@ -10,6 +10,7 @@ import selfie_train.training.loop
 from selfie_train import TrainConfig
 
 SMALL = {
+    "recipe": "paper",
     "model": "convnet",
     "noise": "pair:0.4",
     "epochs": 2,

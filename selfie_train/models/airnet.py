@@ -1,4 +1,4 @@
-"""AirNet: a small fast learner, after airbench (Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024).
+"""AirNet: a small fast learner, after airbench (Jordan, "94% on CIFAR-10 in 3.29 Seconds", 2024).
 
 A frozen stem whitens small patches; three groups of two 3x3 convolutions follow, each pooled right after its
 first; the largest value of each map goes to a scaled linear head.
@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTHS = (64, 128, 128)
 SMALLEST_SIDE = 8
 STEM_FILTERS = 24  # at most so many patch components; each comes with both signs
 WHITENING_IMAGES = 2000
@@ -76,13 +75,15 @@ class AirNet(nn.Module):
 
     whitening: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], num_classes: int, widths: tuple[int, ...] = (64, 128, 128)
+    ) -> None:
         super().__init__()
         channels, height, width = shape
         if min(height, width) < SMALLEST_SIDE:
             raise ValueError(
-                f"airnet needs images of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels, got {height}x{width}: "
-                "use --model convnet, or pack the images with a larger --size"
+                f"airnet needs images of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels, "
+                f"got {height}x{width}: use --model convnet, or pack the images with a larger --size"
             )
         side = max(height, width)
         self.stride = 1 if side <= 40 else 2 if side <= 80 else 4
@@ -93,7 +94,7 @@ class AirNet(nn.Module):
         self.register_buffer("whitening", whitening)
         self.stem_bias = nn.Parameter(torch.zeros(2 * filters))
         groups, features = [], 2 * filters
-        for wide in WIDTHS:
+        for wide in widths:
             groups.append(Group(features, wide))
             features = wide
         self.groups = nn.Sequential(*groups)
@@ -130,8 +131,18 @@ class AirNet(nn.Module):
 
 
 def airnet(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """AirNet for images of 8x8 to 224x224 pixels with any number of channels.
+    """AirNet of 64, 128 and 128 channels, for images of 8x8 to 224x224 pixels.
 
     Raises ValueError if the images are smaller.
     """
     return AirNet(shape, num_classes)
+
+
+def airnet_small(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """AirNet of 32, 64 and 128 channels: less than half the work. Raises ValueError as `airnet` does."""
+    return AirNet(shape, num_classes, (32, 64, 128))
+
+
+def airnet_wide(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """AirNet of 64, 256 and 256 channels: twice the work. Raises ValueError as `airnet` does."""
+    return AirNet(shape, num_classes, (64, 256, 256))

@@ -1,8 +1,8 @@
 """ResNet (He et al., CVPR 2016) and pre-activation ResNet (He et al., ECCV 2016) of basic blocks.
 
 Images below 64 pixels go through the stem that papers on CIFAR use, one 3x3 convolution without pooling;
-larger ones through ImageNet's. The pre-activation network ends without a last batch norm, as in the programs of
-the papers on noisy labels (DivideMix).
+larger ones through ImageNet's. The pre-activation network ends without a last batch norm, as in the programs
+of the papers on noisy labels (DivideMix).
 """
 
 from __future__ import annotations

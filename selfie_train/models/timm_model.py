@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from selfie_train.models.builder import BuildModel
 
-
-def timm_builder(name: str) -> BuildModel:
+def timm_builder(name: str) -> Callable[[tuple[int, int, int], int], nn.Module]:
     """The function (image shape, num_classes) -> nn.Module for timm's model `name`.
 
     Raises ValueError if timm is not installed or has no such model.

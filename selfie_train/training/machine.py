@@ -1,4 +1,4 @@
-"""How fast this machine trains a network: what precision and memory order suit it, and how long a run takes."""
+"""How fast this machine trains a network, in which precision and memory order."""
 
 from __future__ import annotations
 

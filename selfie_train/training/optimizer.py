@@ -1,8 +1,8 @@
 """The optimizers: SGD with Nesterov's momentum, and Muon for the filters of convolutions.
 
 Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; here as cifar10-airbench
-uses it) makes each update of a filter bank an almost orthogonal matrix, and keeps the bank's norm fixed. A batch
-norm must follow every convolution, so that the norm of its filters says nothing.
+uses it) makes each update of a filter bank an almost orthogonal matrix, and keeps the bank's norm fixed. A
+batch norm must follow every convolution, so that the norm of its filters has no effect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Before a run: choose what its config leaves at auto, and say it together with how long the run will take."""
+"""Before a run: choose what its config leaves at auto, and say so and how long the run will take."""
 
 from __future__ import annotations
 
