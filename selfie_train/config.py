@@ -8,7 +8,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
 
 from selfie_train.recipes import AUTO, PAPER
 from selfie_train.registry import check_model_name, known_names, look_up
@@ -18,9 +18,13 @@ _NOISE_ALIASES = {"pairflip": "pair", "symmetry": "symmetric"}
 
 
 if TYPE_CHECKING:  # what they are once they are chosen (`recipes.resolve`)
-    AutoInt, AutoFloat, AutoBool = int, float, bool
+    AutoInt: TypeAlias = int
+    AutoFloat: TypeAlias = float
+    AutoBool: TypeAlias = bool
 else:
-    AutoInt, AutoFloat, AutoBool = int | Literal["auto"], float | Literal["auto"], bool | Literal["auto"]
+    AutoInt = int | Literal["auto"]
+    AutoFloat = float | Literal["auto"]
+    AutoBool = bool | Literal["auto"]
 _AUTO: Any = AUTO
 
 
@@ -40,7 +44,8 @@ class TrainConfig:
     """default, active-bias, co-teaching, selfie, or a registered one."""
     model: str = AUTO
     """airnet, airnet-small, airnet-wide, convnet, resnet-18, resnet-34, preact-resnet-18, densenet-10-12,
-    densenet-25-12, densenet-40-12, vgg-19, timm:NAME or a registered one. auto: airnet on a CPU, resnet-34 on a GPU."""
+    densenet-25-12, densenet-40-12, vgg-19, timm:NAME or a registered one. auto: airnet on a CPU (airnet-small
+    below 16 pixels, convnet below 8), resnet-34 on a GPU."""
     recipe: Literal["auto", "paper"] = AUTO
     """What the settings at auto become. auto: what fits the network, the data and the machine; paper: the
     SELFIE paper's, with its network, 100 epochs and restarts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -49,8 +50,8 @@ AIRNET: Recipe = {
 }
 
 CPU_SAMPLES, GPU_SAMPLES = 600_000, 5_000_000  # that a run of the plain default trains on
-FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
-STEPS_PER_EPOCH = 24  # at least; small data gets smaller batches
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 40
+STEPS_PER_EPOCH = 20  # at least; small data gets smaller batches
 SMALLEST_BATCH = 16
 SMALLEST_FLIPPED = 24  # pixels; colour images from this side on are taken for photographs
 
@@ -69,8 +70,7 @@ def resolve(config: TrainConfig, facts: Facts) -> TrainConfig:
 
     Warm-up and history are in proportion to the epochs, the epochs to the data, the batch to both.
     """
-    small = min(facts.shape[1:]) < 8
-    config = config.filled(model="convnet" if small else "resnet-34" if facts.is_gpu else "airnet")
+    config = config.filled(model=_model(facts))
     is_airnet = config.model.startswith("airnet")
     recipe = dict(AIRNET if is_airnet else CLASSIC)
     batch = _batch_size(facts.num_samples, recipe["batch_size"])
@@ -83,7 +83,7 @@ def resolve(config: TrainConfig, facts: Facts) -> TrainConfig:
     epochs = round(samples / max(1, facts.num_samples))
     config = config.filled(epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs)))
     if config.ramp is None and config.recipe != "paper":
-        config = _replace(config, ramp=max(1, round(config.epochs / 10)))
+        config = dataclasses.replace(config, ramp=max(1, round(config.epochs / 10)))
     return config.filled(
         **{name: value for name, value in recipe.items() if name != "batch_size"},
         warmup=min(config.epochs - 1, max(1, round(config.epochs / 4))),
@@ -92,10 +92,12 @@ def resolve(config: TrainConfig, facts: Facts) -> TrainConfig:
     )
 
 
-def _replace(config: TrainConfig, **values: Any) -> TrainConfig:
-    import dataclasses
-
-    return dataclasses.replace(config, **values)
+def _model(facts: Facts) -> str:
+    if min(facts.shape[1:]) < 8:
+        return "convnet"  # it takes any size
+    if facts.is_gpu:
+        return "resnet-34"
+    return "airnet" if max(facts.shape[1:]) >= 16 else "airnet-small"
 
 
 def _batch_size(num_samples: int, usual: int) -> int:

@@ -92,4 +92,5 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     for _ in range(NEWTON_SCHULZ_STEPS):
         square = current @ current.T
         current = a * current + (b * square + c * square @ square) @ current
-    return current.T if is_tall else current
+    result: Tensor = current.T if is_tall else current
+    return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -53,7 +54,7 @@ def settle(config: TrainConfig) -> Settled:
         way = ways[0] if len(ways) == 1 else fastest_way(ways)
         config = config.filled(precision=way.precision, channels_last=way.channels_last)
     if group.world_size > 1:  # what the first process measured counts for all
-        chosen = [config.to_json(), way]
+        chosen: list[Any] = [config.to_json(), way]
         dist.broadcast_object_list(chosen, device=group.device if group.device.type == "cuda" else None)
         config, way = TrainConfig.from_json(chosen[0]), chosen[1]
     return Settled(config, _notes(asked, config, way, ways, group, dataset))
