@@ -43,7 +43,7 @@ AIRNET: Recipe = {
     "schedule": "one-cycle",
     "lr_warmup": 0.0,
     "optimizer": "muon",
-    "momentum": 0.6,
+    "momentum": 0.8,
     "weight_decay": 2.4e-3,
     "label_smoothing": 0.0,
     "ema": 0.0,
