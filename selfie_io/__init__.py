@@ -6,6 +6,8 @@ Names are imported on first use, so that a command that only converts files pays
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from selfie_io._extras import advice
+
 if TYPE_CHECKING:
     from selfie_io.labels.history import LabelHistory
     from selfie_io.labels.human_labels import import_human_labels
@@ -15,9 +17,11 @@ if TYPE_CHECKING:
     from selfie_io.labels.transition import observed_matrix, transition_matrix
     from selfie_io.loading.batch import Batch
     from selfie_io.loading.loader import Loader
-    from selfie_io.loading.options import Augment, PerChannel, PerImage
+    from selfie_io.loading.options import CIFAR10_MEAN_STD, IMAGENET_MEAN_STD, Augment, PerChannel, PerImage
     from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
     from selfie_io.records.layout import RecordLayout
+
+__version__ = "0.2.0"
 
 _HOME = {
     "LabelHistory": "labels.history",
@@ -29,6 +33,8 @@ _HOME = {
     "save_overlay": "labels.overlay_writer",
     "Batch": "loading.batch",
     "Loader": "loading.loader",
+    "CIFAR10_MEAN_STD": "loading.options",
+    "IMAGENET_MEAN_STD": "loading.options",
     "Augment": "loading.options",
     "PerChannel": "loading.options",
     "PerImage": "loading.options",
@@ -39,6 +45,8 @@ _HOME = {
 }
 
 __all__ = [
+    "CIFAR10_MEAN_STD",
+    "IMAGENET_MEAN_STD",
     "Augment",
     "Batch",
     "LabelHistory",
@@ -61,7 +69,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'selfie_io' has no attribute {name!r}")
-    value = getattr(import_module(f"selfie_io.{_HOME[name]}"), name)
+    try:
+        value = getattr(import_module(f"selfie_io.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"selfie_io.{name}: {advice(error)}", name=error.name) from error
     globals()[name] = value
     return value
 
