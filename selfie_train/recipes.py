@@ -51,7 +51,7 @@ AIRNET: Recipe = {
 
 CPU_SAMPLES, GPU_SAMPLES = 600_000, 5_000_000  # that a run of the plain default trains on
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 40
-STEPS_PER_EPOCH = 20  # at least; small data gets smaller batches
+AIRNET_STEPS, CLASSIC_STEPS = 20, 5  # of an epoch, at least; small data gets smaller batches
 SMALLEST_BATCH = 16
 SMALLEST_FLIPPED = 24  # pixels; colour images from this side on are taken for photographs
 
@@ -73,7 +73,7 @@ def resolve(config: TrainConfig, facts: Facts) -> TrainConfig:
     config = config.filled(model=_model(facts))
     is_airnet = config.model.startswith("airnet")
     recipe = dict(AIRNET if is_airnet else CLASSIC)
-    batch = _batch_size(facts.num_samples, recipe["batch_size"])
+    batch = _batch_size(facts.num_samples, recipe["batch_size"], AIRNET_STEPS if is_airnet else CLASSIC_STEPS)
     config = config.filled(batch_size=batch)
     if is_airnet:  # a smaller batch has a noisier gradient, of which Muon takes the direction alone
         recipe["lr"] *= math.sqrt(config.batch_size / recipe["batch_size"])
@@ -100,9 +100,9 @@ def _model(facts: Facts) -> str:
     return "airnet" if max(facts.shape[1:]) >= 16 else "airnet-small"
 
 
-def _batch_size(num_samples: int, usual: int) -> int:
-    """The largest power of two that leaves STEPS_PER_EPOCH steps, between SMALLEST_BATCH and `usual`."""
-    fits = max(1, num_samples // STEPS_PER_EPOCH)
+def _batch_size(num_samples: int, usual: int, steps: int) -> int:
+    """The largest power of two that leaves so many steps an epoch, between SMALLEST_BATCH and `usual`."""
+    fits = max(1, num_samples // steps)
     return max(SMALLEST_BATCH, min(usual, 2 ** int(math.log2(fits))))
 
 

@@ -9,9 +9,10 @@ from selfie_io.records.dataset import RecordDataset
 from selfie_train.report.images import label_images, spread
 from selfie_train.report.page import Figure, Gallery, Section, Table, figure_text, percent, write_page
 from selfie_train.report.plots import Curve, draw_curves
-from selfie_train.runs.result import TrainResult
+from selfie_train.runs.result import TrainResult, restart_notes
 
 GALLERY_SIZE = 40
+NOT_KNOWN = "n/a: not known, or this method has no such figure."
 
 
 def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
@@ -30,8 +31,9 @@ def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
         ("Refurbished labels that are right", percent(summary["refurbish_accuracy"])),
         ("Training speed", figure_text(summary["images_per_second"], 0, " images/s")),
     ]
+    notes = [f"{note[0].upper()}{note[1:]}." for note in restart_notes(result.log)]
     sections: list[Section] = [
-        Table("Result", ("", "value"), figures, "n/a: not known, or this method has no such figure."),
+        Table("Result", ("", "value"), figures, " ".join([NOT_KNOWN, *notes])),
         Figure("Curves", _curves(result)),
     ]
     labels = result.labels

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.methods.method import Method
-from selfie_train.runs.result import TrainResult
+from selfie_train.runs.result import TrainResult, restart_notes
 
 
 def write_results(
@@ -29,6 +29,8 @@ def write_results(
         say(f"no report.html, {error.name} is missing: pip install 'selfie-io[report]'")
     else:
         write_run_report(result, dataset)
+    for note in restart_notes(result.log):
+        say(note)
     with atomic_path(result.folder / "summary.json") as temporary:
         temporary.write_text(json.dumps(result.summary, indent=1) + "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,8 @@ def settle(config: TrainConfig) -> Settled:
 def _operations(config: TrainConfig, dataset: RecordDataset) -> float:
     """Floating-point operations of the whole run."""
     per_image = step_operations(config.model, dataset.layout.shape, dataset.num_classes)
+    if per_image is None:
+        return math.inf
     networks = method_class(config.method).num_networks
     return float(per_image) * networks * config.num_runs * config.epochs * len(dataset.train)
 
