@@ -5,6 +5,7 @@ import csv
 import io
 import re
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -148,7 +149,8 @@ def test_a_restart_that_lowered_the_label_precision_is_told(digits, tmp_path, mo
     assert restart_notes(rows[:3]) == []
     assert restart_notes([{"run": run, "label_precision": None} for run in (0, 1)]) == []
     monkeypatch.setattr("selfie_train.training.result_files.restart_notes", lambda _: [note])
-    monkeypatch.setattr("selfie_train.report.run.restart_notes", lambda _: [note])
+    page = import_module("selfie_train.report.run")  # another test may have unloaded it
+    monkeypatch.setattr(page, "restart_notes", lambda _: [note])
     result = train(small(digits, tmp_path / "run", epochs=1, warmup=0))
     assert note in capsys.readouterr().out
     assert note[1:] in (result.folder / "report.html").read_text()
