@@ -103,7 +103,7 @@ def _model(facts: Facts) -> str:
 def _batch_size(num_samples: int, usual: int, steps: int) -> int:
     """The largest power of two that leaves so many steps an epoch, between SMALLEST_BATCH and `usual`."""
     fits = max(1, num_samples // steps)
-    return max(SMALLEST_BATCH, min(usual, 2 ** int(math.log2(fits))))
+    return max(SMALLEST_BATCH, min(usual, 1 << (fits.bit_length() - 1)))
 
 
 def _augment(model: str, shape: tuple[int, int, int]) -> str:

@@ -72,7 +72,7 @@ def _operations(config: TrainConfig, dataset: RecordDataset) -> float:
 
 def _time_ways(config: TrainConfig, group: ProcessGroup, dataset: RecordDataset) -> list[Way]:
     precisions = ["float32", "bfloat16"] if config.precision == AUTO else [config.precision]
-    orders = [False, True] if config.channels_last == AUTO else [config.channels_last]
+    orders = [False, True] if "channels_last" in config.auto_settings() else [config.channels_last]
     count = max(2, min(TIMED_SAMPLES, config.batch_size // group.world_size))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -117,7 +117,7 @@ def _estimate(config: TrainConfig, way: Way | None, group: ProcessGroup, dataset
     seconds = epochs * images * networks / (way.images_per_second * group.world_size)
     return (
         f"{size}: about {duration(seconds)} at {way.images_per_second * group.world_size / networks:,.0f} "
-        "images/s, if the machine has nothing else to do"
+        "images/s, if the machine stays as busy as it is"
     )
 
 
