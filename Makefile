@@ -33,7 +33,7 @@ test-wheel: wheel
 
 # The documentation site: build/site/index.html. A broken link or a missing name is an error.
 docs: $(VENV)/.ready
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

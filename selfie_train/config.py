@@ -6,14 +6,16 @@ import dataclasses
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
 
+from selfie_train.plugins import Imports, import_plugin
 from selfie_train.recipes import AUTO, PAPER
-from selfie_train.registry import check_model_name, known_names, look_up
+from selfie_train.registry import KINDS, check_model_name, known_names, look_up
 
 NOISE_KINDS = ("none", "pair", "symmetric", "asymmetric", "overlay")
+DATA_KEY = "data"  # in config.json, beside the settings: what runs.data_identity says
 _NOISE_ALIASES = {"pairflip": "pair", "symmetry": "symmetric"}
 
 
@@ -116,11 +118,15 @@ class TrainConfig:
     """Channels, height, width of a folder without a manifest."""
     out: str | None = None
     """The run's folder; default runs/DATASET-METHOD-MODEL-NOISE-sSEED."""
+    imports: Imports = field(default=(), kw_only=True)
+    """A Python module or file to import first, which registers methods and models of your own; repeatable."""
 
     def __post_init__(self) -> None:
         for name in ("dataset", "out"):  # a Path in Python; the stored config has text
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        if _fits(self.imports, tuple[str, ...]):
+            object.__setattr__(self, "imports", tuple(import_plugin(module) for module in self.imports))
         _one_of("method", self.method, known_names("method"))
         check_model_name(self.model)
         for name, hint in get_type_hints(type(self)).items():
@@ -193,12 +199,21 @@ class TrainConfig:
     def __repr__(self) -> str:
         """The settings that differ from the defaults, as the call that makes this config."""
         settings = [repr(self.dataset)]
-        for field in dataclasses.fields(self)[1:]:
-            value = getattr(self, field.name)
-            usual = PAPER.get(field.name, field.default) if self.recipe == "paper" else field.default
+        for one in dataclasses.fields(self)[1:]:
+            value = getattr(self, one.name)
+            usual = PAPER.get(one.name, one.default) if self.recipe == "paper" else one.default
             if value != usual:
-                settings.append(f"{field.name}={value!r}")
+                settings.append(f"{one.name}={value!r}")
         return f"{type(self).__name__}({', '.join(settings)})"
+
+    def check_method(self) -> None:
+        """Raise ValueError if the method could not begin with these settings, naming them.
+
+        Settings that are still to be chosen are not checked.
+        """
+        if AUTO in (self.warmup, self.epochs):
+            return
+        look_up("method", self.method).check(self)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -216,24 +231,53 @@ class TrainConfig:
                 f"unknown settings in the run's config: {', '.join(sorted(unknown))}; "
                 f"known are {', '.join(known)}"
             )
-        if values.get("shape") is not None:
-            values = {**values, "shape": tuple(values["shape"])}
+        for name in ("shape", "imports"):
+            if isinstance(values.get(name), list):
+                values = {**values, name: tuple(values[name])}
         return cls(**values)
 
     @classmethod
-    def read(cls, folder: Path) -> TrainConfig:
-        """The config of the run in `folder`.
+    def read(cls, folder: Path, *, import_modules: bool = True) -> TrainConfig:
+        """The config of the run in `folder`; its modules are imported, as the run did.
 
-        Raises OSError if there is none, ValueError that names the file if it is not one.
+        Without `import_modules` no code of the run's runs; its method and model may be unknown then.
+        Raises OSError if there is none, ValueError that names the file if it is not one, or if a module
+        lies in the run's own folder: a run that somebody sent must not bring code along.
         """
         path = folder / "config.json"
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{folder} holds no run ({path.name} is missing): give a folder that `selfie-train run` made"
+            )
         try:
             values = json.loads(path.read_text())
-            if isinstance(values, dict):  # a run from before there were recipes had the paper's defaults
+            if isinstance(values, dict):
+                # A run from before there were recipes had the paper's defaults.
                 values = {"recipe": "paper", **values}
+                values.pop(DATA_KEY, None)
+                modules = values.get("imports") or ()
+                if not import_modules:
+                    return cls._without_code(values, tuple(modules))
+                inside = [name for name in modules if folder.resolve() in Path(name).resolve().parents]
+                if inside:
+                    raise ValueError(f"imports must lie outside of the run's folder, got {inside[0]!r}")
             return cls.from_json(values)
         except (ValueError, TypeError) as error:  # TypeError: a setting without default is missing
             raise ValueError(f"{path}: {error}") from None
+
+    @classmethod
+    def _without_code(cls, values: dict[str, Any], modules: tuple[str, ...]) -> TrainConfig:
+        """The config with names that only its modules know, taken as they are."""
+        unknown: dict[str, Any] = {
+            kind: values[kind]
+            for kind in KINDS
+            if modules and values.get(kind) not in (None, *known_names(kind))
+        }
+        known = {name: value for name, value in values.items() if name not in (*unknown, "imports")}
+        config = cls.from_json(known)
+        for name, value in {**unknown, "imports": modules}.items():
+            object.__setattr__(config, name, value)
+        return config
 
 
 def parse_noise(text: str) -> tuple[str, float | str | None]:
@@ -268,12 +312,14 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if isinstance(hint, type):  # str, bool, NoneType
-        return isinstance(value, hint)
     if getattr(hint, "__origin__", None) is tuple:
         parts = get_args(hint)
+        if parts[-1] is Ellipsis:
+            return isinstance(value, tuple) and all(_fits(one, parts[0]) for one in value)
         fits = isinstance(value, tuple) and len(value) == len(parts)
         return fits and all(_fits(part, one) for part, one in zip(value, parts, strict=True))
+    if isinstance(hint, type):  # str, bool, NoneType
+        return isinstance(value, hint)
     # A choice of words, or of types.
     return any(value == one if isinstance(one, str) else _fits(value, one) for one in get_args(hint))
 

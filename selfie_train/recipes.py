@@ -80,8 +80,10 @@ def resolve(config: TrainConfig, facts: Facts) -> TrainConfig:
         if config.method == "default" and config.noise == "none":
             recipe["label_smoothing"] = 0.2  # methods for noisy labels read the losses and probabilities
     samples = GPU_SAMPLES if facts.is_gpu else CPU_SAMPLES
-    epochs = round(samples / max(1, facts.num_samples))
-    config = config.filled(epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, epochs)))
+    epochs = max(FEWEST_EPOCHS, min(MOST_EPOCHS, round(samples / max(1, facts.num_samples))))
+    if "warmup" not in config.auto_settings():
+        epochs = max(epochs, 2 * config.warmup)
+    config = config.filled(epochs=epochs)
     if config.ramp is None and config.recipe != "paper":
         config = dataclasses.replace(config, ramp=max(1, round(config.epochs / 10)))
     return config.filled(

@@ -31,6 +31,7 @@ MODELS: dict[str, Any] = {
 TIMM = "timm:"  # the rest of such a name is one of timm's models
 
 Kind = Literal["method", "model"]
+KINDS: tuple[Kind, ...] = ("method", "model")
 
 
 def _table(kind: Kind) -> dict[str, Any]:

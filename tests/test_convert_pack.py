@@ -97,13 +97,13 @@ def test_val_stands_for_test_and_a_third_split_is_said_to_be_left_out(tmp_path, 
 def test_a_single_tree_is_split_by_class_and_name(tmp_path, members, capsys):
     tree = {name.removeprefix("train/"): content for name, content in members.items() if "train" in name}
     source = as_folder(tmp_path / "source", tree)
-    assert "needs --test-fraction" in complaint(capsys, 1, "pack", source, tmp_path / "out")
+    assert "--test-fraction is needed" in complaint(capsys, 1, "pack", source, tmp_path / "out")
     assert run("pack", source, tmp_path / "out", "--test-fraction", 0.25) == 0
     assert np.bincount(records(tmp_path / "out", "test")["label"]).tolist() == [1, 1]
     assert np.bincount(records(tmp_path / "out")["label"]).tolist() == [3, 3]
     assert run("pack", source, tmp_path / "none", "--test-fraction", 0) == 0
     assert list(read_manifest(tmp_path / "none").splits) == ["train"]
-    assert "below 1, got 1.0" in complaint(capsys, 1, "pack", source, tmp_path / "x", "--test-fraction", 1)
+    assert "below 1, got 1.0" in complaint(capsys, 2, "pack", source, tmp_path / "x", "--test-fraction", 1)
 
 
 def test_size_and_channels(tmp_path, capsys):

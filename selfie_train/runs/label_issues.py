@@ -70,10 +70,12 @@ def area_under_roc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> 
 
 def write_issues(path: Path, issues: LabelIssues) -> None:
     """Write issues.csv: every record, the most likely wrong first."""
+    names = issues.dataset.class_names
     record_ids, given = issues.dataset.train.record_ids, issues.labels.given
     with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["record_id", "index", "given_label", "suggested_label", "score", *issues.signals])
+        labels = ("given_label", "given_class", "suggested_label", "suggested_class")
+        writer.writerow(["record_id", "index", *labels, "score", *issues.signals])
         for index in issues.order.tolist():
             signals = [float(values[index]) for values in issues.signals.values()]
             writer.writerow(
@@ -81,7 +83,9 @@ def write_issues(path: Path, issues: LabelIssues) -> None:
                     int(record_ids[index]),
                     index,
                     int(given[index]),
+                    names[given[index]],
                     int(issues.suggested[index]),
+                    names[issues.suggested[index]],
                     f"{issues.scores[index]:.6f}",
                     *("" if np.isnan(value) else f"{value:.6f}" for value in signals),
                 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfie_io.loading.augment import Augment
 from selfie_io.loading.loader import Loader
-from selfie_io.loading.options import Augment, PerImage
-from selfie_io.records.dataset import RecordSplit, open_dataset
+from selfie_io.loading.options import PerImage
+from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import method_class
 from selfie_train.runs.training_labels import training_labels
@@ -39,8 +41,11 @@ class Components:
             )
         if config.sync_batchnorm and self.group.world_size > 1 and self.group.device.type != "cuda":
             raise ValueError(f"sync_batchnorm needs CUDA, got device {self.group.device}: leave it out")
-        self.dataset = open_dataset(config.dataset, shape=config.shape)
-        self.labels = training_labels(self.dataset, config)
+        self.dataset = _open(config)
+        self.notes: list[str] = []  # for the user, a line each
+        self.labels = training_labels(self.dataset, config, say=self.notes.append)
+        if "test" not in self.dataset.splits:
+            self.notes.append(f"{self.dataset.name} has no test split: test figures are n/a")
         num_samples, num_classes = len(self.labels.given), self.dataset.num_classes
         make_method = method_class(config.method)
         self.method = make_method(config, num_samples, num_classes, self.labels.noise_rate or 0.0)
@@ -77,6 +82,7 @@ class Components:
             order="independent" if config.variant == "official" else "permutation",
             seed=config.seed,
             labels=self.labels.given if training else None,
+            indices=np.flatnonzero(self.labels.given >= 0) if training and self.labels.left_out else None,
             augment=augment,
             normalize=PerImage(),
             layout="NHWC" if config.channels_last else "NCHW",
@@ -114,6 +120,15 @@ class Components:
             self.estimate = None
         elif self.estimate is not None:
             self.estimate.load_state_dict(unflatten_state(memory, "estimate"))
+
+
+def _open(config: TrainConfig) -> RecordDataset:
+    if not Path(config.dataset).is_dir():
+        raise FileNotFoundError(
+            f"{config.dataset}: no such folder of record files. `selfie-convert pack` makes one; if it "
+            "moved, --dataset FOLDER tells run, resume and audit where it lies"
+        )
+    return open_dataset(config.dataset, shape=config.shape)
 
 
 def _augment(name: str, crop: tuple[int, int]) -> Augment | None:

@@ -9,6 +9,8 @@ here in-sample, so a method that memorised the noise, as Default does, cannot se
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from selfie_train.runs.label_issues import LabelIssues
@@ -17,7 +19,12 @@ from selfie_train.training.components import Components
 
 def find_issues(components: Components) -> LabelIssues:
     """Score every training label with the networks and the method's memory of a run."""
-    given = components.labels.given
+    # A record that was left out has no given label: its stored one is looked at.
+    audited = replace(
+        components.labels,
+        given=np.where(components.labels.given < 0, components.dataset.train.labels, components.labels.given),
+    )
+    given = audited.given
     count = len(given)
     suggested = np.empty(count, np.int64)
     scores = np.empty(count)
@@ -40,4 +47,4 @@ def find_issues(components: Components) -> LabelIssues:
             scores[indices] = (1 - (own - best_other)) / 2
             suggested[indices] = np.where(best_other > own, others.argmax(axis=1), labels)
     signals = {"probability_given": probability_given, "votes_given": votes_given}
-    return LabelIssues(components.dataset, components.labels, suggested, scores, signals)
+    return LabelIssues(components.dataset, audited, suggested, scores, signals)

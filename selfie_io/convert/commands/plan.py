@@ -47,7 +47,8 @@ class Plan(Reading, Subcommand):
             plan = ShardPlan(
                 source="digits" if self.source == "digits" else named_in(self.plan, self.source),
                 kind=source.kind,
-                test_fraction=self.test_fraction,
+                options=asdict(self.source_options()),
+                labels=self.label_state(source),
                 source_digest=source_digest(source),
                 rule=asdict(self.image_rule(source, skip_bad=False)),
                 name=self.name or name_of(out),
