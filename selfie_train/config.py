@@ -211,7 +211,7 @@ class TrainConfig:
 
         Settings that are still to be chosen are not checked.
         """
-        if AUTO in (self.warmup, self.epochs):
+        if {"warmup", "epochs"} & set(self.auto_settings()):
             return
         look_up("method", self.method).check(self)
 

@@ -104,7 +104,9 @@ def maximise_likelihood(
     return matrix, loss / max(total, 1e-300)
 
 
-def posterior(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int64]) -> NDArray[np.float32]:
+def posterior(
+    pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int64]
+) -> NDArray[np.float32]:
     """P(true class | record, given label), float32 (N, k)."""
     joint = pooled * matrix.T.astype(np.float32)[given]
     sums = joint.sum(axis=1, keepdims=True)

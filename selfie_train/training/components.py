@@ -41,7 +41,7 @@ class Components:
             )
         if config.sync_batchnorm and self.group.world_size > 1 and self.group.device.type != "cuda":
             raise ValueError(f"sync_batchnorm needs CUDA, got device {self.group.device}: leave it out")
-        self.dataset = _open(config)
+        self.dataset = open_run_dataset(config)
         self.notes: list[str] = []  # for the user, a line each
         self.labels = training_labels(self.dataset, config, say=self.notes.append)
         if "test" not in self.dataset.splits:
@@ -122,7 +122,8 @@ class Components:
             self.estimate.load_state_dict(unflatten_state(memory, "estimate"))
 
 
-def _open(config: TrainConfig) -> RecordDataset:
+def open_run_dataset(config: TrainConfig) -> RecordDataset:
+    """The data set that `config` names; raises OSError that says what to do if it is not there."""
     if not Path(config.dataset).is_dir():
         raise FileNotFoundError(
             f"{config.dataset}: no such folder of record files. `selfie-convert pack` makes one; if it "

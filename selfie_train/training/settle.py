@@ -10,11 +10,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from selfie_io.records.dataset import RecordDataset, open_dataset
+from selfie_io.records.dataset import RecordDataset
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import method_class
 from selfie_train.models.builder import model_builder
 from selfie_train.recipes import AUTO, Facts, resolve
+from selfie_train.training.components import open_run_dataset
 from selfie_train.training.distributed import ProcessGroup, join_processes
 from selfie_train.training.machine import (
     SHORT_RUN,
@@ -42,7 +43,7 @@ def settle(config: TrainConfig) -> Settled:
     Raises ValueError where model and data do not fit, OSError if the data cannot be read.
     """
     group = join_processes(config.device)
-    dataset = open_dataset(config.dataset, shape=config.shape)
+    dataset = open_run_dataset(config)
     asked = config
     facts = Facts(len(dataset.train), dataset.layout.shape, group.device.type == "cuda")
     config = resolve(config, facts)
@@ -112,7 +113,8 @@ def _estimate(config: TrainConfig, way: Way | None, group: ProcessGroup, dataset
     size = f"{config.num_runs} x {config.epochs} epochs of {len(dataset.train):,} images"
     if way is None:
         return f"{size}: a minute or so"
-    images = len(dataset.train) + EVALUATION_SHARE * len(dataset.test)
+    tested = len(dataset.test) if "test" in dataset.splits else 0
+    images = len(dataset.train) + EVALUATION_SHARE * tested
     networks = method_class(config.method).num_networks
     seconds = epochs * images * networks / (way.images_per_second * group.world_size)
     return (
