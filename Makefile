@@ -62,6 +62,7 @@ bench-all: $(VENV)/.ready
 	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_noise.py
 	$(BIN)/python benchmarks/bench_history.py
+	$(BIN)/python benchmarks/bench_networks.py
 	$(BIN)/python benchmarks/bench_step.py
 	$(if $(JPEGS),$(BIN)/python benchmarks/bench_convert.py $(JPEGS),@echo "skipped: bench_convert needs JPEGS=archive.zip")
 	$(BIN)/python benchmarks/tables.py

@@ -69,7 +69,7 @@ def _run(arguments: Sequence[str]) -> int:
         commands,
         prog="selfie-train",
         description=_DESCRIPTION,
-        args=arguments,
+        args=_with_values(arguments),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
     )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
     try:
@@ -85,6 +85,19 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a value for --channels-last, which was a flag before it could be auto."""
+    explicit: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--no-channels-last":
+            explicit += ["--channels-last", "False"]
+        else:
+            explicit.append(argument)
+            if argument == "--channels-last" and following not in ("auto", "True", "False"):
+                explicit.append("True")
+    return explicit
 
 
 def _complain(error: BaseException | str) -> None:

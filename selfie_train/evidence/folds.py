@@ -23,9 +23,9 @@ from selfie_io.records.dataset import RecordSplit
 from selfie_train.evidence.features import Progress
 from selfie_train.evidence.source import Evidence, stratified_folds
 from selfie_train.models.builder import model_builder
-from selfie_train.registry import known_names
 
-MODELS = ("airnet", "convnet")  # the first one that is registered
+AIRNET_SIDE = 16  # smaller images are convnet's
+STEM_IMAGES = 2000
 IMAGES_TRAINED_ON = 300_000  # by each network: fewer epochs of more records
 EPOCHS = (8, 40)  # at least, at most
 BATCH = 64
@@ -52,7 +52,7 @@ def folds_evidence(
         raise ValueError(
             f"--folds must be in 2..{max(len(given) // 2, 2)} for {len(given)} records, got {count}"
         )
-    name = model or next(one for one in MODELS if one in known_names("model"))
+    name = model or ("airnet" if min(split.layout.shape[1:]) >= AIRNET_SIDE else "convnet")
     epochs = int(np.clip(round(IMAGES_TRAINED_ON / len(given)), *EPOCHS))
     key = {
         "data": data_digest,
@@ -120,6 +120,11 @@ def _train_and_predict(
             normalize=PerImage(),
             indices=inside,
         )
+        prepare = getattr(network, "prepare", None)  # airnet makes its stem from images
+        if prepare is not None:
+            chosen = inside[np.linspace(0, len(inside) - 1, min(len(inside), STEM_IMAGES)).astype(np.int64)]
+            with Loader(split, batch_size=len(chosen), normalize=PerImage(), indices=chosen) as stem:
+                prepare(next(iter(stem)).images)
         with loader:
             _train(network, loader, epochs, advance)
     network.eval()
