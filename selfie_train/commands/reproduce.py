@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,11 @@ class Reproduce(TrainCommand):
 def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
     """Make sure that `config.run_folder` holds the whole run; False if it did already.
 
-    Raises ValueError if the folder holds another run, and as `train` does.
+    Raises ValueError if the folder holds another run or one of other data, and as `train` does.
     """
+    from selfie_io.records.dataset import open_dataset
+    from selfie_train.runs.data_identity import check_identity
+    from selfie_train.runs.training_labels import training_labels
     from selfie_train.training.loop import resume, train
 
     folder = config.run_folder
@@ -43,16 +46,22 @@ def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
         train(config, quiet=quiet)
         return True
     stored = TrainConfig.read(folder)
+    open_settings = config.auto_settings()  # chosen when the run began
+    stored = replace(stored, dataset=str(Path(stored.dataset).absolute()))
+    config = replace(config, dataset=str(Path(config.dataset).absolute()))
     different = {
         name
         for name, value in config.to_json().items()
-        if name != "out" and stored.to_json()[name] != value and name not in ("device", "checkpoint_batches")
+        if name not in ("out", "device", "checkpoint_batches", *open_settings)
+        and stored.to_json()[name] != value
     }
     if different:
         raise ValueError(
             f"{folder} holds a run with another {', '.join(sorted(different))}: choose another folder"
         )
     if (folder / "summary.json").exists():
+        dataset = open_dataset(config.dataset, shape=config.shape)
+        check_identity(folder, dataset, training_labels(dataset, config), config.noise)
         return False
     resume(folder, quiet=quiet)
     return True
@@ -85,6 +94,8 @@ def reproduce(grid_path: Path, out: Path, *, quiet: bool = False, say: Callable[
     """
     try:
         configs = expand_grid(json.loads(grid_path.read_text()), out)
+        for config in configs:
+            config.check_method()
     except (ValueError, TypeError) as error:  # TypeError: a setting without default is missing
         raise ValueError(f"{grid_path}: {error}") from None
     whole = True

@@ -21,6 +21,7 @@ class ActiveBias(Method):
     """Emphasise the samples whose probability of the given label varies from visit to visit."""
 
     needs_noise_rate = False
+    has_warmup = True
 
     def __init__(self, config: TrainConfig, num_samples: int, num_classes: int, noise_rate: float) -> None:
         super().__init__(config, num_samples, num_classes, noise_rate)

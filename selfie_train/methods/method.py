@@ -59,6 +59,7 @@ class Method:
     needs_scores = True  # False: `choose` is never called and the loss is the plain mean
     needs_probabilities = False  # True: `Scores.probabilities` is given
     needs_noise_rate = True  # False: `noise_rate` is not looked at
+    has_warmup = False  # True: it trains plainly for `config.warmup` epochs, and begins after them
 
     def __init__(
         self,
@@ -71,6 +72,17 @@ class Method:
         self.num_samples = num_samples
         self.num_classes = num_classes
         self.noise_rate = noise_rate  # the training loop replaces it where it is estimated after warm-up
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        """Raise ValueError for settings with which the method would never begin."""
+        if cls.has_warmup and config.warmup >= config.epochs:
+            shorter = -(-config.epochs // 4) if config.epochs > 1 else 0
+            raise ValueError(
+                f"warmup must be less than epochs, because {config.method} begins after the warm-up; got "
+                f"warmup {config.warmup} and epochs {config.epochs}: lower the warm-up (--warmup {shorter}), "
+                "train longer, or train plainly (--method default)"
+            )
 
     @classmethod
     def num_runs(cls, config: TrainConfig) -> int:  # noqa: ARG003
