@@ -25,6 +25,14 @@ class RecordSplit:
     """The records of one split, at positions ("indices") 0..N-1 in the order of the files.
 
     Also a map-style dataset of torch: split[i] is (uint8 tensor (C, H, W), label).
+    `open_dataset` makes splits.
+
+    dataset_path: the folder of the data set
+    name: "train" or "test"
+    files: the record files in reading order
+    layout: the shape of a record
+    num_classes: None if unknown: labels are only checked against MAX_CLASSES
+    named_records: the number of records of each file, and whether it has a file of names
     """
 
     def __init__(
@@ -299,7 +307,13 @@ class RecordSubset(RecordSplit):
 class RecordDataset:
     """A folder of record files: its layout, classes and splits.
 
-    Without a manifest, classes and statistics are read from the training split on first use.
+    Without a manifest, classes and statistics are read from the training split on first use. `open_dataset`
+    makes data sets.
+
+    path: the folder
+    layout: the shape of a record
+    splits: "train" and perhaps "test"
+    manifest: dataset.json, None where there is none
     """
 
     def __init__(
@@ -383,6 +397,7 @@ def open_dataset(
     """Open a folder of record files; no record is read, so the time does not grow with their
     number.
 
+    path: the folder, as `selfie-convert pack` or the authors of SELFIE wrote it
     shape: (channels, height, width) of the images, for a folder without manifest; None guesses among the
         shapes known from published data sets
     num_classes: for a folder without manifest: a larger label is refused when it is read
