@@ -37,7 +37,7 @@ _DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias a
   selfie-train run --dataset data/cifar10 --noise pair:0.4 --model convnet --epochs 20 --warmup 5
   selfie-train resume runs/RUN                         continue after the last checkpoint
   selfie-train compare runs/A runs/B --out runs/table  a table and curves, over seeds
-  selfie-train audit runs/RUN --out runs/audit         which labels are probably wrong
+  selfie-train audit photos/ --out audits/photos        which labels are wrong: of images, a data set or a run
   selfie-train reproduce grid.json --out runs/grid     many runs; finished ones are skipped
   torchrun --nproc-per-node 2 -m selfie_train run ...  the same, on many processes or machines
 

@@ -90,7 +90,7 @@ class ImageTable(Source):
             if not options.chosen and _folders_agree(table, index):
                 return None  # class folders say the same: an image folder with a table beside it
             return Seen(True, f"{name}: {table.file_column}, {table.label_column}")
-        return near if options.chosen or _is_flat(tree) else None
+        return near if options.chosen or in_one_folder(tree) else None
 
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         self._tree = tree
@@ -340,6 +340,6 @@ def _folders_agree(table: _Table, index: _Index) -> bool:
     )
 
 
-def _is_flat(tree: Tree) -> bool:
+def in_one_folder(tree: Tree) -> bool:
     """Whether no images lie in more than one folder."""
     return len({name.rpartition("/")[0] for name in tree.names if ends_like_image(name)}) == 1
