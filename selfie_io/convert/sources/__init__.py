@@ -60,6 +60,7 @@ def open_source(path: str, kind: str, options: SourceOptions) -> Iterator[tuple[
         _refuse_keys(name, options, path)
         published, all_published = compare_with_published(tree)
         source = KINDS[name](tree, options)
+        source.tree = tree
         source.published = source.published or all_published
         source.notes = [*published, *tree.notes(), *source.notes]
         yield _split(source, options, path), f"{name}: {what}"
