@@ -99,7 +99,7 @@ def _with_splits(tree: Tree, prefix: str, tops: Sequence[str], splits: dict[str,
         if not _has_classes(tree, top) and split_of_folder(top[len(prefix) : -1], names):
             count = sum(map(ends_like_image, tree.under(top)))
             layout.notes.append(
-                f"{top} is left out: it has no class folders, so its {counted(count, 'image')} have no labels"
+                f"{top} is left out: it has no class folders, so no labels for its {counted(count, 'image')}"
             )
         elif any(map(ends_like_image, tree.under(top))):
             layout.notes.append(f"{top} is left out: its name is no split")
