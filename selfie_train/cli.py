@@ -37,7 +37,7 @@ _DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias a
   selfie-train run --dataset data/cifar10 --noise pair:0.4 --model convnet --epochs 20 --warmup 5
   selfie-train resume runs/RUN                         continue after the last checkpoint
   selfie-train compare runs/A runs/B --out runs/table  a table and curves, over seeds
-  selfie-train audit runs/RUN --out runs/audit         which labels are probably wrong
+  selfie-train audit photos/ --out audits/photos        which labels are wrong: of images, a data set or a run
   selfie-train reproduce grid.json --out runs/grid     many runs; finished ones are skipped
   torchrun --nproc-per-node 2 -m selfie_train run ...  the same, on many processes or machines
 
@@ -69,7 +69,7 @@ def _run(arguments: Sequence[str]) -> int:
         commands,
         prog="selfie-train",
         description=_DESCRIPTION,
-        args=arguments,
+        args=_with_values(arguments),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
     )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
     try:
@@ -85,6 +85,19 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a value for --channels-last, which was a flag before it could be auto."""
+    explicit: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--no-channels-last":
+            explicit += ["--channels-last", "False"]
+        else:
+            explicit.append(argument)
+            if argument == "--channels-last" and following not in ("auto", "True", "False"):
+                explicit.append("True")
+    return explicit
 
 
 def _complain(error: BaseException | str) -> None:

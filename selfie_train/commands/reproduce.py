@@ -46,12 +46,14 @@ def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
         train(config, quiet=quiet)
         return True
     stored = TrainConfig.read(folder)
+    open_settings = config.auto_settings()  # chosen when the run began
     stored = replace(stored, dataset=str(Path(stored.dataset).absolute()))
     config = replace(config, dataset=str(Path(config.dataset).absolute()))
     different = {
         name
         for name, value in config.to_json().items()
-        if name != "out" and stored.to_json()[name] != value and name not in ("device", "checkpoint_batches")
+        if name not in ("out", "device", "checkpoint_batches", *open_settings)
+        and stored.to_json()[name] != value
     }
     if different:
         raise ValueError(

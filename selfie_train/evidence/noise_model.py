@@ -1,4 +1,4 @@
-"""How labels were corrupted: P(given | true) and the posterior of the true class, from out-of-sample evidence.
+"""How labels were corrupted: P(given | true) and the posterior of the true class, from out-of-sample data.
 
 The model: a source s says p_s(true | x) without the record's own label; the sources are pooled,
 f(j | x) proportional to the product of p_s(j | x) ** w_s; the given label is drawn from the row T[true]. The
@@ -28,7 +28,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """weights float64 (s,); pooled, posterior float32 (N, k); transition_matrix float64 (k, k), rows sum to 1."""
+    """weights float64 (s,); pooled, posterior float32 (N, k); transition_matrix float64 (k, k)."""
 
     weights: NDArray[np.float64]
     pooled: NDArray[np.float32]
@@ -104,9 +104,7 @@ def maximise_likelihood(
     return matrix, loss / max(total, 1e-300)
 
 
-def posterior(
-    pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def posterior(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int64]) -> NDArray[np.float32]:
     """P(true class | record, given label), float32 (N, k)."""
     joint = pooled * matrix.T.astype(np.float32)[given]
     sums = joint.sum(axis=1, keepdims=True)

@@ -30,7 +30,9 @@ class Selfie(Method):
 
     @classmethod
     def num_runs(cls, config: TrainConfig) -> int:
-        """The first run and the restarts: by default 2 in the paper variant, 3 in the official one."""
+        """The first run and the restarts: by the paper recipe 2, 3 in the official variant; else none."""
+        if config.restarts is None and config.recipe != "paper":
+            return 1
         if config.restarts is None:
             return 3 if config.variant == "paper" else 4
         return 1 + config.restarts

@@ -71,6 +71,20 @@ class TrainResult:
         }
 
 
+def restart_notes(log: list[Row]) -> list[str]:
+    """A line for each restart after which the label precision ended lower than before it."""
+    ends = {row["run"]: row["label_precision"] for row in log}  # the last row of each run counts
+    notes = []
+    for run, after in ends.items():
+        before = ends.get(run - 1)
+        if before is not None and after is not None and after < before:
+            notes.append(
+                f"restart {run} lowered the label precision from {before:.3f} to {after:.3f}: "
+                f"use fewer restarts (--restarts {run - 1})"
+            )
+    return notes
+
+
 def read_refurbished(folder: Path) -> NDArray[np.int64]:
     """The refurbished labels int64[N] in a finished run's labels.csv, -1 where none; OSError if missing."""
     with (folder / "labels.csv").open(newline="") as file:

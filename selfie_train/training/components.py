@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from selfie_io.loading.augment import Augment
 from selfie_io.loading.loader import Loader
@@ -19,6 +21,8 @@ from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatte
 from selfie_train.training.distributed import join_processes
 from selfie_train.training.learner import Learner
 from selfie_train.training.noise_estimate import NoiseRateEstimate
+
+STEM_IMAGES = 2000  # that a network may look at before the first run
 
 
 class Components:
@@ -37,7 +41,7 @@ class Components:
             )
         if config.sync_batchnorm and self.group.world_size > 1 and self.group.device.type != "cuda":
             raise ValueError(f"sync_batchnorm needs CUDA, got device {self.group.device}: leave it out")
-        self.dataset = _open(config)
+        self.dataset = open_run_dataset(config)
         self.notes: list[str] = []  # for the user, a line each
         self.labels = training_labels(self.dataset, config, say=self.notes.append)
         if "test" not in self.dataset.splits:
@@ -64,14 +68,13 @@ class Components:
             num_classes,
             make_method.num_networks,
             needs_probabilities=make_method.needs_probabilities,
+            stem_images=self._stem_images,
         )
 
     def loader(self, split: RecordSplit, *, training: bool) -> Loader:
         """A loader of this process's part: for training shuffled, augmented and with the given labels."""
         config, layout = self.config, split.layout
-        augment = None
-        if training and config.augment == "crop-flip":
-            augment = Augment(pad=4, crop=(layout.height, layout.width), flip="random")
+        augment = _augment(config.augment, (layout.height, layout.width)) if training else None
         return Loader(
             split,
             batch_size=config.batch_size // self.group.world_size,
@@ -87,6 +90,16 @@ class Components:
             rank=self.group.rank,
             world_size=self.group.world_size,
         )
+
+    def _stem_images(self) -> Tensor:
+        """Up to 2,000 training images, evenly spaced and normalised: the same in every process and run."""
+        split = self.dataset.train
+        chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), STEM_IMAGES)).astype(np.int64))
+        images = torch.from_numpy(split.images(chosen)).float()
+        # PerImage, as the loader does it.
+        flat = images.flatten(1)
+        std = flat.std(1, correction=0).clamp_min(flat.shape[1] ** -0.5)
+        return (images - flat.mean(1)[:, None, None, None]) / std[:, None, None, None]
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Everything learnt and remembered, as arrays and JSON values by name."""
@@ -109,10 +122,19 @@ class Components:
             self.estimate.load_state_dict(unflatten_state(memory, "estimate"))
 
 
-def _open(config: TrainConfig) -> RecordDataset:
+def open_run_dataset(config: TrainConfig) -> RecordDataset:
+    """The data set that `config` names; raises OSError that says what to do if it is not there."""
     if not Path(config.dataset).is_dir():
         raise FileNotFoundError(
             f"{config.dataset}: no such folder of record files. `selfie-convert pack` makes one; if it "
             "moved, --dataset FOLDER tells run, resume and audit where it lies"
         )
     return open_dataset(config.dataset, shape=config.shape)
+
+
+def _augment(name: str, crop: tuple[int, int]) -> Augment | None:
+    if name == "none":
+        return None
+    if name == "crop-alternate":
+        return Augment(pad=2, crop=crop, pad_mode="reflect", flip="alternate")
+    return Augment(pad=4, crop=crop, flip="random" if name == "crop-flip" else "none")

@@ -27,9 +27,10 @@ from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.training.components import Components
 from selfie_train.training.epoch_metrics import EpochMetrics
-from selfie_train.training.learner import learning_rate
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
+from selfie_train.training.schedule import changes_within_epochs, learning_rate
+from selfie_train.training.settle import settle
 from selfie_train.training.stop_signal import StopSignal
 
 CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
@@ -37,11 +38,15 @@ CHECK_EVERY = 20  # batches between checks of the loss and, with several process
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
-    """Train as `config` says and leave everything in `config.run_folder`.
+    """Train as `config` says and leave everything in its `run_folder`.
+
+    What the config leaves at auto is chosen first, said, and kept in config.json.
 
     Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
     Divergence if the loss is no longer finite, Stopped after Ctrl-C or SIGTERM.
     """
+    settled = settle(config)
+    config = settled.config
     config.check_method()
     config = dataclasses.replace(
         config, dataset=str(Path(config.dataset).absolute())
@@ -56,6 +61,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
     if training.group.is_first:
         folder.mkdir(parents=True, exist_ok=True)
         training.write_config()
+    for note in settled.notes:
+        training.log.say(note)
     return training.run()
 
 
@@ -160,7 +167,7 @@ class Training:
             folder=self.folder,
             config=self.config,
             log=self.rows,
-            networks=self.learner.networks,
+            networks=self.learner.tested_networks,
             labels=self.labels,
             refurbished_labels=self.method.refurbished_labels(),
             noise_rates=self.noise_rates,
@@ -177,7 +184,8 @@ class Training:
         config, position, learner, method = self.config, self.position, self.learner, self.method
         num_batches = len(self.train_loader)
         gather = method.needs_scores or self.components.estimate is not None
-        learner.set_learning_rate(learning_rate(config, position.epoch))
+        rate_changes = changes_within_epochs(config)
+        learner.set_learning_rate(self._learning_rate())
         title = f"run {position.run} epoch {position.epoch + 1}/{config.epochs}"
         self.log.start_epoch(title, num_batches, position.batch)
         # A checkpoint after the last batch has the loader in the next epoch already.
@@ -215,7 +223,14 @@ class Training:
                     f"stopped at {self.last_checkpoint}; continue with: selfie-train resume {self.folder}"
                 )
             begin = time.perf_counter()
+            if rate_changes:
+                learner.set_learning_rate(self._learning_rate())
         self.log.end_epoch()
+
+    def _learning_rate(self) -> float:
+        """The learning rate of the next batch."""
+        done = self.position.batch / len(self.train_loader)
+        return learning_rate(self.config, self.position.epoch, done)
 
     def _watch(self, scores: Scores) -> None:
         """Raise Divergence if a loss is not finite; let the noise rate's estimate see the scores."""
