@@ -56,8 +56,8 @@ class Audit(TrainCommand):
     out: Path
     """Where issues.csv, audit.json and the pages go; also a cache, so that a stopped audit goes on."""
     folds: int | None = None
-    """Train this many networks, each on the other folds. With no source named: features if the extra [features] is
-    installed, else 5 folds."""
+    """Train this many networks, each on the other folds. Where no source of evidence is named, features are
+    used if the extra [features] is installed, else 5 folds."""
     features: str | None = None
     """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records."""
     probabilities: Path | None = None
