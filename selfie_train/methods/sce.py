@@ -1,0 +1,24 @@
+"""SCE, symmetric cross entropy (Wang, Ma, Chen, Luo, Yi, Bailey, ICCV 2019).
+
+The loss is alpha CE + beta RCE. The reverse cross entropy RCE = -sum_j p_j log e_y[j], with log 0
+set to A < 0, is -A (1 - p_y). The gradient of the loss with respect to the logits is
+(alpha - beta A p_y) (p - e_y): that of cross entropy against the soft target
+(alpha - beta A p_y) e_y. The original settings are alpha = 0.1, beta = 1, A = -4 for CIFAR-10, and
+alpha = 6, beta = 0.1 for CIFAR-100.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def sce_weights(
+    losses: NDArray[np.float32], alpha: float, beta: float, log_zero: float
+) -> NDArray[np.float32]:
+    """alpha - beta A p_y of each sample float32 (b,), from its `losses` = -log p_y float32 (b,).
+
+    `log_zero` is A.
+    """
+    label_probabilities = np.exp(-losses.astype(np.float64))
+    return (alpha - beta * log_zero * label_probabilities).astype(np.float32)
