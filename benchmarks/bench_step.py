@@ -2,7 +2,7 @@
 
     python benchmarks/bench_step.py [--repeats 15]
 
-The batch is 128 pictures of 3x32x32 among 50,000 samples whose histories are full; a third of them can be
+The batch is 128 images of 3x32x32 among 50,000 samples whose histories are full; a third of them can be
 refurbished. The loader's share is the time spent waiting for batches while the plain step trains on them.
 """
 
@@ -23,16 +23,16 @@ import selfie_io as sio
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.writer import DatasetWriter
 from selfie_train import TrainConfig
-from selfie_train.distributed import join_group
-from selfie_train.learner import Learner
 from selfie_train.methods.selfie import Selfie
+from selfie_train.training.distributed import join_processes
+from selfie_train.training.learner import Learner
 
 SAMPLES, CLASSES, BATCH, SHAPE = 50_000, 10, 128, (3, 32, 32)
 MODELS = ("convnet", "densenet-10-12")
 
 
 def random_batch(rng):
-    """A batch of noise: what the pictures show does not matter for the time."""
+    """A batch of noise: what the images show does not matter for the time."""
     labels = torch.from_numpy(rng.integers(CLASSES, size=BATCH))
     indices = torch.from_numpy(rng.choice(SAMPLES, BATCH, replace=False))
     return sio.Batch(torch.randn(BATCH, *SHAPE), labels, indices, indices)
@@ -47,6 +47,18 @@ def selfie_method(config, rng):
         anything = rng.integers(CLASSES, size=SAMPLES)
         method.refurbisher.record(everyone, np.where(consistent, everyone % CLASSES, anything))
     return method
+
+
+def plain_step(learner, batch):
+    """The mean over the given labels."""
+    learner.score(batch, 50, 0, len(batch.labels), gather=False)
+    learner.update(None)
+
+
+def selfie_step(learner, method, batch):
+    """Score, choose, update, as the training loop does."""
+    scores = learner.score(batch, 50, 0, len(batch.labels))
+    learner.update(method.choose(scores))
 
 
 def three_passes(learner, method, batch):
@@ -75,7 +87,7 @@ def steps(model):
 
     def prepare(**options):
         config = TrainConfig("none", model=model, lr=0.01, **options)
-        learner = Learner(config, join_group("cpu"), SHAPE, CLASSES, 1)
+        learner = Learner(config, join_processes("cpu"), SHAPE, CLASSES, 1)
         learner.start_run(0)
         return learner, selfie_method(config, np.random.default_rng(1))
 
@@ -84,16 +96,16 @@ def steps(model):
     twice, choosing = prepare(two_pass=True)
     thrice, choosing_again = prepare()
     return {
-        "plain": lambda: plain.step(batch, 50, 0, BATCH, None),
-        "SELFIE, one pass": lambda: masked.step(batch, 50, 0, BATCH, masking.choose),
-        "SELFIE, two passes": lambda: twice.step(batch, 50, 0, BATCH, choosing.choose),
+        "plain": lambda: plain_step(plain, batch),
+        "SELFIE, one pass": lambda: selfie_step(masked, masking, batch),
+        "SELFIE, two passes": lambda: selfie_step(twice, choosing, batch),
         "the authors' three passes": lambda: three_passes(thrice, choosing_again, batch),
     }
 
 
 def loader_share(model, folder):
     """The share of two plain epochs that is spent waiting for the loader."""
-    learner = Learner(TrainConfig("none", model=model, lr=0.01), join_group("cpu"), SHAPE, CLASSES, 1)
+    learner = Learner(TrainConfig("none", model=model, lr=0.01), join_processes("cpu"), SHAPE, CLASSES, 1)
     learner.start_run(0)
     augment = sio.Augment(pad=4, crop=SHAPE[1:], flip="random")
     waiting = total = 0.0
@@ -106,7 +118,7 @@ def loader_share(model, folder):
             wait = 0.0
             while (batch := next(batches, None)) is not None:
                 wait += time.perf_counter() - before
-                learner.step(batch, 0, 0, len(batch.labels), None)
+                plain_step(learner, batch)
                 before = time.perf_counter()
             if epoch:
                 waiting += wait

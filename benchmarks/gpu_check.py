@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 import selfie_io as sio
 from selfie_io.loading.torch_pixels import _addcmul_is_fused
-from selfie_train.registry import model_builder
+from selfie_train.models.builder import model_builder
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 SHAPES = [(3, 32, 32), (1, 28, 28), (3, 64, 64)]

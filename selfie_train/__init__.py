@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfie_train.config import TrainConfig
-    from selfie_train.engine import Divergence, Stopped, resume, train
-    from selfie_train.methods.base import Choice, Method, Scores
+    from selfie_train.methods.method import Choice, Method, Scores, register_method
+    from selfie_train.models.builder import register_model
     from selfie_train.refurbish import Refurbisher
-    from selfie_train.registry import register_method, register_model
-    from selfie_train.results import TrainResult
+    from selfie_train.runs.result import Divergence, Stopped, TrainResult
+    from selfie_train.training.loop import resume, train
 
 _HOME = {
-    "Choice": "methods.base",
-    "Divergence": "engine",
-    "Method": "methods.base",
+    "Choice": "methods.method",
+    "Divergence": "runs.result",
+    "Method": "methods.method",
     "Refurbisher": "refurbish",
-    "Scores": "methods.base",
-    "Stopped": "engine",
+    "Scores": "methods.method",
+    "Stopped": "runs.result",
     "TrainConfig": "config",
-    "TrainResult": "results",
-    "register_method": "registry",
-    "register_model": "registry",
-    "resume": "engine",
-    "train": "engine",
+    "TrainResult": "runs.result",
+    "register_method": "methods.method",
+    "register_model": "models.builder",
+    "resume": "training.loop",
+    "train": "training.loop",
 }
 
 __all__ = [

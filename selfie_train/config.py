@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from selfie_train.registry import method_names, model_names
+from selfie_train.registry import known_names, look_up
 
 NOISE_KINDS = ("none", "pair", "symmetric", "asymmetric", "overlay")
 _NOISE_ALIASES = {"pairflip": "pair", "symmetry": "symmetric"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainConfig:
     """One training run: data, noise, method, network, schedule, machine.
 
@@ -75,7 +75,7 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: forward passes under autocast; weights and losses stay float32."""
     channels_last: bool = False
-    """Pictures and weights in NHWC memory order."""
+    """Images and weights in NHWC memory order."""
     compile: bool = False
     """Compile the network with torch.compile."""
     sync_batchnorm: bool = False
@@ -93,8 +93,8 @@ class TrainConfig:
         for name in ("dataset", "out"):  # a Path in Python; the stored config has text
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
-        _one_of("method", self.method, method_names())
-        _one_of("model", self.model, model_names())
+        _one_of("method", self.method, known_names("method"))
+        _one_of("model", self.model, known_names("model"))
         _one_of("variant", self.variant, ("paper", "official"))
         _one_of("schedule", self.schedule, ("step", "cosine"))
         _one_of("augment", self.augment, ("none", "crop-flip"))
@@ -130,11 +130,17 @@ class TrainConfig:
     @property
     def num_runs(self) -> int:
         """How often training starts from new weights."""
-        if self.method != "selfie":
-            return 1
-        if self.restarts is None:
-            return 3 if self.variant == "paper" else 4
-        return 1 + self.restarts
+        runs: int = look_up("method", self.method).num_runs(self)
+        return runs
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults, as the call that makes this config."""
+        settings = [repr(self.dataset)]
+        for field in dataclasses.fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                settings.append(f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(settings)})"
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""

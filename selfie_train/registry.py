@@ -1,30 +1,21 @@
-"""The methods and models known by name; a new one registers itself with a decorator.
+"""The tables of methods and models by name.
 
-The built-in ones are named by where they live and imported on first use: listing the names costs nothing.
+A built-in entry is the place it lives at, "module:attribute", and is imported on first use: listing the names
+costs nothing. `methods.method.register_method` and `models.builder.register_model` add to the tables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from selfie_train.methods.base import Method
-
-    BuildModel = Callable[[tuple[int, int, int], int], nn.Module]
-
-_Builder = TypeVar("_Builder", bound=Callable[..., Any])
-
-_METHODS: dict[str, str | type[Method]] = {
+METHODS: dict[str, Any] = {
     "default": "selfie_train.methods.default:Default",
     "active-bias": "selfie_train.methods.active_bias:ActiveBias",
     "co-teaching": "selfie_train.methods.co_teaching:CoTeaching",
     "selfie": "selfie_train.methods.selfie:Selfie",
 }
-_MODELS: dict[str, str | BuildModel] = {
+MODELS: dict[str, Any] = {
     "densenet-10-12": "selfie_train.models.densenet:densenet_10_12",
     "densenet-25-12": "selfie_train.models.densenet:densenet_25_12",
     "densenet-40-12": "selfie_train.models.densenet:densenet_40_12",
@@ -32,38 +23,21 @@ _MODELS: dict[str, str | BuildModel] = {
     "convnet": "selfie_train.models.convnet:convnet",
 }
 
-
-def method_names() -> list[str]:
-    """The names that `TrainConfig.method` takes."""
-    return list(_METHODS)
+Kind = Literal["method", "model"]
 
 
-def model_names() -> list[str]:
-    """The names that `TrainConfig.model` takes."""
-    return list(_MODELS)
+def _table(kind: Kind) -> dict[str, Any]:
+    return METHODS if kind == "method" else MODELS
 
 
-def method_class(name: str) -> type[Method]:
-    """The method called `name`; ValueError lists the known ones."""
-    return _find(_METHODS, "method", name)  # type: ignore[no-any-return]
+def known_names(kind: Kind) -> list[str]:
+    """The names that `TrainConfig.method` or `TrainConfig.model` takes."""
+    return list(_table(kind))
 
 
-def model_builder(name: str) -> BuildModel:
-    """The function (picture shape, num_classes) -> nn.Module of a name; ValueError lists the known ones."""
-    return _find(_MODELS, "model", name)  # type: ignore[no-any-return]
-
-
-def register_method(name: str) -> Callable[[type[Method]], type[Method]]:
-    """Make a `Method` subclass known as `name`; ValueError if the name is taken."""
-    return _register(_METHODS, "method", name)
-
-
-def register_model(name: str) -> Callable[[BuildModel], BuildModel]:
-    """Make a function (picture shape, num_classes) -> nn.Module known as `name`; ValueError if taken."""
-    return _register(_MODELS, "model", name)
-
-
-def _find(table: dict[str, Any], kind: str, name: str) -> Any:
+def look_up(kind: Kind, name: str) -> Any:
+    """The method or model called `name`; ValueError lists the known ones."""
+    table = _table(kind)
     if name not in table:
         raise ValueError(f"{kind} must be one of {', '.join(table)}; got {name!r}")
     if isinstance(table[name], str):
@@ -72,12 +46,9 @@ def _find(table: dict[str, Any], kind: str, name: str) -> Any:
     return table[name]
 
 
-def _register(table: dict[str, Any], kind: str, name: str) -> Callable[[_Builder], _Builder]:
+def add(kind: Kind, name: str, entry: Any) -> None:
+    """Make a method or model known as `name`; ValueError if the name is taken."""
+    table = _table(kind)
     if name in table:
-        raise ValueError(f"a {kind} called {name!r} exists already")
-
-    def keep(builder: _Builder) -> _Builder:
-        table[name] = builder
-        return builder
-
-    return keep
+        raise ValueError(f"the name of a {kind} must be new: {name!r} exists already")
+    table[name] = entry

@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 import selfie_io as sio
 from selfie_train import TrainConfig, train
-from selfie_train.audit import area_under_roc, audit
+from selfie_train.commands.audit import audit
+from selfie_train.runs.label_issues import area_under_roc
 
 
 @settings(deadline=None)  # a busy machine may take long

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from training import assert_same_files, assert_same_result, small, stop_after
 
 from selfie_train import Stopped, resume, train
-from selfie_train.checkpoint import (
+from selfie_train.training.checkpoint import (
     flatten_state,
     latest_checkpoint,
     read_checkpoint,

@@ -14,12 +14,12 @@ from safetensors.numpy import load_file
 from training import small
 
 import selfie_io as sio
-import selfie_train.parts
+import selfie_train.training.components
 from selfie_train import train
-from selfie_train.checkpoint import latest_checkpoint
-from selfie_train.distributed import Group
-from selfie_train.learner import Learner
-from selfie_train.logs import read_log
+from selfie_train.runs.log import read_log
+from selfie_train.training.checkpoint import latest_checkpoint
+from selfie_train.training.distributed import ProcessGroup
+from selfie_train.training.learner import Learner
 
 # Of 1,438 records a batch of 716 leaves 6, too few to be shared by four processes: each takes all of them.
 BATCH = {"model": "plain-net", "batch_size": 716, "lr": 0.02, "epochs": 6}
@@ -121,11 +121,11 @@ def test_a_run_moves_from_one_process_to_two_to_four_and_back(runs):
 @pytest.mark.parametrize("second_pass", [False, True])
 def test_a_process_that_keeps_nothing_still_steps(runs, digits, second_pass):
     config = small(digits, "unused", **{**BATCH, "model": "normed-net", "batch_size": 1438})
-    learner = Learner(config, Group(0, 1, torch.device("cpu")), (1, 8, 8), 10, 1)
+    learner = Learner(config, ProcessGroup(0, 1, torch.device("cpu")), (1, 8, 8), 10, 1)
     learner.start_run(0)
     (network,) = learner.networks
     dataset = sio.open_dataset(digits)
-    noisy = selfie_train.parts.Parts(config).labels.given
+    noisy = selfie_train.training.components.Components(config).labels.given
     with sio.Loader(dataset.train, batch_size=719, shuffle=True, labels=noisy, world_size=2) as loader:
         batch = next(iter(loader))
     # The first process's part alone is normalised together, and only its first sample counts.
@@ -155,7 +155,9 @@ def test_a_network_with_batch_norm_trains_in_four_processes(runs):
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(digits, tmp_path, monkeypatch, options, message):
-    monkeypatch.setattr(selfie_train.parts, "join_group", lambda _: Group(0, 2, torch.device("cpu")))
+    monkeypatch.setattr(
+        selfie_train.training.components, "join_processes", lambda _: ProcessGroup(0, 2, torch.device("cpu"))
+    )
     with pytest.raises(ValueError, match=message):
         train(small(digits, tmp_path / "run", **options), quiet=True)
     assert not (tmp_path / "run").exists()

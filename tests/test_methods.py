@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from selfie_train.config import TrainConfig
-from selfie_train.methods.base import Scores
-from selfie_train.registry import method_class
+from selfie_train.methods.method import Scores, method_class
 
 N, K = 40, 5
 

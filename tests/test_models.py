@@ -1,10 +1,11 @@
-"""The networks: parameter counts of the paper's, any picture size, gradients everywhere."""
+"""The networks: parameter counts of the paper's, any image size, gradients everywhere."""
 
 import pytest
 import torch
 
+from selfie_train.models.builder import model_builder
 from selfie_train.models.densenet import densenet
-from selfie_train.registry import model_builder, model_names
+from selfie_train.registry import known_names
 
 
 def num_parameters(network):
@@ -31,7 +32,7 @@ def test_parameter_counts(name, shape, num_classes, expected):
 
 @pytest.mark.parametrize("name", ["convnet", "densenet-10-12", "vgg-19"])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 33, 17), (2, 1, 1)])
-def test_any_picture_size_gives_logits_and_gradients(name, shape):
+def test_any_image_size_gives_logits_and_gradients(name, shape):
     torch.manual_seed(0)
     network = model_builder(name)(shape, 7)
     logits = network(torch.randn(4, *shape))
@@ -58,4 +59,4 @@ def test_unknown_names_list_the_known_ones():
         model_builder("resnet")
     with pytest.raises(ValueError, match=r"3 n \+ 4.*got 11"):
         densenet(11, (3, 32, 32), 10)
-    assert "convnet" in model_names()
+    assert "convnet" in known_names("model")

@@ -13,10 +13,11 @@ from training import small
 
 import selfie_io as sio
 from selfie_train import train
-from selfie_train.compare import compare, group_runs, read_run
-from selfie_train.paper import NOISE_RATES, paper_error, paper_errors
-from selfie_train.report.page import Gallery, Picture, Table, write_page
+from selfie_train.commands.compare import compare
+from selfie_train.report.page import Gallery, GalleryImage, Table, write_page
 from selfie_train.report.plots import Curve, draw_curves
+from selfie_train.runs.comparison import group_runs, read_run
+from selfie_train.runs.paper_errors import NOISE_RATES, paper_error, paper_errors
 
 
 def assert_stands_alone(page):
@@ -26,7 +27,7 @@ def assert_stands_alone(page):
     assert "prefers-color-scheme: dark" in page
 
 
-def test_a_run_report_shows_its_figures_and_refurbished_pictures(digits, tmp_path):
+def test_a_run_report_shows_its_figures_and_refurbished_images(digits, tmp_path):
     result = train(small(digits, tmp_path / "run", history=1), quiet=True)
     page = (result.folder / "report.html").read_text()
     assert_stands_alone(page)
@@ -41,8 +42,8 @@ def test_a_run_report_shows_its_figures_and_refurbished_pictures(digits, tmp_pat
         str(new[first]),
     )
     png = re.search(r"data:image/png;base64,([^\"]+)", page)[1]
-    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
-    np.testing.assert_array_equal(picture, dataset.train.images([first])[0, 0])
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
+    np.testing.assert_array_equal(image, dataset.train.images([first])[0, 0])
 
 
 def test_without_the_extra_a_run_ends_well_and_says_what_to_install(digits, tmp_path, monkeypatch, capsys):
@@ -58,7 +59,7 @@ def test_without_the_extra_a_run_ends_well_and_says_what_to_install(digits, tmp_
 def test_text_is_escaped_and_missing_verdicts_are_not_claimed(tmp_path):
     sections = [
         Table("A <b>", ("x", "y"), [("<script>", "1 & 2")]),
-        Gallery("Pictures", [Picture("QUJD", "<cat>", "dog")]),
+        Gallery("Images", [GalleryImage("QUJD", "<cat>", "dog")]),
     ]
     write_page(tmp_path / "page.html", "T <i>", "lead", sections)
     page = (tmp_path / "page.html").read_text()

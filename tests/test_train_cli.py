@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-import selfie_train.demo
+import selfie_train.commands.demo
 from selfie_train import TrainConfig
 from selfie_train.cli import main
-from selfie_train.compare import read_run
-from selfie_train.sweep import complete, expand_grid, reproduce
+from selfie_train.commands.reproduce import complete, expand_grid, reproduce
+from selfie_train.runs.comparison import read_run
 
 QUICK = ["--model=convnet", "--noise=pair:0.4", "--epochs=1", "--warmup=0", "--history=1", "--restarts=0"]
 
@@ -162,7 +162,7 @@ def test_a_folder_with_another_run_is_not_taken_for_this_one(digits, tmp_path):
 
 def test_the_demo_goes_from_nothing_to_a_report(tmp_path, monkeypatch, capsys):
     quick = {"epochs": 3, "warmup": 1, "history": 1, "restarts": 0}
-    monkeypatch.setitem(selfie_train.demo.SCHEDULES, "small", quick)
+    monkeypatch.setitem(selfie_train.commands.demo.SCHEDULES, "small", quick)
     out = tmp_path / "demo"
     assert run_main("demo", "--out", out) == 0
     text = capsys.readouterr().out

@@ -28,7 +28,7 @@ def run_command(line):
 @pytest.mark.timeout(1200)  # a dozen trainings and a launch of processes, perhaps on a busy machine
 def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for table in ("_METHODS", "_MODELS"):  # what the programs register is forgotten afterwards
+    for table in ("METHODS", "MODELS"):  # what the programs register is forgotten afterwards
         monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
     blocks = re.findall(r"```(\w+)\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
     assert {kind for kind, _ in blocks} == {"sh", "python", "json"}

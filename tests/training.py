@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-import selfie_train.engine
+import selfie_train.training.loop
 from selfie_train import TrainConfig
 
 SMALL = {
@@ -72,4 +72,4 @@ def stop_after(monkeypatch, batches):
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(selfie_train.engine, "StopRequest", StopSoon)
+    monkeypatch.setattr(selfie_train.training.loop, "StopSignal", StopSoon)

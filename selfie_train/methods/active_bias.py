@@ -12,7 +12,7 @@ import numpy as np
 
 from selfie_io.labels.moments import ProbabilityMoments
 from selfie_train.config import TrainConfig
-from selfie_train.methods.base import Choice, Method, Scores
+from selfie_train.methods.method import Choice, Method, Scores
 
 SMOOTHNESS = 0.2
 

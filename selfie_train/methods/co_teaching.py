@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selfie_train.methods.base import Choice, Method, Scores
+from selfie_train.methods.method import Choice, Method, Scores
 from selfie_train.refurbish import small_loss
 
 # Epochs until all of the noise rate is dropped: in the Co-teaching paper, and in the SELFIE authors' program.

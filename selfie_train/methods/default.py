@@ -1,6 +1,6 @@
 """Default: plain cross entropy on the given labels."""
 
-from selfie_train.methods.base import Method
+from selfie_train.methods.method import Method
 
 
 class Default(Method):

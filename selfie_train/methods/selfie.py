@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_train.config import TrainConfig
-from selfie_train.methods.base import Choice, Method, Scores
+from selfie_train.methods.method import Choice, Method, Scores
 from selfie_train.refurbish import Refurbisher
 
 
@@ -25,6 +25,13 @@ class Selfie(Method):
             variant=config.variant,
             reuse_refurbished=config.reuse_refurbished,
         )
+
+    @classmethod
+    def num_runs(cls, config: TrainConfig) -> int:
+        """The first run and the restarts: by default 2 in the paper variant, 3 in the official one."""
+        if config.restarts is None:
+            return 3 if config.variant == "paper" else 4
+        return 1 + config.restarts
 
     def choose(self, scores: Scores) -> list[Choice] | None:
         """Steps 2 to 5 of a mini-batch: C, R, their targets, and only then the new predictions."""

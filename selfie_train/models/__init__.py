@@ -1,1 +1,1 @@
-"""The networks, each built by a function (picture shape, num_classes) -> nn.Module, for any picture shape."""
+"""The networks, each built by a function (image shape, num_classes) -> nn.Module, for any image shape."""

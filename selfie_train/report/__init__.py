@@ -1,1 +1,1 @@
-"""HTML reports that need no other file: tables, curves and pictures, for light and dark screens."""
+"""HTML reports that need no other file: tables, curves and images, for light and dark screens."""

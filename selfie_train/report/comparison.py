@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from selfie_train.compare import Group, comparison_columns, informative_columns, setting_names
 from selfie_train.config import parse_noise
-from selfie_train.paper import NOISE_RATES, paper_errors
 from selfie_train.report.page import Figure, Section, Table, write_page
 from selfie_train.report.plots import Curve, draw_curves
+from selfie_train.runs.comparison import RunGroup, comparison_columns, informative_columns, setting_names
+from selfie_train.runs.paper_errors import NOISE_RATES, paper_errors
 
 TITLE = "Learning with noisy labels"
 
 
 def write_comparison_report(
-    groups: Sequence[Group],
+    groups: Sequence[RunGroup],
     path: Path,
     *,
     title: str = TITLE,
@@ -41,9 +41,9 @@ def write_comparison_report(
     write_page(path, title, lead or f"{sum(len(group.runs) for group in groups)} runs.", [*sections, *more])
 
 
-def _epoch_figures(groups: Sequence[Group]) -> list[Section]:
+def _epoch_figures(groups: Sequence[RunGroup]) -> list[Section]:
     """One figure for each (data set, noise, model) that some run has begun to learn."""
-    alike: dict[str, list[Group]] = {}
+    alike: dict[str, list[RunGroup]] = {}
     for group in groups:
         config = group.config
         alike.setdefault(f"{Path(config.dataset).name}, {config.noise}, {config.model}", []).append(group)
@@ -62,7 +62,7 @@ def _epoch_figures(groups: Sequence[Group]) -> list[Section]:
     return sections
 
 
-def epoch_curves(groups: Sequence[Group], column: str) -> list[Curve]:
+def epoch_curves(groups: Sequence[RunGroup], column: str) -> list[Curve]:
     """A column of log.csv for each group, epoch by epoch, as far as all of its runs have come and know it."""
     curves = []
     for number, (name, group) in enumerate(zip(setting_names(groups), groups, strict=True)):
@@ -88,9 +88,9 @@ def epoch_curves(groups: Sequence[Group], column: str) -> list[Curve]:
     return curves
 
 
-def _rate_figures(groups: Sequence[Group]) -> list[Section]:
+def _rate_figures(groups: Sequence[RunGroup]) -> list[Section]:
     """One figure for each (data set, model, kind of noise) with several rates, or that the paper has too."""
-    settings: dict[tuple[str, str, str], dict[str, dict[float, Group]]] = {}
+    settings: dict[tuple[str, str, str], dict[str, dict[float, RunGroup]]] = {}
     for group in groups:
         kind, rate = parse_noise(group.config.noise)
         if isinstance(rate, float) and group.figure("best_test_error"):

@@ -33,8 +33,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of a gallery with what is said about it."""
+class GalleryImage:
+    """One image of a gallery with what is said about it."""
 
     png: str  # base64
     given: str
@@ -45,10 +45,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures side by side: given label -> new label."""
+    """Images side by side: given label -> new label."""
 
     heading: str
-    pictures: Sequence[Picture]
+    images: Sequence[GalleryImage]
     note: str = ""
     kind: str = field(default="gallery", init=False)
 

@@ -1,4 +1,4 @@
-"""report.html of one run: its figures, curves, and the pictures whose label it refurbished."""
+"""report.html of one run: its figures, curves, and the images whose label it refurbished."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.records.dataset import RecordDataset
+from selfie_train.report.images import label_images, spread
 from selfie_train.report.page import Figure, Gallery, Section, Table, figure_text, percent, write_page
-from selfie_train.report.pictures import label_pictures, spread
 from selfie_train.report.plots import Curve, draw_curves
-from selfie_train.results import TrainResult
+from selfie_train.runs.result import TrainResult
 
 GALLERY_SIZE = 40
 
@@ -52,18 +52,18 @@ def refurbished_gallery(
     new: NDArray[np.int64] | None,
     clean: NDArray[np.int64] | None,
 ) -> Gallery | None:
-    """Pictures whose refurbished label (-1: none) is not the given one; None where there are none."""
+    """Images whose refurbished label (-1: none) is not the given one; None where there are none."""
     if new is None:
         return None
     changed = np.flatnonzero((new >= 0) & (new != given))
     if not len(changed):
         return None
-    pictures = label_pictures(dataset, spread(changed, GALLERY_SIZE), given, new, clean)
-    note = f"{len(changed):,} of {len(given):,} samples got another label; {len(pictures)} are shown."
+    images = label_images(dataset, spread(changed, GALLERY_SIZE), given, new, clean)
+    note = f"{len(changed):,} of {len(given):,} samples got another label; {len(images)} are shown."
     if clean is not None:
         right = int((new[changed] == clean[changed]).sum())
         note += f" {right:,} of the new labels are the true ones."
-    return Gallery("Refurbished labels: given → new", pictures, note)
+    return Gallery("Refurbished labels: given → new", images, note)
 
 
 def _curves(result: TrainResult) -> str:

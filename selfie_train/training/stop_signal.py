@@ -10,7 +10,7 @@ from typing import Any
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopRequest:
+class StopSignal:
     """Inside its block the first signal is kept in `asked`; a second Ctrl-C interrupts at once as usual.
 
     Only the main thread can watch signals: elsewhere `asked` stays False.
@@ -20,7 +20,7 @@ class StopRequest:
         self.asked = False
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._ask) for number in _SIGNALS}
         return self

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.labels.history import LabelHistory
-from selfie_train.methods.base import Scores
+from selfie_train.methods.method import Scores
 
 
 class NoiseRateEstimate:

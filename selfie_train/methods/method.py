@@ -1,17 +1,20 @@
 """What a method is: it sees a batch's scores and chooses targets and weights. NumPy only, no torch.
 
-The engine makes one forward pass a step, hands every method the scores of the GLOBAL batch (all processes see
-the same arrays and so keep the same memory), and steps each network on sum(weight * cross entropy) /
-sum(weight).
+The training loop makes one forward pass a step, hands every method the scores of the GLOBAL batch (all
+processes see the same arrays and so keep the same memory), and steps each network on
+sum(weight * cross entropy) / divisor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from selfie_train.registry import add, look_up
 
 if TYPE_CHECKING:
     from selfie_train.config import TrainConfig
@@ -26,16 +29,21 @@ class Scores:
     labels: NDArray[np.int64]  # (b,) given labels
     losses: NDArray[np.float32]  # (m, b) cross entropy against the given labels
     predicted: NDArray[np.int64]  # (m, b) most probable classes
+    probabilities: NDArray[np.float32] | None = None  # (m, b, k) for a method with `needs_probabilities`
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What one network learns from a batch of b samples."""
+    """What one network learns from a batch of b samples: sum(weights * cross entropy) / divisor.
 
-    targets: NDArray[np.int64]  # (b,)
+    Soft targets count as they are: -sum(target * log probability), whether or not they sum to 1.
+    """
+
+    targets: NDArray[np.int64] | NDArray[np.float32]  # (b,) int64 classes, or (b, k) float32 soft targets
     weights: NDArray[np.float32]  # (b,) not negative; all 0: no step
     clean: NDArray[np.bool_] | None = None  # (b,) taken for clean, where the method tells clean from noisy
     second_pass: bool = False  # run the samples of weight > 0 through the network again, without the others
+    divisor: Literal["weights", "batch"] = "weights"  # the sum of the weights, or b
 
 
 class Method:
@@ -43,6 +51,7 @@ class Method:
 
     num_networks = 1
     needs_scores = True  # False: `choose` is never called and the loss is the plain mean
+    needs_probabilities = False  # True: `Scores.probabilities` is given
     needs_noise_rate = True  # False: `noise_rate` is not looked at
 
     def __init__(
@@ -55,7 +64,12 @@ class Method:
         self.config = config
         self.num_samples = num_samples
         self.num_classes = num_classes
-        self.noise_rate = noise_rate  # the engine replaces it where it is estimated after warm-up
+        self.noise_rate = noise_rate  # the training loop replaces it where it is estimated after warm-up
+
+    @classmethod
+    def num_runs(cls, config: TrainConfig) -> int:  # noqa: ARG003
+        """How often training starts from new weights; `restart` is called before each run but the first."""
+        return 1
 
     def choose(self, scores: Scores) -> list[Choice] | None:
         """One choice per network; None: the plain mean over the given labels."""
@@ -82,3 +96,22 @@ class Method:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to `state`."""
+
+
+_MethodClass = TypeVar("_MethodClass", bound=type[Method])
+
+
+def method_class(name: str) -> type[Method]:
+    """The method called `name`; ValueError lists the known ones."""
+    found: type[Method] = look_up("method", name)
+    return found
+
+
+def register_method(name: str) -> Callable[[_MethodClass], _MethodClass]:
+    """Make the decorated `Method` subclass known as `name`; ValueError if the name is taken."""
+
+    def keep(method: _MethodClass) -> _MethodClass:
+        add("method", name, method)
+        return method
+
+    return keep

@@ -1,4 +1,4 @@
-"""Training small networks on real small pictures: the loop, the step, the methods at work, the results."""
+"""Training small networks on real small images: the loop, the step, the methods at work, the results."""
 
 import csv
 import json
@@ -19,11 +19,11 @@ from selfie_train import (
     register_method,
     train,
 )
-from selfie_train.distributed import join_group
-from selfie_train.learner import Learner, learning_rate
-from selfie_train.logs import COLUMNS, read_log
-from selfie_train.methods.base import Scores
-from selfie_train.noise_estimate import NoiseRateEstimate
+from selfie_train.methods.method import Scores
+from selfie_train.runs.log import COLUMNS, read_log
+from selfie_train.training.distributed import join_processes
+from selfie_train.training.learner import Learner, learning_rate
+from selfie_train.training.noise_estimate import NoiseRateEstimate
 
 
 @pytest.mark.parametrize("method", ["default", "selfie", "co-teaching", "active-bias"])
@@ -62,7 +62,7 @@ def test_a_second_pass_of_the_chosen_equals_masking_where_samples_do_not_meet(di
 @pytest.mark.parametrize("build", [plain_net, normed_net])
 def test_one_step_is_sgd_on_the_weighted_mean(build, second_pass):
     config = TrainConfig("data", model=build.__name__.replace("_", "-"), lr=0.1, weight_decay=0.0)
-    learner = Learner(config, join_group("cpu"), (1, 4, 4), 3, 1)
+    learner = Learner(config, join_processes("cpu"), (1, 4, 4), 3, 1)
     learner.start_run(0)
     network = build((1, 4, 4), 3)
     network.load_state_dict(learner.networks[0].state_dict())
@@ -70,7 +70,8 @@ def test_one_step_is_sgd_on_the_weighted_mean(build, second_pass):
     targets, kept = np.array([0, 2, 2, 1, 1]), np.array([1, 0, 2, 0.5, 0], np.float32)
     batch = sio.Batch(images, labels, labels, torch.arange(5))
     choice = Choice(targets, kept, second_pass=second_pass)
-    scores, _, sums = learner.step(batch, 0, 0, 5, lambda _: [choice])
+    scores = learner.score(batch, 0, 0, 5)
+    sums = learner.update([choice])
 
     losses = nn.functional.cross_entropy(network(images), labels, reduction="none")
     np.testing.assert_allclose(scores.losses[0], losses.detach(), rtol=1e-6)
@@ -86,11 +87,12 @@ def test_one_step_is_sgd_on_the_weighted_mean(build, second_pass):
 
 
 def test_a_batch_of_which_nothing_is_kept_moves_nothing():
-    learner = Learner(TrainConfig("data", model="plain-net"), join_group("cpu"), (1, 4, 4), 3, 1)
+    learner = Learner(TrainConfig("data", model="plain-net"), join_processes("cpu"), (1, 4, 4), 3, 1)
     before = [value.clone() for value in learner.networks[0].parameters()]
     labels = torch.tensor([0, 1])
     batch = sio.Batch(torch.randn(2, 1, 4, 4), labels, labels, labels)
-    learner.step(batch, 0, 0, 2, lambda _: [Choice(labels.numpy(), np.zeros(2, np.float32))])
+    learner.score(batch, 0, 0, 2)
+    learner.update([Choice(labels.numpy(), np.zeros(2, np.float32))])
     for old, new in zip(before, learner.networks[0].parameters(), strict=True):
         assert torch.equal(old, new)
 

@@ -1,10 +1,10 @@
-"""Puts runs side by side: groups that differ in the seed alone, mean and deviation, a table, a report."""
+"""Runs side by side: groups that differ in the seed alone, their means and deviations, their tables."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
 from selfie_train.config import TrainConfig, parse_noise
-from selfie_train.logs import Row, read_log
-from selfie_train.paper import paper_error
+from selfie_train.runs.log import Row, read_log
+from selfie_train.runs.paper_errors import paper_error
 
 # Settings that do not make a run another experiment.
 _NOT_COMPARED = ("seed", "out", "dataset", "device", "checkpoint_batches", "tensorboard")
@@ -33,7 +33,7 @@ FIGURES = {
 
 
 @dataclass(frozen=True)
-class Run:
+class StoredRun:
     """A run as its folder tells it, finished or not."""
 
     folder: Path
@@ -43,10 +43,10 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs of one setting, by seed."""
 
-    runs: list[Run]
+    runs: list[StoredRun]
 
     @property
     def config(self) -> TrainConfig:
@@ -54,7 +54,7 @@ class Group:
         return self.runs[0].config
 
     @property
-    def finished(self) -> list[Run]:
+    def finished(self) -> list[StoredRun]:
         """The runs that are done."""
         return [run for run in self.runs if run.summary is not None]
 
@@ -75,35 +75,28 @@ class Group:
         )
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> StoredRun:
     """Read what is there of a run; OSError if it is none, ValueError if a file is damaged."""
     config = TrainConfig.read(folder)
     summary_path = folder / "summary.json"
     summary = json.loads(summary_path.read_text()) if summary_path.exists() else None
     log = read_log(folder) if (folder / "log.csv").exists() else []
-    return Run(folder, config, log, summary)
+    return StoredRun(folder, config, log, summary)
 
 
-def group_runs(runs: Sequence[Run]) -> list[Group]:
+def group_runs(runs: Sequence[StoredRun]) -> list[RunGroup]:
     """Gather the runs that differ in nothing but the seed, in order of first appearance."""
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[StoredRun]] = {}
     for run in runs:
         setting = {key: value for key, value in run.config.to_json().items() if key not in _NOT_COMPARED}
         name = json.dumps({**setting, "dataset": Path(run.config.dataset).name}, sort_keys=True)
         groups.setdefault(name, []).append(run)
-    return [Group(sorted(members, key=lambda run: run.config.seed)) for members in groups.values()]
+    return [RunGroup(sorted(members, key=lambda run: run.config.seed)) for members in groups.values()]
 
 
-def compare(runs: Sequence[Path], out: Path, *, say: Callable[[str], None] = print) -> list[Group]:
-    """Write OUT/table.csv and OUT/report.html about runs, finished or not.
-
-    Raises OSError for a folder that holds no run, ValueError if there is none to compare.
-    """
-    if not runs:
-        raise ValueError("compare needs at least one run's folder, got none")
-    groups = group_runs([read_run(Path(folder)) for folder in runs])
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / "table.csv") as temporary, temporary.open("w", newline="") as file:
+def write_table(groups: Sequence[RunGroup], path: Path) -> None:
+    """Write a CSV file with a row for each group; figures as in summary.json, empty where unknown."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         means = [f"{name}{part}" for name in FIGURES for part in ("", "_deviation")]
         writer.writerow(
@@ -116,16 +109,9 @@ def compare(runs: Sequence[Path], out: Path, *, say: Callable[[str], None] = pri
             for name in FIGURES:
                 cells += group.figure(name) or (None, None)
             writer.writerow([*cells, group.paper])
-    try:
-        from selfie_train.report.comparison import write_comparison_report
-    except ModuleNotFoundError as error:
-        say(f"no report.html, {error.name} is missing: pip install 'selfie[report]'")
-    else:
-        write_comparison_report(groups, out / "report.html")
-    return groups
 
 
-def setting_names(groups: Sequence[Group]) -> list[str]:
+def setting_names(groups: Sequence[RunGroup]) -> list[str]:
     """A name for each group: the method, with the settings in which groups of this comparison differ."""
     settings = [
         {
@@ -154,7 +140,7 @@ def setting_names(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-def figure_cell(group: Group, name: str) -> str:
+def figure_cell(group: RunGroup, name: str) -> str:
     """The mean of a figure, with +- its deviation where there are several runs; n/a where unknown."""
     figure = group.figure(name)
     if figure is None:
@@ -165,7 +151,7 @@ def figure_cell(group: Group, name: str) -> str:
     return text if deviation is None else f"{text} ± {scale * deviation:.2f}"
 
 
-def comparison_columns(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
+def comparison_columns(groups: Sequence[RunGroup]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the table of a comparison, every figure in percent."""
     columns = ["method", "runs", *FIGURES.values()]
     papers = any(group.paper is not None for group in groups)
@@ -188,7 +174,7 @@ def informative_columns(rows: Sequence[Sequence[str]]) -> list[int]:
     ]
 
 
-def terminal_table(groups: Sequence[Group]) -> RichTable:
+def terminal_table(groups: Sequence[RunGroup]) -> RichTable:
     """The comparison for the terminal; columns that say nothing about any group are left out."""
     columns, rows = comparison_columns(groups)
     kept = informative_columns(rows)

@@ -1,4 +1,4 @@
-"""Pictures of records as PNG, with what a method thinks of their labels."""
+"""Images of records as PNG, with what a method thinks of their labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfie_io.records.dataset import RecordDataset
-from selfie_train.report.page import Picture
+from selfie_train.report.page import GalleryImage
 
 
 def png_base64(pixels: NDArray[np.uint8]) -> str:
@@ -21,17 +21,17 @@ def png_base64(pixels: NDArray[np.uint8]) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
-def label_pictures(
+def label_images(
     dataset: RecordDataset,
     indices: NDArray[np.int64],
     given: NDArray[np.int64],
     suggested: NDArray[np.int64],
     clean: NDArray[np.int64] | None,
     details: list[str] | None = None,
-) -> list[Picture]:
-    """The training pictures at `indices` with their labels; the label arrays are of all N samples."""
+) -> list[GalleryImage]:
+    """The training images at `indices` with their labels; the label arrays are of all N samples."""
     names = dataset.class_names
-    pictures = []
+    images = []
     for place, (index, pixels) in enumerate(
         zip(indices.tolist(), dataset.train.images(indices), strict=True)
     ):
@@ -39,10 +39,10 @@ def label_pictures(
         if clean is not None:
             verdict = "right" if suggested[index] == clean[index] else "wrong"
         detail = details[place] if details else f"record {dataset.train.record_ids[index]}"
-        pictures.append(
-            Picture(png_base64(pixels), names[given[index]], names[suggested[index]], verdict, detail)
+        images.append(
+            GalleryImage(png_base64(pixels), names[given[index]], names[suggested[index]], verdict, detail)
         )
-    return pictures
+    return images
 
 
 def spread(candidates: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -1,11 +1,7 @@
-"""What a run tells: log.csv (one row an epoch), events.jsonl (what happened when), the terminal, TensorBoard.
-
-log.csv holds nothing of the clock: a resumed run ends with the same file as one that never stopped.
-"""
+"""What a run says while it trains: log.csv, events.jsonl (what happened when), the terminal, TensorBoard."""
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from pathlib import Path
@@ -14,24 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from selfie_io.records.atomic import atomic_path
-
-Row = dict[str, Any]
-
-COLUMNS = (
-    "epoch",  # of this run, from 1
-    "run",  # from 0; SELFIE's restarts are runs 1, 2, ...
-    "lr",
-    "train_loss",  # cross entropy against the given labels, mean over the samples seen
-    "train_error",  # percent of predictions in train mode that differ from the given labels
-    "test_loss",
-    "test_error",  # percent
-    "noise_rate",  # what the method assumed
-    "label_precision",
-    "label_recall",
-    "refurbished_fraction",
-    "refurbish_accuracy",
-)
+from selfie_train.runs.log import Row, append_row, write_log
 
 
 class RunLog:
@@ -58,17 +37,13 @@ class RunLog:
     def restore(self, rows: list[Row]) -> None:
         """Make log.csv hold exactly `rows`, whatever a killed process left in it."""
         if self.is_first:
-            with atomic_path(self.folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS)
-                writer.writeheader()
-                writer.writerows(rows)
+            write_log(self.folder, rows)
 
     def row(self, row: Row, images_per_second: float, **details: Any) -> None:
         """Log one epoch everywhere; `details` go to events.jsonl alone."""
         if not self.is_first:
             return
-        with (self.folder / "log.csv").open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS).writerow(row)
+        append_row(self.folder, row)
         self.event("epoch", images_per_second=round(images_per_second, 1), **row, **details)
         run = f"run {row['run']} " if row["run"] else ""
         text = (
@@ -116,24 +91,6 @@ class RunLog:
         self.end_epoch()
         if self._board is not None:
             self._board.close()
-
-
-def read_log(folder: Path) -> list[Row]:
-    """The rows of RUN/log.csv with numbers as numbers and None where a cell is empty.
-
-    Raises OSError if there is none, ValueError if it is not one.
-    """
-    with (folder / "log.csv").open(newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{folder / 'log.csv'} must have the columns {', '.join(COLUMNS)}")
-        return [{name: _number(name, cell) for name, cell in row.items()} for row in reader]
-
-
-def _number(name: str, cell: str) -> int | float | None:
-    if cell == "":
-        return None
-    return int(cell) if name in ("epoch", "run") else float(cell)
 
 
 def _tensorboard_writer(folder: Path) -> Any:

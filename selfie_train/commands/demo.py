@@ -1,4 +1,4 @@
-"""The demo: pictures -> records -> 40 % pair noise -> Default and SELFIE on the same labels, side by side."""
+"""selfie-train demo: images -> records -> 40 % pair noise -> Default and SELFIE on the same labels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from selfie_io.convert.pack import Pack
 from selfie_io.labels.noise import inject_noise, transition_matrix
 from selfie_io.labels.overlay import save_overlay
 from selfie_io.records.dataset import RecordDataset, open_dataset
-from selfie_train.compare import Group, compare, terminal_table
+from selfie_train.commands.compare import compare
+from selfie_train.commands.reproduce import complete
+from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.config import TrainConfig
-from selfie_train.results import read_refurbished
-from selfie_train.sweep import complete
+from selfie_train.runs.comparison import RunGroup, terminal_table
+from selfie_train.runs.result import read_refurbished
 
 NOISE_RATE = 0.4
 # Records above which the short schedule is used: an epoch of it takes as long as many epochs of digits.
@@ -28,11 +30,28 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class Demo(TrainCommand):
+    """Real images, 40 % of their labels changed: Default and SELFIE side by side, in minutes."""
+
+    data: str = "digits"
+    """digits (from scikit-learn), a source that `selfie-convert pack` reads, or a folder of records."""
+    out: Path = Path("runs/demo")
+    """Where records, runs and report go; an earlier demo there is used."""
+    seed: int = 0
+    """Of noise, weights and order."""
+
+    def run(self) -> int:
+        """Pack, train both methods, compare."""
+        demo(self.data, self.out, self.seed, Console(highlight=False, markup=False))
+        return DONE
+
+
+@dataclass(frozen=True)
 class DemoResult:
     """What the demo found."""
 
     dataset: RecordDataset
-    groups: list[Group]  # Default, SELFIE
+    groups: list[RunGroup]  # Default, SELFIE
     report: Path | None
 
 
@@ -90,7 +109,7 @@ def _noisy_labels(dataset: RecordDataset, seed: int) -> str:
     return name
 
 
-def _report(dataset: RecordDataset, groups: list[Group], out: Path, console: Console) -> Path | None:
+def _report(dataset: RecordDataset, groups: list[RunGroup], out: Path, console: Console) -> Path | None:
     try:
         from selfie_train.report.comparison import write_comparison_report
         from selfie_train.report.run import refurbished_gallery
@@ -104,7 +123,7 @@ def _report(dataset: RecordDataset, groups: list[Group], out: Path, console: Con
         groups,
         out / "report.html",
         title=f"SELFIE on {dataset.name}: {noise:.1%} of the training labels are wrong",
-        lead=f"Same network ({selfie.config.model}), pictures, labels and {selfie.config.epochs} epochs "
+        lead=f"Same network ({selfie.config.model}), images, labels and {selfie.config.epochs} epochs "
         "for both; one run each, so SELFIE goes without the restarts of its paper.",
         more=[] if gallery is None else [gallery],
     )

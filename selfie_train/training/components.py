@@ -1,4 +1,4 @@
-"""The parts that a config names, put together: data, labels, method, networks; and their state as one."""
+"""What a config names, put together: data, labels, method, networks; and their state as one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from selfie_io.loading.loader import Loader
 from selfie_io.loading.options import Augment, PerImage
 from selfie_io.records.dataset import RecordSplit, open_dataset
-from selfie_train.checkpoint import Checkpoint, flatten_state, unflatten_state
 from selfie_train.config import TrainConfig
-from selfie_train.distributed import join_group
-from selfie_train.learner import Learner
-from selfie_train.noise_estimate import NoiseRateEstimate
-from selfie_train.registry import method_class
-from selfie_train.training_labels import training_labels
+from selfie_train.methods.method import method_class
+from selfie_train.runs.training_labels import training_labels
+from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatten_state
+from selfie_train.training.distributed import join_processes
+from selfie_train.training.learner import Learner
+from selfie_train.training.noise_estimate import NoiseRateEstimate
 
 
-class Parts:
+class Components:
     """What a run trains with; everything that learns or remembers, and nothing of where the run stands.
 
     Raises ValueError where config, data and processes do not fit, OSError if the data is not there.
@@ -26,7 +26,7 @@ class Parts:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        self.group = join_group(config.device)
+        self.group = join_processes(config.device)
         if config.batch_size % self.group.world_size:
             raise ValueError(
                 "batch_size counts over all processes and must be a multiple of their number, "
@@ -52,7 +52,14 @@ class Parts:
                 num_samples, num_classes, history_length=config.history, threshold=config.threshold
             )
         shape = self.dataset.layout.shape
-        self.learner = Learner(config, self.group, shape, num_classes, make_method.num_networks)
+        self.learner = Learner(
+            config,
+            self.group,
+            shape,
+            num_classes,
+            make_method.num_networks,
+            needs_probabilities=make_method.needs_probabilities,
+        )
 
     def loader(self, split: RecordSplit, *, training: bool) -> Loader:
         """A loader of this process's part: shuffled, augmented, with noisy labels; or as it lies on disk."""

@@ -1,16 +1,34 @@
-"""Many runs: a grid of settings becomes runs; each is trained, resumed where it stopped, or left if done."""
+"""selfie-train reproduce: a grid of settings becomes runs; each is trained, resumed or left if done."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfie_train.compare import compare
+import tyro
+
+from selfie_train.commands.compare import compare
+from selfie_train.commands.subcommand import DONE, FAILED, TrainCommand
 from selfie_train.config import TrainConfig
-from selfie_train.engine import Divergence, resume, train
+from selfie_train.runs.result import Divergence
+
+
+@dataclass(frozen=True)
+class Reproduce(TrainCommand):
+    """Train every run of a grid and compare them; finished runs are skipped, begun ones continue."""
+
+    grid: tyro.conf.Positional[Path]
+    """A JSON file: {"base": {setting: value}, "axes": {setting: [values]}}."""
+    out: Path
+    """Where the runs, the table and the report go."""
+
+    def run(self) -> int:
+        """Train and compare; FAILED if a run diverged."""
+        return DONE if reproduce(self.grid, self.out) else FAILED
 
 
 def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
@@ -18,6 +36,8 @@ def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
 
     Raises ValueError if the folder holds another run, and as `train` does.
     """
+    from selfie_train.training.loop import resume, train
+
     folder = config.run_folder
     if not (folder / "config.json").exists():
         train(config, quiet=quiet)

@@ -1,10 +1,10 @@
-"""The networks with their optimizers: the training step, evaluation, and their state as arrays."""
+"""The networks with their optimizers: score a batch and learn from it, evaluate, state as arrays."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,11 +16,9 @@ from torch import Tensor, nn
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.loader import Loader
 from selfie_train.config import TrainConfig
-from selfie_train.distributed import Group
-from selfie_train.methods.base import Choice, Scores
-from selfie_train.registry import model_builder
-
-Choose = Callable[[Scores], "list[Choice] | None"]
+from selfie_train.methods.method import Choice, Scores
+from selfie_train.models.builder import model_builder
+from selfie_train.training.distributed import ProcessGroup
 
 
 def stream_seed(*key: int | str) -> int:
@@ -37,18 +35,46 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
     return config.lr / float(5**num_drops)
 
 
+@dataclass(frozen=True)
+class ScoredBatch:
+    """What `score` keeps for `update`: this process's b samples as m networks see them, with gradients."""
+
+    group: ProcessGroup  # the processes that share the batch: this one alone where all of them have all of it
+    global_size: int
+    images: Tensor  # (b, C, H, W) on the device
+    labels: Tensor  # int64 (b,) given labels
+    logits: list[Tensor]  # m of float32 (b, k)
+    losses: list[Tensor]  # m of float32 (b,)
+    predicted: list[Tensor]  # m of int64 (b,)
+    begin: int = 0  # where these samples begin in the global batch
+
+    def sums(self) -> Tensor:
+        """Losses and errors averaged over the networks, and samples, float64[3]."""
+        labels, count = self.labels, len(self.losses)
+        return torch.stack(
+            [
+                torch.stack([loss.detach() for loss in self.losses]).double().sum() / count,
+                torch.stack([guess != labels for guess in self.predicted]).double().sum() / count,
+                torch.tensor(len(labels), dtype=torch.float64, device=labels.device),
+            ]
+        )
+
+
 class Learner:
-    """The networks of a run on this process's device; restarted with new weights for every run of SELFIE."""
+    """The networks of a run on this process's device; every run starts with new weights."""
 
     def __init__(
         self,
         config: TrainConfig,
-        group: Group,
+        group: ProcessGroup,
         shape: tuple[int, int, int],
         num_classes: int,
         num_networks: int,
+        *,
+        needs_probabilities: bool = False,
     ) -> None:
         self.config = config
+        self.needs_probabilities = needs_probabilities  # in `Scores`
         self.group = group
         self.shape, self.num_classes = shape, num_classes
         self.networks = [self._prepare(self._build()) for _ in range(num_networks)]
@@ -65,6 +91,7 @@ class Learner:
             )
             for network in self.networks
         ]
+        self._scored: ScoredBatch | None = None  # between `score` and `update`
 
     def start_run(self, run: int) -> None:
         """New weights, which depend on (seed, run, network) alone, and optimizers without momentum."""
@@ -79,14 +106,13 @@ class Learner:
             for parameters in optimizer.param_groups:
                 parameters["lr"] = value
 
-    def step(
-        self, batch: Batch, epoch: int, step: int, global_size: int, choose: Choose | None
-    ) -> tuple[Scores | None, list[Choice] | None, Tensor]:
-        """Score a batch, let `choose` decide (None: the plain mean), and step every network.
+    def score(
+        self, batch: Batch, epoch: int, step: int, global_size: int, *, gather: bool = True
+    ) -> Scores | None:
+        """Run a batch through every network in train mode; `update` then learns from what is kept of it.
 
-        `step` keys the dropout; `global_size` counts the samples over all processes. Returns
-        the global scores and choices (None for the plain mean) and this process's sums float64[3]: loss and
-        errors against the given labels, averaged over the networks, and samples.
+        `step` keys the dropout; `global_size` counts the samples over all processes. Returns the
+        scores of the global batch, or None without `gather`.
         """
         group = self.group
         if global_size < 2 * group.world_size:  # batch norm needs two samples wherever it is computed
@@ -101,40 +127,48 @@ class Learner:
             logits = [network(images).float() for network in self._forward]
         losses = [F.cross_entropy(output, labels, reduction="none") for output in logits]
         predicted = [output.argmax(1) for output in logits]
-        sums = torch.stack(
-            [
-                torch.stack([loss.detach() for loss in losses]).double().sum() / len(losses),
-                torch.stack([guess != labels for guess in predicted]).double().sum() / len(losses),
-                torch.tensor(len(labels), dtype=torch.float64, device=labels.device),
-            ]
-        )
-        if group is not self.group and not self.group.is_first:
-            sums.zero_()  # the same samples everywhere: they count once
+        scored = ScoredBatch(group, global_size, images, labels, logits, losses, predicted)
+        if not gather:
+            self._scored = scored
+            return None
+        scores, begin = self._global_scores(scored, batch.indices, epoch)
+        self._scored = replace(scored, begin=begin)
+        return scores
 
-        scores = choices = None
-        begin = 0
-        if choose is not None:
-            scores, begin = self._global_scores(group, batch, losses, predicted, epoch)
-            choices = choose(scores)
+    def update(self, choices: list[Choice] | None) -> Tensor:
+        """Step every network on its choice from the scored batch; None: on the mean over the given labels.
+
+        Returns this process's sums float64[3] over the scored batch: losses and errors against the given
+        labels, averaged over the networks, and samples. Raises RuntimeError without a `score` before it.
+        """
+        scored = self._scored
+        if scored is None:
+            raise RuntimeError("update needs a batch that was scored since the last update: call score first")
+        self._scored = None
+        group = scored.group
         for number, optimizer in enumerate(self.optimizers):
             if choices is None:
                 # DDP averages gradients over the processes: each brings its sum, scaled so that the average
                 # is the mean.
-                loss = losses[number].sum() * (group.world_size / global_size)
+                loss = scored.losses[number].sum() * (group.world_size / scored.global_size)
             elif not choices[number].weights.any():
                 continue
             else:
-                mine = slice(begin, begin + len(labels))
-                loss = self._weighted_loss(number, images, logits[number], choices[number], mine, group)
+                loss = self._chosen_loss(number, scored, choices[number])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        return scores, choices, sums
+        sums = scored.sums()
+        if group is not self.group and not self.group.is_first:
+            sums.zero_()  # the same samples everywhere: they count once
+        return sums
 
-    def _weighted_loss(
-        self, number: int, images: Tensor, logits: Tensor, choice: Choice, mine: slice, group: Group
-    ) -> Tensor:
-        total = float(choice.weights.sum(dtype=np.float64))
+    def _chosen_loss(self, number: int, scored: ScoredBatch, choice: Choice) -> Tensor:
+        total: float = len(choice.weights)
+        if choice.divisor == "weights":
+            total = float(choice.weights.sum(dtype=np.float64))
+        mine = slice(scored.begin, scored.begin + len(scored.labels))
+        images, logits = scored.images, scored.logits[number]
         targets = torch.from_numpy(choice.targets[mine]).to(self.group.device)
         weights = torch.from_numpy(choice.weights[mine]).to(self.group.device)
         if choice.second_pass:
@@ -146,32 +180,35 @@ class Learner:
             with self._autocast():
                 logits = self._forward[number](images).float()
         losses = F.cross_entropy(logits, targets, reduction="none")
-        return (losses * weights).sum() * (group.world_size / total)
+        return (losses * weights).sum() * (scored.group.world_size / total)
 
     @property
     def _slots(self) -> int:
         """The largest part of a batch that a process has."""
         return self.config.batch_size // self.group.world_size
 
-    def _global_scores(
-        self, group: Group, batch: Batch, losses: list[Tensor], predicted: list[Tensor], epoch: int
-    ) -> tuple[Scores, int]:
-        # One transfer: float64 holds every index, class and float32 loss exactly.
-        device = group.device
-        columns = torch.stack(
-            [batch.indices.to(device).double(), batch.labels.to(device).double()]
-            + [loss.detach().double() for loss in losses]
-            + [guess.double() for guess in predicted]
-        )
-        rows, begin = group.gather(columns, self._slots)
-        num_networks = len(losses)
+    def _global_scores(self, scored: ScoredBatch, indices: Tensor, epoch: int) -> tuple[Scores, int]:
+        """The scores of all processes, and where this one's samples begin in them."""
+        # One transfer: float64 holds every index, class and float32 value exactly.
+        device = scored.group.device
+        columns = [indices.to(device), scored.labels, *scored.losses, *scored.predicted]
+        rows = torch.stack([column.detach().double() for column in columns])
+        num_networks = len(scored.losses)
+        if self.needs_probabilities:
+            shares = [output.detach().softmax(1).T for output in scored.logits]
+            rows = torch.cat([rows, torch.cat(shares).double()])
+        everyone, begin = scored.group.gather(rows, self._slots)
+        first, second = 2 + num_networks, 2 + 2 * num_networks
         scores = Scores(
             epoch=epoch,
-            indices=rows[0].astype(np.int64),
-            labels=rows[1].astype(np.int64),
-            losses=rows[2 : 2 + num_networks].astype(np.float32),
-            predicted=rows[2 + num_networks :].astype(np.int64),
+            indices=everyone[0].astype(np.int64),
+            labels=everyone[1].astype(np.int64),
+            losses=everyone[2:first].astype(np.float32),
+            predicted=everyone[first:second].astype(np.int64),
         )
+        if self.needs_probabilities:
+            split = everyone[second:].reshape(num_networks, -1, everyone.shape[1])
+            scores = replace(scores, probabilities=split.transpose(0, 2, 1).astype(np.float32, order="C"))
         return scores, begin
 
     @torch.no_grad()
@@ -181,7 +218,7 @@ class Learner:
         `batch_means` averages the means of the (global) batches instead, as the official program does.
         """
         for network in self.networks:
-            self.group.share_buffers(network)
+            self.group.broadcast_buffers(network)
             network.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.group.device)
         for number, batch in enumerate(loader):
@@ -273,10 +310,8 @@ class Learner:
 
     def _place(self, images: Tensor) -> Tensor:
         images = images.to(self.group.device, non_blocking=True)
-        if (
-            self.config.channels_last
-        ):  # the loader wrote NHWC; torch calls the same memory NCHW, channels last
-            images = images.permute(0, 3, 1, 2)
+        if self.config.channels_last:
+            images = images.permute(0, 3, 1, 2)  # the loader wrote NHWC; torch calls this memory NCHW
         return images
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""The figures of one epoch: summed batch by batch, told as a row of log.csv."""
+"""The metrics of one epoch: summed batch by batch, told as a row of log.csv."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfie_train.distributed import Group
-from selfie_train.logs import Row
-from selfie_train.methods.base import Choice, Method, Scores
-from selfie_train.metrics import SelectionCounts, mean_known, refurbish_accuracy, refurbished_fraction
-from selfie_train.training_labels import TrainingLabels
+from selfie_train.methods.method import Choice, Method, Scores
+from selfie_train.runs.label_metrics import (
+    SelectionCounts,
+    mean_known,
+    refurbish_accuracy,
+    refurbished_fraction,
+)
+from selfie_train.runs.log import Row
+from selfie_train.runs.training_labels import TrainingLabels
+from selfie_train.training.distributed import ProcessGroup
 
 
-class EpochFigures:
+class EpochMetrics:
     """What an epoch has come to so far, in this process."""
 
-    def __init__(self, group: Group, labels: TrainingLabels, method: Method) -> None:
+    def __init__(self, group: ProcessGroup, labels: TrainingLabels, method: Method) -> None:
         self.group, self.labels, self.method = group, labels, method
         # Loss and errors against the given labels, samples.
         self.sums = torch.zeros(3, dtype=torch.float64, device=group.device)

@@ -16,7 +16,7 @@ from selfie_io.loading.batch import Batch
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """The processes that train one network together, and this one's place and device."""
 
     rank: int
@@ -62,9 +62,9 @@ class Group:
         images = joined[3:].T.reshape(-1, *batch.images.shape[1:]).to(batch.images.dtype)
         return Batch(images.contiguous(), *joined[:3].long())
 
-    def alone(self) -> Group:
+    def alone(self) -> ProcessGroup:
         """This process as a group of its own."""
-        return Group(0, 1, self.device)
+        return ProcessGroup(0, 1, self.device)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of each value over the processes."""
@@ -79,19 +79,19 @@ class Group:
             return flag
         return bool(self.sum(torch.tensor([float(flag)], device=self.device)).item())
 
-    def share_buffers(self, network: nn.Module) -> None:
+    def broadcast_buffers(self, network: nn.Module) -> None:
         """Give every process the first one's buffers (the running statistics of batch norm)."""
         if self.world_size > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, 0)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Return when all processes have come here."""
         if self.world_size > 1:
             dist.barrier()
 
 
-def join_group(device: str) -> Group:
+def join_processes(device: str) -> ProcessGroup:
     """Join the processes that torchrun started, or be a group of one; `device` is cpu, cuda, cuda:N or auto.
 
     Raises ValueError for a device that this machine does not have.
@@ -111,7 +111,7 @@ def join_group(device: str) -> Group:
     elif place.type != "cpu":
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}")
     if world_size == 1:
-        return Group(0, 1, place)
+        return ProcessGroup(0, 1, place)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    return Group(dist.get_rank(), world_size, place)
+    return ProcessGroup(dist.get_rank(), world_size, place)

@@ -1,0 +1,47 @@
+"""selfie-train compare: runs side by side, in a table and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from selfie_train.commands.subcommand import DONE, TrainCommand
+from selfie_train.runs.comparison import RunGroup, group_runs, read_run, terminal_table, write_table
+
+
+@dataclass(frozen=True)
+class Compare(TrainCommand):
+    """Put runs side by side, finished or not: OUT/table.csv and OUT/report.html."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """The runs' folders."""
+    out: Path
+    """Where the table and the report go."""
+
+    def run(self) -> int:
+        """Compare, and print the table."""
+        Console(highlight=False, markup=False).print(terminal_table(compare(self.runs, self.out)))
+        return DONE
+
+
+def compare(runs: Sequence[Path], out: Path, *, say: Callable[[str], None] = print) -> list[RunGroup]:
+    """Write OUT/table.csv and OUT/report.html about runs, finished or not.
+
+    Raises OSError for a folder that holds no run, ValueError if there is none to compare.
+    """
+    if not runs:
+        raise ValueError("compare needs at least one run's folder, got none")
+    groups = group_runs([read_run(Path(folder)) for folder in runs])
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(groups, out / "table.csv")
+    try:
+        from selfie_train.report.comparison import write_comparison_report
+    except ModuleNotFoundError as error:
+        say(f"no report.html, {error.name} is missing: pip install 'selfie[report]'")
+    else:
+        write_comparison_report(groups, out / "report.html")
+    return groups

@@ -1,0 +1,61 @@
+"""log.csv: one row an epoch.
+
+It holds nothing of the clock: a resumed run ends with the same file as one that never stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from selfie_io.records.atomic import atomic_path
+
+Row = dict[str, Any]
+
+COLUMNS = (
+    "epoch",  # of this run, from 1
+    "run",  # from 0; SELFIE's restarts are runs 1, 2, ...
+    "lr",
+    "train_loss",  # cross entropy against the given labels, mean over the samples seen
+    "train_error",  # percent of predictions in train mode that differ from the given labels
+    "test_loss",
+    "test_error",  # percent
+    "noise_rate",  # what the method assumed
+    "label_precision",
+    "label_recall",
+    "refurbished_fraction",
+    "refurbish_accuracy",
+)
+
+
+def write_log(folder: Path, rows: list[Row]) -> None:
+    """Make RUN/log.csv hold exactly `rows`, whatever a killed process left in it."""
+    with atomic_path(folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def append_row(folder: Path, row: Row) -> None:
+    """Add one epoch to RUN/log.csv."""
+    with (folder / "log.csv").open("a", newline="") as file:
+        csv.DictWriter(file, COLUMNS).writerow(row)
+
+
+def read_log(folder: Path) -> list[Row]:
+    """The rows of RUN/log.csv with numbers as numbers and None where a cell is empty.
+
+    Raises OSError if there is none, ValueError if it is not one.
+    """
+    with (folder / "log.csv").open(newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{folder / 'log.csv'} must have the columns {', '.join(COLUMNS)}")
+        return [{name: _number(name, cell) for name, cell in row.items()} for row in reader]
+
+
+def _number(name: str, cell: str) -> int | float | None:
+    if cell == "":
+        return None
+    return int(cell) if name in ("epoch", "run") else float(cell)

@@ -1,0 +1,317 @@
+"""The training loop: `train` starts a run, `resume` continues one exactly at its last checkpoint.
+
+On CPU a run is a pure function of its config, the data and torch's thread count, bit by bit: weights, order
+and augmentation, and the dropout of each step draw from streams of their own. So the result does not depend
+on where the run stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from selfie_io.records.atomic import atomic_path
+from selfie_train.config import TrainConfig
+from selfie_train.methods.method import Scores
+from selfie_train.runs.log import Row
+from selfie_train.runs.result import Divergence, Stopped, TrainResult
+from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
+from selfie_train.training.components import Components
+from selfie_train.training.epoch_metrics import EpochMetrics
+from selfie_train.training.learner import learning_rate
+from selfie_train.training.result_files import write_results
+from selfie_train.training.run_log import RunLog
+from selfie_train.training.stop_signal import StopSignal
+
+CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
+CHECK_EVERY = 20  # batches between checks of the loss and, with several processes, of the stop signal
+
+
+def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
+    """Train as `config` says and leave everything in `config.run_folder`.
+
+    Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
+    Divergence if the loss is no longer finite, Stopped after Ctrl-C or SIGTERM.
+    """
+    folder = config.run_folder
+    training = Training(config, folder, quiet=quiet)
+    if (folder / "config.json").exists():
+        raise FileExistsError(f"{folder} holds a run already: resume it, or choose another folder")
+    training.group.barrier()  # until every process has looked
+    if training.group.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / "config.json") as temporary:
+            temporary.write_text(json.dumps(config.to_json(), indent=1))
+    return training.run()
+
+
+def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
+    """Continue the run in `folder` at the batch after its last whole checkpoint; raises as `train` does.
+
+    Raises OSError if there is no run. The number of processes may differ from before.
+    """
+    folder = Path(folder)
+    config = TrainConfig.read(folder)
+    training = Training(config, folder, quiet=quiet)
+    training.restore()
+    if training.last_checkpoint is not None:
+        training.log.event("resume", checkpoint=training.last_checkpoint.name)
+    return training.run()
+
+
+@dataclass
+class Position:
+    """Where training stands, between two batches."""
+
+    run: int = 0
+    epoch: int = 0  # of the run
+    batch: int = 0  # of the epoch
+    step: int = 0  # batches over all runs
+    images: int = 0  # trained on over all runs
+    seconds: float = 0.0  # that took
+
+    @property
+    def images_per_second(self) -> float:
+        """Over all runs; 0 before the first batch."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+
+class Training:
+    """A run with everything it needs: all of its training runs, epochs and batches."""
+
+    def __init__(self, config: TrainConfig, folder: Path, *, quiet: bool) -> None:
+        self.config = config
+        self.folder = folder
+        self.components = Components(config)
+        self.group, self.labels = self.components.group, self.components.labels
+        self.method, self.learner = self.components.method, self.components.learner
+        self.num_runs = self.method.num_runs(config)
+        self.train_loader = self.components.loader(self.components.dataset.train, training=True)
+        self.test_loader = self.components.loader(self.components.dataset.test, training=False)
+
+        self.position = Position()
+        self.metrics = EpochMetrics(self.group, self.labels, self.method)  # of the epoch so far
+        self.rows: list[Row] = []
+        self.noise_rates = [self.method.noise_rate]  # of each run so far
+        self.last_checkpoint: Path | None = None
+        self.checkpoint_time = time.monotonic()
+        self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
+        self.learner.start_run(0)
+
+    def run(self) -> TrainResult:
+        """Train what is left, and write the results."""
+        self.log.restore(self.rows)
+        self.log.event("start", **self._circumstances())
+        try:
+            with StopSignal() as stop_signal:
+                while self.position.run < self.num_runs:
+                    while self.position.epoch < self.config.epochs:
+                        self._train_epoch(stop_signal)
+                        self._evaluate_and_log_epoch()
+                        self._estimate_noise_rate_after_warmup()
+                        self._checkpoint_after_epoch()
+                    self._start_next_run()
+        except Divergence as error:
+            self.log.event("divergence", message=str(error))
+            raise
+        finally:
+            self.log.close()
+            self.train_loader.close()
+            self.test_loader.close()
+        result = TrainResult(
+            folder=self.folder,
+            config=self.config,
+            log=self.rows,
+            networks=self.learner.networks,
+            labels=self.labels,
+            refurbished_labels=self.method.refurbished_labels(),
+            noise_rates=self.noise_rates,
+            images_per_second=self.position.images_per_second or None,
+        )
+        if self.group.is_first:
+            write_results(result, self.components.dataset, self.method, say=self.log.say)
+            self.log.event("end", **result.summary)
+        self.group.barrier()
+        return result
+
+    def _train_epoch(self, stop_signal: StopSignal) -> None:
+        """Train the batches that are left of the epoch: score, choose, update."""
+        config, position, learner, method = self.config, self.position, self.learner, self.method
+        num_batches = len(self.train_loader)
+        gather = method.needs_scores or self.components.estimate is not None
+        learner.set_learning_rate(learning_rate(config, position.epoch))
+        title = f"run {position.run} epoch {position.epoch + 1}/{config.epochs}"
+        self.log.start_epoch(title, num_batches, position.batch)
+        # A checkpoint after the last batch has the loader in the next epoch already.
+        batches = iter(self.train_loader) if position.batch < num_batches else iter(())
+        begin = time.perf_counter()
+        for batch in batches:
+            global_size = self._global_size(len(batch.labels), position.batch)
+            if global_size >= 2:  # batch norm needs two samples
+                scores = learner.score(batch, position.epoch, position.step, global_size, gather=gather)
+                if scores is not None:
+                    self._watch(scores)
+                choices = method.choose(scores) if scores is not None and method.needs_scores else None
+                sums = learner.update(choices)
+                self.metrics.add(sums, scores, choices)
+            position.batch += 1
+            position.step += 1
+            position.images += global_size
+            position.seconds += time.perf_counter() - begin
+
+            is_last = position.batch == num_batches
+            check = position.batch % CHECK_EVERY == 0 or is_last
+            due = bool(config.checkpoint_batches) and position.batch % config.checkpoint_batches == 0
+            due = due and not is_last
+            if self.group.world_size == 1:
+                stop = stop_signal.asked
+            else:
+                stop = check and self.group.any(stop_signal.asked)
+            if check or due or stop:
+                self._check_loss_and_show_progress()
+            if due or stop:
+                self._checkpoint()
+            if stop:
+                self.log.event("stopped", run=position.run, epoch=position.epoch, batch=position.batch)
+                raise Stopped(
+                    f"stopped at {self.last_checkpoint}; continue with: selfie-train resume {self.folder}"
+                )
+            begin = time.perf_counter()
+        self.log.end_epoch()
+
+    def _watch(self, scores: Scores) -> None:
+        """Raise Divergence if a loss is not finite; let the noise rate's estimate see the scores."""
+        if not np.isfinite(scores.losses).all():
+            self._diverged("a loss is not finite")
+        if self.components.estimate is not None:
+            self.components.estimate.record(scores)
+
+    def _check_loss_and_show_progress(self) -> None:
+        """Raise Divergence if the epoch's loss is not finite in some process; else move the progress bar."""
+        loss, error = self.metrics.means()
+        if not self.metrics.is_finite():
+            self._diverged(f"the loss is {loss}")
+        self.log.advance(self.position.batch, loss, error, self.position.images_per_second)
+
+    def _evaluate_and_log_epoch(self) -> None:
+        """Test the networks, add the epoch's row to the log, and go to the next epoch."""
+        position, method = self.position, self.method
+        test_loss, test_error = self.learner.evaluate(
+            self.test_loader, batch_means=self.config.variant == "official"
+        )
+        knows_rate = method.needs_noise_rate and self.components.estimate is None
+        row = self.metrics.row(
+            epoch=position.epoch + 1,
+            run=position.run,
+            lr=learning_rate(self.config, position.epoch),
+            test_loss=test_loss,
+            test_error=test_error,
+            noise_rate=method.noise_rate if knows_rate else None,
+        )
+        self.rows.append(row)
+        self.log.row(row, position.images_per_second, label_precisions=self.metrics.label_precisions())
+        position.epoch, position.batch = position.epoch + 1, 0
+        self.metrics = EpochMetrics(self.group, self.labels, method)
+
+    def _estimate_noise_rate_after_warmup(self) -> None:
+        """Tell the method the noise rate that the warm-up's predictions give, if nobody knows it."""
+        estimate = self.components.estimate
+        if estimate is None or self.position.epoch != self.config.warmup:
+            return
+        self.method.noise_rate = estimate.rate(self.labels.given)
+        self.noise_rates[-1] = self.method.noise_rate
+        self.components.estimate = None
+        self.log.event("noise_rate_estimated", noise_rate=self.method.noise_rate)
+        self.log.say(
+            f"noise rate estimated from the predictions of the warm-up: {self.method.noise_rate:.4f}"
+        )
+
+    def _checkpoint_after_epoch(self) -> None:
+        """Write a checkpoint if the last one is old, or if the run's last epoch is done."""
+        old = time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS
+        if self.group.any(old) or self.position.epoch == self.config.epochs:
+            self._checkpoint()
+
+    def _start_next_run(self) -> None:
+        """Go to the next run, with new weights, if there is one."""
+        position = self.position
+        position.run += 1
+        if position.run < self.num_runs:
+            position.epoch = 0
+            self.method.restart()
+            self.learner.start_run(position.run)
+            self.noise_rates.append(self.method.noise_rate)
+            self.log.event("restart", run=position.run, noise_rate=self.method.noise_rate)
+            self.log.say(
+                f"run {position.run} starts with new weights and noise rate {self.method.noise_rate:.4f}"
+            )
+
+    def _checkpoint(self) -> None:
+        """Write everything that `restore` needs; raises Divergence if a weight is not finite."""
+        metrics = self.metrics.state()
+        if not self.learner.is_finite():
+            self._diverged("a weight is not finite")
+        self.checkpoint_time = time.monotonic()
+        if not self.group.is_first:
+            return
+        arrays, state = self.components.state()
+        values = {
+            "position": dataclasses.asdict(self.position),
+            "loader": self.train_loader.state_dict(),
+            **metrics,
+            "rows": self.rows,
+            "noise_rates": self.noise_rates,
+            **state,
+        }
+        self.last_checkpoint = write_checkpoint(
+            self.folder / "checkpoints", self.position.step, arrays, values
+        )
+
+    def restore(self) -> None:
+        """Go to the last whole checkpoint; stay at the start where there is none."""
+        checkpoint, defects = latest_checkpoint(self.folder / "checkpoints")
+        for defect in defects:
+            self.log.say(f"passed over: {defect}")
+        if checkpoint is None:
+            return
+        self.components.load_state(checkpoint)
+        values = checkpoint.values
+        self.noise_rates = values["noise_rates"]
+        self.train_loader.load_state_dict(values["loader"])
+        self.position = Position(**values["position"])
+        self.metrics.load_state(values)
+        self.rows = values["rows"]
+        self.last_checkpoint = checkpoint.path
+
+    def _diverged(self, what: str) -> None:
+        position = self.position
+        good = self.last_checkpoint or "none was written yet"
+        raise Divergence(
+            f"{what} in run {position.run}, epoch {position.epoch + 1}, batch {position.batch}; "
+            f"last good checkpoint: {good}. A lower learning rate may help"
+        )
+
+    def _global_size(self, local_size: int, batch: int) -> int:
+        """Samples of a batch over all processes; only the last batch of an epoch can be a smaller one."""
+        if batch + 1 < len(self.train_loader) or self.group.world_size == 1:
+            return local_size * self.group.world_size
+        return int(self.group.sum(torch.tensor([local_size], device=self.group.device)).item())
+
+    def _circumstances(self) -> dict[str, Any]:
+        return {
+            "torch": torch.__version__,
+            "device": str(self.group.device),
+            "world_size": self.group.world_size,
+            "num_threads": torch.get_num_threads(),
+            "parameters": self.learner.num_parameters,
+            "observed_noise_rate": self.labels.observed_noise_rate,
+            "noise_rate": self.labels.noise_rate,
+            **{f"at_{name}": value for name, value in dataclasses.asdict(self.position).items()},
+        }
