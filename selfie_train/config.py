@@ -26,7 +26,10 @@ class TrainConfig:
     dataset: str
     """Folder of record files, as `selfie-convert pack` writes it."""
     method: str = "selfie"
-    """default, active-bias, co-teaching, selfie, or a registered one."""
+    """`selfie-train methods` lists them: default, active-bias, co-teaching, selfie, gce, sce, forward, elr,
+    small-loss, dividemix, or a registered one."""
+    method_options: tuple[str, ...] = ()
+    """The method's own options, each NAME=VALUE, as in --method gce --method-options q=0.5."""
     model: str = "densenet-25-12"
     """densenet-10-12, densenet-25-12, densenet-40-12, vgg-19, convnet, or a registered one."""
     noise: str = "none"
@@ -66,6 +69,10 @@ class TrainConfig:
     """Nesterov momentum of SGD."""
     weight_decay: float = 5e-4
     """On every parameter, batch norm and biases too."""
+    early_stopping: Literal["none", "label-wave"] = "none"
+    """label-wave: stop where the predictions change least from epoch to epoch, and keep those weights."""
+    patience: int = 10
+    """Epochs without a new minimum after which label-wave stops."""
     augment: Literal["none", "crop-flip"] = "none"
     """crop-flip: pad by 4, crop at random, flip at random."""
     seed: int = 0
@@ -97,15 +104,18 @@ class TrainConfig:
         _one_of("model", self.model, known_names("model"))
         _one_of("variant", self.variant, ("paper", "official"))
         _one_of("schedule", self.schedule, ("step", "cosine"))
+        _one_of("early_stopping", self.early_stopping, ("none", "label-wave"))
         _one_of("augment", self.augment, ("none", "crop-flip"))
         _one_of("precision", self.precision, ("float32", "bfloat16"))
         for name, hint in get_type_hints(type(self)).items():
             if not _fits(getattr(self, name), hint):
                 raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(self, name)!r}")
+        look_up("method", self.method).parse_options(self)
         parse_noise(self.noise)
         if self.noise_rate != "auto":
             _check_rate("noise_rate", self.noise_rate)
-        for name, least in (("epochs", 1), ("history", 1), ("batch_size", 2)):  # batch norm needs two samples
+        # Batch norm needs two samples.
+        for name, least in (("epochs", 1), ("history", 1), ("patience", 1), ("batch_size", 2)):
             _at_least(name, getattr(self, name), least)
         for name in ("warmup", "seed", "checkpoint_batches"):
             _at_least(name, getattr(self, name), 0)
@@ -154,8 +164,9 @@ class TrainConfig:
         unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(f"unknown settings in the run's config: {', '.join(sorted(unknown))}")
-        if values.get("shape") is not None:
-            values = {**values, "shape": tuple(values["shape"])}
+        for name in ("shape", "method_options"):
+            if isinstance(values.get(name), list):
+                values = {**values, name: tuple(values[name])}
         return cls(**values)
 
     @classmethod
@@ -207,6 +218,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, hint)
     if getattr(hint, "__origin__", None) is tuple:
         parts = get_args(hint)
+        if parts[1] is Ellipsis:
+            return isinstance(value, tuple) and all(_fits(one, parts[0]) for one in value)
         fits = isinstance(value, tuple) and len(value) == len(parts)
         return fits and all(_fits(part, one) for part, one in zip(value, parts, strict=True))
     # A choice of words, or of types.

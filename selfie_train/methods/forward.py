@@ -121,7 +121,9 @@ class Forward(Method):
         try:
             matrix = np.loadtxt(source, delimiter=",", ndmin=2, encoding="utf-8-sig")
         except ValueError as error:
-            raise ValueError(f"{source}: a transition matrix must be a CSV file of numbers; {error}") from None
+            raise ValueError(
+                f"{source}: a transition matrix must be a CSV file of numbers; {error}"
+            ) from None
         if matrix.shape != (k, k) or not (matrix >= 0).all() or not np.allclose(matrix.sum(1), 1, atol=1e-3):
             raise ValueError(
                 f"{source}: a transition matrix must have {k} rows of {k} numbers that are not negative and "

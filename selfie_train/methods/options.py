@@ -48,7 +48,9 @@ def option_name(field_name: str) -> str:
     return field_name.rstrip("_")
 
 
-def check_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+def check_range(
+    name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False
+) -> None:
     """Raise ValueError unless low <= value <= high (low < value with `open_low`)."""
     if not (low < value if open_low else low <= value) or not value <= high:
         bracket = "(" if open_low else "["

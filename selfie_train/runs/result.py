@@ -39,6 +39,7 @@ class TrainResult:
     refurbished_labels: NDArray[np.int64] | None  # (N,), -1 where none; None for a method without
     noise_rates: list[float]  # what the method assumed in each run
     images_per_second: float | None
+    selected_epoch: int | None = None  # from 1, whose weights early stopping kept
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -57,6 +58,7 @@ class TrainResult:
             "refurbished_fraction": last["refurbished_fraction"],
             "images_per_second": self.images_per_second,
             "epochs": len(self.log),
+            **self._selected,
             "runs": config.num_runs,
             "noise_rates": self.noise_rates,
             "observed_noise_rate": self.labels.observed_noise_rate,
@@ -74,3 +76,10 @@ def read_refurbished(folder: Path) -> NDArray[np.int64]:
     with (folder / "labels.csv").open(newline="") as file:
         rows = csv.DictReader(file)
         return np.array([int(row["refurbished_label"] or -1) for row in rows], dtype=np.int64)
+
+    @property
+    def _selected(self) -> dict[str, Any]:
+        if self.selected_epoch is None:
+            return {}
+        error = self.log[self.selected_epoch - 1]["test_error"]
+        return {"selected_epoch": self.selected_epoch, "selected_test_error": error}

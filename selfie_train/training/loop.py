@@ -24,6 +24,7 @@ from selfie_train.runs.log import Row
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.training.components import Components
+from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
 from selfie_train.training.learner import learning_rate
 from selfie_train.training.result_files import write_results
@@ -38,18 +39,18 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
     """Train as `config` says and leave everything in `config.run_folder`.
 
     Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
-    Divergence if the loss is no longer finite, Stopped after Ctrl-C or SIGTERM.
+    RunBusy if another process trains it, Divergence if the loss is no longer finite, Stopped after Ctrl-C or SIGTERM.
     """
     folder = config.run_folder
     training = Training(config, folder, quiet=quiet)
-    if (folder / "config.json").exists():
-        raise FileExistsError(f"{folder} holds a run already: resume it, or choose another folder")
-    training.group.barrier()  # until every process has looked
-    if training.group.is_first:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / "config.json") as temporary:
-            temporary.write_text(json.dumps(config.to_json(), indent=1))
-    return training.run()
+    with hold_run(folder, training.group):
+        if (folder / "config.json").exists():
+            raise FileExistsError(f"{folder} holds a run already: resume it, or choose another folder")
+        training.group.barrier()  # until every process has looked
+        if training.group.is_first:
+            with atomic_path(folder / "config.json") as temporary:
+                temporary.write_text(json.dumps(config.to_json(), indent=1))
+        return training.run()
 
 
 def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
@@ -60,10 +61,11 @@ def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
     folder = Path(folder)
     config = TrainConfig.read(folder)
     training = Training(config, folder, quiet=quiet)
-    training.restore()
-    if training.last_checkpoint is not None:
-        training.log.event("resume", checkpoint=training.last_checkpoint.name)
-    return training.run()
+    with hold_run(folder, training.group):
+        training.restore()
+        if training.last_checkpoint is not None:
+            training.log.event("resume", checkpoint=training.last_checkpoint.name)
+        return training.run()
 
 
 @dataclass
@@ -92,6 +94,7 @@ class Training:
         self.components = Components(config)
         self.group, self.labels = self.components.group, self.components.labels
         self.method, self.learner = self.components.method, self.components.learner
+        self.early_stopping = self.components.early_stopping
         self.num_runs = self.method.num_runs(config)
         self.train_loader = self.components.loader(self.components.dataset.train, training=True)
         self.test_loader = self.components.loader(self.components.dataset.test, training=False)
@@ -112,12 +115,13 @@ class Training:
         try:
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
-                    while self.position.epoch < self.config.epochs:
+                    while self.position.epoch < self.config.epochs and not self._should_stop_early:
                         self._train_epoch(stop_signal)
                         self._evaluate_and_log_epoch()
                         self._estimate_noise_rate_after_warmup()
                         self._checkpoint_after_epoch()
                     self._start_next_run()
+            selected_epoch = self._select_epoch()
         except Divergence as error:
             self.log.event("divergence", message=str(error))
             raise
@@ -134,6 +138,7 @@ class Training:
             refurbished_labels=self.method.refurbished_labels(),
             noise_rates=self.noise_rates,
             images_per_second=self.position.images_per_second or None,
+            selected_epoch=selected_epoch,
         )
         if self.group.is_first:
             write_results(result, self.components.dataset, self.method, say=self.log.say)
@@ -145,7 +150,8 @@ class Training:
         """Train the batches that are left of the epoch: score, choose, update."""
         config, position, learner, method = self.config, self.position, self.learner, self.method
         num_batches = len(self.train_loader)
-        gather = method.needs_scores or self.components.estimate is not None
+        watching = self.components.estimate is not None or self.early_stopping is not None
+        gather = method.needs_scores or watching
         learner.set_learning_rate(learning_rate(config, position.epoch))
         title = f"run {position.run} epoch {position.epoch + 1}/{config.epochs}"
         self.log.start_epoch(title, num_batches, position.batch)
@@ -192,6 +198,8 @@ class Training:
             self._diverged("a loss is not finite")
         if self.components.estimate is not None:
             self.components.estimate.record(scores)
+        if self.early_stopping is not None:
+            self.early_stopping.record(scores)
 
     def _check_loss_and_show_progress(self) -> None:
         """Raise Divergence if the epoch's loss is not finite in some process; else move the progress bar."""
@@ -234,10 +242,34 @@ class Training:
         )
 
     def _checkpoint_after_epoch(self) -> None:
-        """Write a checkpoint if the last one is old, or if the run's last epoch is done."""
-        old = time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS
-        if self.group.any(old) or self.position.epoch == self.config.epochs:
+        """Write a checkpoint if the last one is old, if the epoch is the best, or the run's last."""
+        best = self.early_stopping is not None and self.early_stopping.end_epoch(self.learner)
+        due = best or self._should_stop_early or self.position.epoch == self.config.epochs
+        if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
             self._checkpoint()
+            if self.early_stopping is not None and self.group.is_first:
+                self.early_stopping.forget_older()
+
+    @property
+    def _should_stop_early(self) -> bool:
+        return self.early_stopping is not None and self.early_stopping.wave.should_stop
+
+    def _select_epoch(self) -> int | None:
+        """With early stopping: go back to the weights of the best epoch; returns it, from 1."""
+        if self.early_stopping is None:
+            return None
+        best = self.early_stopping.select(self.learner)
+        if best is None:
+            self.log.say("early stopping: too few epochs to compare, the last weights are kept")
+            return None
+        self._checkpoint()
+        changes = self.early_stopping.wave.prediction_changes
+        self.log.event("epoch_selected", epoch=best + 1, prediction_changes=changes)
+        self.log.say(
+            f"early stopping: predictions changed least around epoch {best + 1}, whose weights are kept "
+            f"(test error {self.rows[best]['test_error']:.2f} %)"
+        )
+        return best + 1
 
     def _start_next_run(self) -> None:
         """Go to the next run, with new weights, if there is one."""
