@@ -70,16 +70,16 @@ class TrainResult:
             "seed": config.seed,
         }
 
-
-def read_refurbished(folder: Path) -> NDArray[np.int64]:
-    """The refurbished labels int64[N] in a finished run's labels.csv, -1 where none; OSError if missing."""
-    with (folder / "labels.csv").open(newline="") as file:
-        rows = csv.DictReader(file)
-        return np.array([int(row["refurbished_label"] or -1) for row in rows], dtype=np.int64)
-
     @property
     def _selected(self) -> dict[str, Any]:
         if self.selected_epoch is None:
             return {}
         error = self.log[self.selected_epoch - 1]["test_error"]
         return {"selected_epoch": self.selected_epoch, "selected_test_error": error}
+
+
+def read_refurbished(folder: Path) -> NDArray[np.int64]:
+    """The refurbished labels int64[N] in a finished run's labels.csv, -1 where none; OSError if missing."""
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = csv.DictReader(file)
+        return np.array([int(row["refurbished_label"] or -1) for row in rows], dtype=np.int64)

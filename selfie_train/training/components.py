@@ -58,9 +58,7 @@ class Components:
                 raise ValueError(
                     f"early stopping works on one training run, got {config.num_runs}: set --restarts 0"
                 )
-            self.early_stopping = EarlyStopping(
-                config.run_folder / "checkpoints", num_samples, num_classes, patience=config.patience
-            )
+            self.early_stopping = EarlyStopping(num_samples, num_classes, patience=config.patience)
         shape = self.dataset.layout.shape
         self.learner = Learner(
             config,

@@ -1,4 +1,4 @@
-"""Label Wave in a run: it watches the predictions, keeps the weights of the best epoch, and says when to stop."""
+"""Label Wave in a run: counts prediction changes, keeps the weights of the best epoch, says when to stop."""
 
 from __future__ import annotations
 
@@ -14,41 +14,40 @@ from selfie_train.training.learner import Learner
 
 
 class EarlyStopping:
-    """Label Wave with the weights of its best epoch in `folder`/selected-EPOCH.safetensors."""
+    """Label Wave, with the weights of its best epoch in selected-EPOCH.safetensors of a run's checkpoints."""
 
-    def __init__(self, folder: Path, num_samples: int, num_classes: int, *, patience: int) -> None:
-        self.folder = folder
+    def __init__(self, num_samples: int, num_classes: int, *, patience: int) -> None:
         self.wave = LabelWave(num_samples, num_classes, patience=patience)
 
     def record(self, scores: Scores) -> None:
         """Count the changed predictions of a batch, those of the first network."""
         self.wave.record(scores.indices, scores.predicted[0])
 
-    def end_epoch(self, learner: Learner) -> bool:
-        """Close an epoch; True if it is the best so far, whose weights are kept then."""
+    def end_epoch(self, learner: Learner, folder: Path) -> bool:
+        """Close an epoch; True if it is the best so far, whose weights are then kept in `folder`."""
         self.wave.end_epoch()
         best = self.wave.best_epoch
         if best is None or best != len(self.wave.prediction_changes) - 1:
             return False
         if learner.group.is_first:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             arrays = {name: array for name, array in learner.state().items() if name.startswith("network")}
-            with atomic_path(self._path(best)) as temporary:
+            with atomic_path(_path(folder, best)) as temporary:
                 save_file({name: array.copy(order="C") for name, array in arrays.items()}, temporary)
         return True
 
-    def forget_older(self) -> None:
+    def forget_older(self, folder: Path) -> None:
         """Delete the weights of other epochs; call it once a checkpoint knows the best one."""
         best = self.wave.best_epoch
-        for path in self.folder.glob("selected-*.safetensors"):
-            if best is not None and path != self._path(best):
+        for path in folder.glob("selected-*.safetensors"):
+            if best is not None and path != _path(folder, best):
                 path.unlink()
 
-    def select(self, learner: Learner) -> int | None:
+    def select(self, learner: Learner, folder: Path) -> int | None:
         """Go back to the weights of the best epoch and return it, from 0; None where there is none yet."""
         best = self.wave.best_epoch
         if best is not None:
-            learner.load_state(load_file(self._path(best)))
+            learner.load_state(load_file(_path(folder, best)))
         return best
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,5 +58,6 @@ class EarlyStopping:
         """Go back to `state`."""
         self.wave.load_state_dict(state)
 
-    def _path(self, epoch: int) -> Path:
-        return self.folder / f"selected-{epoch:05d}.safetensors"
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"selected-{epoch:05d}.safetensors"

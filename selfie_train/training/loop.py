@@ -39,7 +39,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
     """Train as `config` says and leave everything in `config.run_folder`.
 
     Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
-    RunBusy if another process trains it, Divergence if the loss is no longer finite, Stopped after Ctrl-C or SIGTERM.
+    RunBusy if another process trains it, Divergence if the loss is no longer finite, Stopped after Ctrl-C or
+    SIGTERM.
     """
     folder = config.run_folder
     training = Training(config, folder, quiet=quiet)
@@ -90,7 +91,7 @@ class Training:
 
     def __init__(self, config: TrainConfig, folder: Path, *, quiet: bool) -> None:
         self.config = config
-        self.folder = folder
+        self.folder, self.checkpoints = folder, folder / "checkpoints"
         self.components = Components(config)
         self.group, self.labels = self.components.group, self.components.labels
         self.method, self.learner = self.components.method, self.components.learner
@@ -243,12 +244,14 @@ class Training:
 
     def _checkpoint_after_epoch(self) -> None:
         """Write a checkpoint if the last one is old, if the epoch is the best, or the run's last."""
-        best = self.early_stopping is not None and self.early_stopping.end_epoch(self.learner)
+        best = self.early_stopping is not None and self.early_stopping.end_epoch(
+            self.learner, self.checkpoints
+        )
         due = best or self._should_stop_early or self.position.epoch == self.config.epochs
         if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
             self._checkpoint()
             if self.early_stopping is not None and self.group.is_first:
-                self.early_stopping.forget_older()
+                self.early_stopping.forget_older(self.checkpoints)
 
     @property
     def _should_stop_early(self) -> bool:
@@ -258,7 +261,7 @@ class Training:
         """With early stopping: go back to the weights of the best epoch; returns it, from 1."""
         if self.early_stopping is None:
             return None
-        best = self.early_stopping.select(self.learner)
+        best = self.early_stopping.select(self.learner, self.checkpoints)
         if best is None:
             self.log.say("early stopping: too few epochs to compare, the last weights are kept")
             return None
@@ -302,13 +305,11 @@ class Training:
             "noise_rates": self.noise_rates,
             **state,
         }
-        self.last_checkpoint = write_checkpoint(
-            self.folder / "checkpoints", self.position.step, arrays, values
-        )
+        self.last_checkpoint = write_checkpoint(self.checkpoints, self.position.step, arrays, values)
 
     def restore(self) -> None:
         """Go to the last whole checkpoint; stay at the start where there is none."""
-        checkpoint, defects = latest_checkpoint(self.folder / "checkpoints")
+        checkpoint, defects = latest_checkpoint(self.checkpoints)
         for defect in defects:
             self.log.say(f"passed over: {defect}")
         if checkpoint is None:
