@@ -12,6 +12,7 @@ import tyro
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
+from selfie_train.commands.methods import Methods
 from selfie_train.commands.reproduce import Reproduce
 from selfie_train.commands.resume import Resume
 from selfie_train.commands.run import Train
@@ -25,6 +26,7 @@ COMMANDS: dict[str, type[TrainCommand]] = {
     "compare": Compare,
     "audit": Audit,
     "reproduce": Reproduce,
+    "methods": Methods,
 }
 
 _DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias and plain training.
@@ -35,6 +37,7 @@ _DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias a
   selfie-train compare runs/A runs/B --out runs/table  a table and curves, over seeds
   selfie-train audit runs/RUN --out runs/audit         which labels are probably wrong
   selfie-train reproduce grid.json --out runs/grid     many runs; finished ones are skipped
+  selfie-train methods                                 the methods, their papers and options
   torchrun --nproc-per-node 2 -m selfie_train run ...  the same, on many processes or machines
 
 Exit status: 0 done; 1 the data or a run is bad; 2 the command is wrong; 130 stopped, to be resumed."""
