@@ -1,4 +1,4 @@
-# demo, test, lint, bench, sanitize: each makes .venv first if it is missing or older than what it is built from.
+# Each target makes .venv first if it is missing or older than its sources.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,14 +6,14 @@ NATIVE := setup.py CMakeLists.txt $(wildcard csrc/*.h csrc/*.cpp)
 
 .PHONY: demo test test-dali lint format bench bench-all sanitize clean
 
-# Without DATA: the digits that ship with scikit-learn. `make demo DATA=/usr/share/datasets/fashion-mnist` on Debian.
+# Without DATA: the digits of scikit-learn. On Debian: DATA=/usr/share/datasets/fashion-mnist.
 demo: $(VENV)/.ready
 	$(BIN)/selfie-train demo $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
-# What needs NVIDIA DALI and no GPU. `make test` passes over it: DALI takes 620 MB.
+# The tests that need NVIDIA DALI, but no GPU. `make test` skips them: DALI takes 620 MB.
 test-dali: $(VENV)/.ready
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,dali]'
 	$(BIN)/python -m pytest tests/test_backends.py tests/test_dali.py
@@ -29,7 +29,7 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp')
 
-# The loader against what is installed here; bench-all first makes an environment for each rival.
+# The loader and the installed rivals; bench-all first makes an environment for each rival.
 # LOADER: options of bench_loader.py, such as LOADER="--side 32 --threads 1".
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/bench_loader.py $(LOADER)
@@ -37,7 +37,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/bench_open.py
 	$(BIN)/python benchmarks/tables.py
 
-# JPEGS=cifar10-jpeg.zip: a zip of pictures to convert; without it that benchmark is left out.
+# JPEGS=cifar10-jpeg.zip: a zip of images to convert; without it bench_convert is skipped.
 bench-all: $(VENV)/.ready
 	$(BIN)/python benchmarks/bench_loader.py --install $(LOADER)
 	$(BIN)/python benchmarks/bench_batch.py
@@ -46,10 +46,10 @@ bench-all: $(VENV)/.ready
 	$(BIN)/python benchmarks/bench_noise.py
 	$(BIN)/python benchmarks/bench_history.py
 	$(BIN)/python benchmarks/bench_step.py
-	$(if $(JPEGS),$(BIN)/python benchmarks/bench_convert.py $(JPEGS),@echo "passed over: bench_convert needs JPEGS=archive.zip")
+	$(if $(JPEGS),$(BIN)/python benchmarks/bench_convert.py $(JPEGS),@echo "skipped: bench_convert needs JPEGS=archive.zip")
 	$(BIN)/python benchmarks/tables.py
 
-# The C++ tests on every instruction set that is present, under ASan with UBSan and under TSan.
+# The C++ tests on every instruction set of this machine, under ASan with UBSan and under TSan.
 sanitize: $(VENV)/.ready
 	set -e; for sanitizer in address,undefined thread; do \
 	  $(BIN)/cmake -S . -B build/sanitize-$$sanitizer -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \

@@ -1,4 +1,4 @@
-"""Builds `selfie_io._core` by CMake and ninja; everything else stands in pyproject.toml."""
+"""Builds `selfie_io._core` with CMake and ninja; pyproject.toml has everything else."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 class CMakeBuild(build_ext):
-    """Configures with the tools of THIS build, so that a cache left by another one cannot mislead it."""
+    """Configures with the tools of THIS build, whatever the cache of another build names."""
 
     def build_extension(self, ext: Extension) -> None:
         """Configure, build and put the extension where setuptools wants it."""
@@ -30,7 +30,7 @@ class CMakeBuild(build_ext):
             f"-DSELFIE_OUTPUT_NAME={target.name}",
         ]  # fmt: skip
         if subprocess.run(configure).returncode:
-            # A cache of another source folder, generator or compiler: forget it and try once more.
+            # A cache of another source folder, generator or compiler: remove it and try once more.
             shutil.rmtree(build_dir)
             build_dir.mkdir(parents=True)
             subprocess.run(configure, check=True)

@@ -1,6 +1,6 @@
 """The loader's backends on the CPU, and a DALI pipeline written by hand.
 
-All pad by 4, crop, mirror half of the pictures and normalise, per channel or per picture, to float32.
+Each pads by 4, crops, flips half of the images and normalises, per channel or per image, to float32.
 
 Run: python benchmarks/bench_backends.py [--records 50000] [--batch-size 128] [--repeats 7] [--threads 2]
 """
@@ -21,12 +21,12 @@ NORMALIZATIONS = {"PerChannel": sio.PerChannel(MEAN, STD), "PerImage": sio.PerIm
 
 
 def epoch(loader):
-    """Take every batch and look at one of its values."""
+    """Take every batch and read one of its values."""
     return sum(float(batch[0][0, 0, 0, 0]) for batch in loader)
 
 
 def measure(split, name, arguments):
-    """One comparison; how many times faster than by hand the dali backend is stands in its notes."""
+    """One comparison; its notes hold the speed-up of the dali backend over the pipeline by hand."""
     options = {"batch_size": arguments.batch_size, "num_threads": arguments.threads}
     loaders = {
         backend: sio.Loader(
@@ -59,7 +59,7 @@ def main():
     parser.add_argument("--records", type=int, default=50_000, help="of 3x32x32; a quarter of 3x64x64")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=None, help="default: the processors that may be used")
+    parser.add_argument("--threads", type=int, default=None, help="default: the processors of this process")
     arguments = parser.parse_args()
     comparisons = []
     for side, records in ((32, arguments.records), (64, arguments.records // 4)):

@@ -1,7 +1,7 @@
-"""What Python costs a batch: the microseconds that the thread which takes batches works itself.
+"""Measures the Python cost of a batch: the processor time of the thread that takes the batches.
 
-Its processor time holds all of it: asking for a batch, the tensors, letting go of the last batch. Where
-pictures are a single pixel, next to nothing else happens, and the wall time bounds it as well.
+The time covers the request for a batch, its tensors and the release of the last batch. With images of one
+pixel there is hardly any other work, so that the wall time is an upper bound.
 
 Run: python benchmarks/bench_batch.py [--repeats 15] [--batches 4000]
 """
@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bar_chart import Bar, Panel
 from outcome import machine, write
-from picture import Bar, Panel
 from random_records import write_records
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +26,7 @@ WORKS = [((1, 1, 1), 1, 1), ((1, 1, 1), 256, 1), ((3, 32, 32), 256, 1), ((3, 32,
 
 
 def take(batches, count):
-    """Microseconds a batch: on the clock, and of this thread."""
+    """Microseconds a batch: wall time, and processor time of this thread."""
     start, thread_start = time.perf_counter(), time.thread_time()
     for images, labels, record_ids, indices in itertools.islice(batches, count):  # noqa: B007 (in hand)
         pass
@@ -35,7 +35,7 @@ def take(batches, count):
 
 
 def measure(folder, shape, batch_size, threads, repeats, count):
-    """A fifth of the batches where there are pictures to decode."""
+    """One row of the table. Images of more than one pixel get a fifth of the batches."""
     split = sio.open_dataset(folder, shape=shape).train
     count = count if shape == (1, 1, 1) else count // 5
     with sio.Loader(split, batch_size=batch_size, shuffle=True, num_threads=threads) as loader:

@@ -1,10 +1,10 @@
-"""selfie-convert pack of the CIFAR-10 JPEGs against decoding them with Pillow and throwing them away.
+"""selfie-convert pack of the CIFAR-10 JPEGs, against Pillow decoding them and discarding the result.
 
     python benchmarks/bench_convert.py cifar10-jpeg.zip [--workers 1 2] [--repeats 5]
 
-Both are whole commands that read the zip anew, with as many processes, in one run. Also told: the peak
-memory of pack and its workers together, and whether TensorFlow's FixedLengthRecordDataset reads the files
-pixel for pixel (where it is installed; it is no dependency).
+Both are whole commands that read the zip anew, with the same number of processes, in one run. Also measured:
+the peak memory of pack and its workers together. Also checked, where TensorFlow is installed: its
+FixedLengthRecordDataset reads the files pixel for pixel.
 """
 
 import argparse
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 
 def pillow_alone(archive: str, workers: int) -> int:
-    """Run the rival; returns how many pictures it decoded."""
+    """Run the rival; returns how many images it decoded."""
     command = [sys.executable, str(HERE / "pillow_alone.py"), archive, str(workers)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -36,7 +36,7 @@ def pack(archive: str, out: Path, workers: int) -> None:
 
 
 def peak_memory(archive: str, out: Path, workers: int) -> int:
-    """The largest proportional memory (PSS, bytes) of pack and its workers together, at 20 looks a second."""
+    """The peak proportional memory (PSS, bytes) of pack and its workers, sampled 20 times a second."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "selfie_io.convert.cli", "pack", archive, str(out)]
     process = subprocess.Popen([*command, "--workers", str(workers)], stderr=subprocess.DEVNULL)
@@ -66,7 +66,7 @@ def _pss(pid: int) -> int:
 
 
 def read_by_tensorflow(out: Path) -> str:
-    """What TensorFlow says of the files, by tensorflow_reads.py."""
+    """The result of tensorflow_reads.py on the files."""
     python = python_of("tf_data")
     if subprocess.run([python, "-c", "import tensorflow"], capture_output=True).returncode:
         return "not installed"
@@ -76,12 +76,12 @@ def read_by_tensorflow(out: Path) -> str:
 
 
 def measure(archive: str, out: Path, workers: int, repeats: int) -> tuple[Comparison, dict[str, Any]]:
-    """Time both and watch the memory of one more pack."""
+    """Time both, then sample the memory of one more pack."""
     count = pillow_alone(archive, workers)
     result = compare(
         f"{count:,} JPEGs, workers: {workers}",
         {
-            "Pillow, thrown away": lambda: pillow_alone(archive, workers),
+            "Pillow, discarded": lambda: pillow_alone(archive, workers),
             "selfie-convert pack": lambda: pack(archive, out, workers),
         },
         repeats=repeats,
@@ -89,7 +89,7 @@ def measure(archive: str, out: Path, workers: int, repeats: int) -> tuple[Compar
         items=count,
     )
     show(result)
-    ratio = result.ratio("selfie-convert pack", "Pillow, thrown away")
+    ratio = result.ratio("selfie-convert pack", "Pillow, discarded")
     peak = peak_memory(archive, out, workers)
     print(f"pack takes {ratio:.2f} times as long; peak memory {peak / 1e6:.0f} MB")
     return result, {"workers": workers, "ratio": ratio, "peak_memory_bytes": peak}

@@ -1,4 +1,4 @@
-"""Label histories: entropy and majority of a million samples against NumPy, and one training step's calls.
+"""Label histories: entropy and majority of a million samples against NumPy; the calls of one training step.
 
 Run: python benchmarks/bench_history.py [--samples 1000000] [--repeats 5]
 """

@@ -1,11 +1,11 @@
-"""Pictures per second, tensors in hand: this loader, its options, its rivals, and the roof that memory sets.
+"""Images per second as torch tensors: this loader, its options, its rivals, and the roof set by the memory.
 
-Every contender runs in a process of its own and makes batches when told; all of them take turns, round by
-round, so ratios within one table are fair. The roof is streaming stores of a batch's bytes, nothing computed.
-A rival that is not installed is named and passed over; --install makes environments for all.
+Each contender runs in its own process and makes batches on request. The contenders take turns, round by
+round, so that ratios within one table are fair. The roof only stores the bytes of a batch (streaming stores).
+A rival that is not installed is named and skipped; --install makes an environment for each rival.
 
-A table at a time may be measured: the others in the JSON stay. Records, and what rivals make of them, are
-kept in --data if it is given.
+--side, --threads and --table choose the tables to measure; the JSON keeps the others. --data keeps the
+records, and the files that rivals make of them.
 
 Run: python benchmarks/bench_loader.py [--side 32 64] [--threads 1 2] [--table rivals options]
     [--rounds 7] [--seconds 0.4] [--records 50000] [--data FOLDER] [--install]
@@ -20,17 +20,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bar_chart import Bar, Panel
 from contender import Contender, race
 from environments import NEEDS, install, python_of
 from outcome import machine, read, write
-from picture import Bar, Panel
 from random_records import write_records
 
 HERE = Path(__file__).parent
 OURS = "selfie_loader"
-# Keeps every picture as float32, twice: 11 GB of 3x64x64.
+# Holds every image as float32, twice: 11 GB at 3x64x64.
 TOO_LARGE = {"airbench_style"}
-# What the options cost, against float32 NCHW with pad, crop, flip and per-channel normalisation.
+# Each is compared with float32 NCHW, pad, crop, flip and per-channel normalisation.
 VARIANTS = {
     "float16": {"dtype": "float16"},
     "bfloat16": {"dtype": "bfloat16"},
@@ -50,7 +50,7 @@ def title_of(side, threads, table):
 
 
 def contenders(data, side, threads, table, program):
-    """Who races for a table; this loader comes first."""
+    """The contenders of a table; this loader comes first."""
     work = (data, side, threads)
     ours = rival(OURS, work, label="selfie")
     if table == "rivals":
@@ -85,7 +85,7 @@ def compile_roof(folder):
 
 
 def keep(work):
-    """Put one table into the JSON and the picture, instead of the one of its title."""
+    """Replace the table of this title in the JSON and the chart."""
     works = {old["title"]: old for old in read("bench_loader").get("works", [])} | {work["title"]: work}
     titles = itertools.starmap(title_of, itertools.product(SIDES, THREADS, TABLES))
     ordered = [works[title] for title in titles if title in works]
@@ -97,12 +97,14 @@ def panel(work):
         Bar(row["name"], row["of_first"], f"{row['of_first']:.3g} ({row['median']:,}/s)")
         for row in work["rows"]
     ]
-    return Panel(work["title"], "pictures per second, as a part of selfie's", bars)
+    return Panel(work["title"], "images per second, relative to selfie", bars)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--side", type=int, nargs="+", choices=SIDES, default=SIDES, help="of the pictures")
+    parser.add_argument(
+        "--side", type=int, nargs="+", choices=SIDES, default=SIDES, help="height and width of the images"
+    )
     parser.add_argument("--threads", type=int, nargs="+", choices=THREADS, default=THREADS)
     parser.add_argument("--table", nargs="+", choices=TABLES, default=TABLES)
     parser.add_argument("--rounds", type=int, default=7)
@@ -111,7 +113,7 @@ def main():
     parser.add_argument("--data", type=Path, help="keep the records here instead of in a temporary folder")
     parser.add_argument("--install", action="store_true", help="make environments for the rivals first")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # ends the contenders, who stand still
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # ends the contenders, which are stopped
     if arguments.install:
         install()
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,7 +1,7 @@
-"""Opening and the first batch, for ten thousand, a million and a hundred million records: sparse files.
+"""Time and memory until the first batch, for 10^4, 10^6 and 10^8 records in sparse files.
 
-Each is measured in a process of its own: the seconds from open_dataset() to the first batch in hand, and the
-resident memory above that of a bare `import torch` (the ring is told apart); then 20 epochs of a small set.
+Each measurement has its own process: the seconds from open_dataset() to the first batch, and the resident
+memory above that of a bare `import torch` (the ring is listed separately); then 20 epochs of a small set.
 
 Run: python benchmarks/bench_open.py [--records 10000 1000000 100000000] [--repeats 5]
 """
@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bar_chart import Bar, Panel
 from outcome import machine, write
-from picture import Bar, Panel
 from rich.console import Console
 from rich.table import Table
 
@@ -83,7 +83,7 @@ def main():
         "records",
         "seconds to the first batch",
         "MB above import torch",
-        f"of it the ring, at most {ring:.0f}",
+        f"of which the ring, at most {ring:.0f}",
     )
     rows = []
     for records in arguments.records:

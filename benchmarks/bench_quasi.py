@@ -1,9 +1,9 @@
-"""A data set larger than the memory: order="quasi" beside the full shuffle and the order on disk.
+"""A data set larger than memory: order="quasi", the full shuffle and the order on disk.
 
-Needs root and the memory controller of cgroup v1 or v2. Each order runs for some seconds over cold files of
-1.2 GB (100,000 records of 3x64x64) in a process whose memory, page cache included, is limited. Also tells how
-far apart on disk neighbours in a batch stand (the median, as a part of the data set: 0.29 if all is random),
-and what part of a batch lies within 85 records, a block, of another one's place.
+Needs root and the memory controller of cgroup v1 or v2. Each order reads cold files of 1.2 GB (100,000
+records of 3x64x64) for some seconds, in a process whose memory is limited, page cache included. Two figures
+describe the shuffle: the median distance on disk between neighbours of a batch, as a fraction of the data set
+(0.29 for a full shuffle), and the share of a batch within one block (85 records) of another record of it.
 
 Run: python benchmarks/bench_quasi.py [--limit-megabytes 700] [--seconds 12] [--records 100000]
 """
@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from bar_chart import Bar, Panel
 from outcome import machine, write
-from picture import Bar, Panel
 from random_records import write_records
 
 ORDERS = {
@@ -40,7 +40,7 @@ def limited_group(limit):
 
 
 def forget(folder):
-    """Let the page cache forget the files."""
+    """Drop the files from the page cache."""
     for path in Path(folder).glob("*.bin"):
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -48,16 +48,16 @@ def forget(folder):
 
 
 def measure(folder, group, name, seconds):
-    """In a process of its own: pictures per second and the spread of neighbours."""
+    """In its own process: images per second and the spread of neighbours."""
     (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
     import selfie_io as sio
 
     split = sio.open_dataset(folder, shape=(3, 64, 64)).train
     loader = sio.Loader(split, batch_size=256, num_threads=2, normalize=None, dtype="uint8", **ORDERS[name])
-    start, pictures, distances, near = time.perf_counter(), 0, [], []
+    start, images, distances, near = time.perf_counter(), 0, [], []
     while (taken := time.perf_counter() - start) < seconds:
         for batch in loader:
-            pictures += len(batch.indices)
+            images += len(batch.indices)
             indices = batch.indices.numpy()
             distances.append(np.median(np.abs(np.diff(indices))))
             near.append(np.mean(np.diff(np.sort(indices)) < 85))
@@ -65,7 +65,7 @@ def measure(folder, group, name, seconds):
                 break
     return {
         "order": name,
-        "per_second": pictures / taken,
+        "per_second": images / taken,
         "distance": float(np.median(distances)) / len(split),
         "near": float(np.mean(near)),
     }
@@ -84,7 +84,7 @@ def main():
     try:
         group = limited_group(arguments.limit_megabytes << 20)
     except OSError as error:
-        print(f"passed over: needs root and a memory cgroup: {error}")
+        print(f"skipped: needs root and a memory cgroup: {error}")
         return
     rows = []
     try:
@@ -107,7 +107,7 @@ def main():
 def panel(rows):
     first = rows[0]["per_second"]
     bars = [Bar(row["order"], row["per_second"] / first, f"{row['per_second'] / first:.3g}") for row in rows]
-    return Panel("larger than memory", f"pictures per second, as a part of {rows[0]['order']}'s", bars)
+    return Panel("larger than memory", f"images per second, relative to {rows[0]['order']}", bars)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What SELFIE's choice costs a training step, beside a second pass and the authors' three passes.
+"""The cost of SELFIE's selection in a training step, compared with two passes and the authors' three.
 
     python benchmarks/bench_step.py [--repeats 15]
 
 The batch is 128 images of 3x32x32 among 50,000 samples whose histories are full; a third of them can be
-refurbished. The loader's share is the time spent waiting for batches while the plain step trains on them.
+refurbished. The loader's share is the time that the plain step waits for batches.
 """
 
 import argparse
@@ -32,14 +32,14 @@ MODELS = ("convnet", "densenet-10-12")
 
 
 def random_batch(rng):
-    """A batch of noise: what the images show does not matter for the time."""
+    """A batch of random pixels: the content does not change the time."""
     labels = torch.from_numpy(rng.integers(CLASSES, size=BATCH))
     indices = torch.from_numpy(rng.choice(SAMPLES, BATCH, replace=False))
     return sio.Batch(torch.randn(BATCH, *SHAPE), labels, indices, indices)
 
 
 def selfie_method(config, rng):
-    """SELFIE past its warm-up: a third of the samples has predicted one class all along."""
+    """SELFIE after its warm-up: the predictions of a third of the samples never changed."""
     method = Selfie(config, SAMPLES, CLASSES, 0.4)
     everyone = np.arange(SAMPLES)
     consistent = everyone % 3 == 0
@@ -82,7 +82,7 @@ def three_passes(learner, method, batch):
 
 
 def steps(model):
-    """name -> a callable that makes one step; each has weights of its own."""
+    """name -> a callable that makes one step; each has its own weights."""
     batch = random_batch(np.random.default_rng(0))
 
     def prepare(**options):

@@ -1,4 +1,4 @@
-"""A process that makes batches when told, and the race of several: all take turns, round by round."""
+"""A process that makes batches on request, and a race of several that take turns, round by round."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from rich.table import Table
 
 @dataclass
 class Contender:
-    """Speaks as rivals/serving.py does; its rates are pictures per second, a value a round."""
+    """Speaks the protocol of rivals/serving.py; its rates are images per second, one value a round."""
 
     name: str
     command: list[str]
@@ -29,7 +29,7 @@ class Contender:
     batches: int = 4
 
     def start(self):
-        """Whether it is there."""
+        """Start the process; False if the rival cannot run here."""
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe that nobody reads would fill up)
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
@@ -38,7 +38,7 @@ class Contender:
         answer = self.process.stdout.readline()
         if not answer.startswith("{"):
             reason = self.complaint().strip().splitlines()
-            print(f"passed over: {self.name}: {reason[-1] if reason else 'no answer'}")
+            print(f"skipped: {self.name}: {reason[-1] if reason else 'no answer'}")
             self.stop()
             return False
         told = json.loads(answer)
@@ -51,11 +51,11 @@ class Contender:
         return self.errors.read()
 
     def sleep(self):
-        """Out of turn its processes stand still: many go on to prefetch."""
+        """Stop the processes between turns: many rivals would go on to prefetch."""
         os.killpg(self.process.pid, signal.SIGSTOP)
 
     def take(self, batches):
-        """The seconds of so many batches."""
+        """The seconds that `batches` batches take."""
         os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.write(f"{batches}\n")
         self.process.stdin.flush()
@@ -66,7 +66,7 @@ class Contender:
         return json.loads(answer)["seconds"]
 
     def warm_up(self, seconds):
-        """Find how many batches take about so long."""
+        """Find how many batches take about `seconds`."""
         self.batches = max(self.batches, self.turn)
         self.take(max(2, self.turn))
         while (taken := self.take(self.batches)) < seconds / 4:
@@ -75,7 +75,7 @@ class Contender:
         self.batches = max(2, turns * self.turn)
 
     def measure(self):
-        """A turn, after half as many batches untimed, which bring back what others drove out of caches."""
+        """One turn. Half as many batches run untimed before it, to refill the caches that others emptied."""
         self.take(max(1, self.batches // self.turn // 2) * self.turn)
         self.rates.append(self.batches * self.batch_size / self.take(self.batches))
 
@@ -100,9 +100,9 @@ class Contender:
 
 
 def race(title, contenders, rounds, seconds):
-    """Let them take turns: the rate of each, and what part it is of the first one's.
+    """Let the contenders take turns; a row for each: its rate, and its rate relative to the first.
 
-    Raises RuntimeError if the first one does not start: there is nothing to hold the others against.
+    Raises RuntimeError if the first contender does not start: the others are compared with it.
     """
     running = []
     try:
@@ -111,7 +111,7 @@ def race(title, contenders, rounds, seconds):
             if not one.start():
                 running.pop()
         if contenders[0] not in running:
-            raise RuntimeError(f"{contenders[0].name} must run: the others are held against it")
+            raise RuntimeError(f"{contenders[0].name} must run: the others are compared with it")
         for one in running:
             one.warm_up(seconds)
         for number in range(rounds):
@@ -127,7 +127,9 @@ def race(title, contenders, rounds, seconds):
 
 
 def _show(title, rows):
-    table = Table("", "median", "min", "max", f"of {rows[0]['name']}", title=f"{title}, pictures per second")
+    table = Table(
+        "", "median", "min", "max", f"relative to {rows[0]['name']}", title=f"{title}, images per second"
+    )
     for row in rows:
         rates = (f"{row[key]:,.0f}" for key in ("median", "min", "max"))
         table.add_row(f"{row['name']} {row['version']}", *rates, f"{row['of_first']:.3f}")

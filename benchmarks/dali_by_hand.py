@@ -1,6 +1,6 @@
-"""A DALI pipeline as one writes it by hand for a data set in memory: the rival of backend="dali".
+"""A hand-written DALI pipeline for a data set in memory: the rival of backend="dali".
 
-The pictures are gathered by NumPy, NumPy's random numbers place the window, DALI normalises.
+NumPy gathers the images and draws the windows; DALI crops, flips and normalises.
 """
 
 import numpy as np
@@ -9,13 +9,13 @@ from torch.utils.dlpack import from_dlpack
 
 
 class DaliByHand:
-    """Pads by 4, crops, mirrors half of the pictures and normalises to float32.
+    """Pads by 4, crops, flips half of the images and normalises to float32.
 
-    mean, std: of each channel; None: each picture's own, over all its values
+    mean, std: one value a channel; None normalises each image by its own mean and deviation
     """
 
     def __init__(self, split, mean, std, *, batch_size, num_threads, prefetch_batches, device_id=None):
-        self.pictures = split.images(np.arange(len(split)))
+        self.images = split.images(np.arange(len(split)))
         self.labels = split.labels
         self.batch_size = batch_size
         self.rng = np.random.default_rng(0)
@@ -24,30 +24,30 @@ class DaliByHand:
             batch_size, num_threads, device_id=device_id, prefetch_queue_depth=1 + prefetch_batches
         )
         with self.pipeline:
-            pictures, labels, start, mirror = fn.external_source(
+            images, labels, start, mirror = fn.external_source(
                 self.source, num_outputs=4, batch=True, layout=["CHW", "", "", ""]
             )
             if device_id is not None:
-                pictures, labels = pictures.gpu(), labels.gpu()
-            pictures = fn.slice(
-                pictures,
+                images, labels = images.gpu(), labels.gpu()
+            images = fn.slice(
+                images,
                 start=start,
                 shape=split.layout.shape[1:],
                 axis_names="HW",
                 out_of_bounds_policy="pad",
             )
             if mean is None:
-                pictures = fn.normalize(fn.flip(pictures, horizontal=mirror), axes=(0, 1, 2))
+                images = fn.normalize(fn.flip(images, horizontal=mirror), axes=(0, 1, 2))
             else:
-                pictures = fn.crop_mirror_normalize(
-                    pictures,
+                images = fn.crop_mirror_normalize(
+                    images,
                     mirror=mirror,
                     mean=[255 * value for value in mean],
                     std=[255 * value for value in std],
                     dtype=types.FLOAT,
                     output_layout="CHW",
                 )
-            self.pipeline.set_outputs(pictures, labels)
+            self.pipeline.set_outputs(images, labels)
 
     def source(self, number):
         begin = number * self.batch_size
@@ -58,7 +58,7 @@ class DaliByHand:
         chosen = self.permutation[begin : begin + self.batch_size]
         start = self.rng.integers(-4, 5, (chosen.size, 2), dtype=np.int32)
         mirror = self.rng.integers(0, 2, chosen.size, dtype=np.int32)
-        return self.pictures[chosen], self.labels[chosen], start, mirror
+        return self.images[chosen], self.labels[chosen], start, mirror
 
     def __iter__(self):
         for _ in range(-(-len(self.labels) // self.batch_size)):

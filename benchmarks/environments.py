@@ -1,4 +1,4 @@
-"""The rivals' environments: what each needs, and where its Python is."""
+"""The environments of the rivals: the requirements and the interpreter of each."""
 
 import importlib.util
 import subprocess
@@ -8,13 +8,13 @@ from pathlib import Path
 
 ENVIRONMENTS = Path(__file__).parent / ".environments"
 TORCH = "torch==2.13.0"
-# The module without which there is nothing to run, and what to install where it is missing.
+# The module that the rival imports, and the packages to install where it is missing.
 NEEDS = {
     "resident_tensors": ("torch", []),
     "resident_mirrored": ("torch", []),
     "airbench_style": ("torch", []),
     "dali_cpu": ("nvidia.dali", ["nvidia-dali-cuda130==2.4.0", TORCH, "numpy"]),
-    # Is compiled: on Debian after `apt install libopencv-dev libturbojpeg0-dev pkg-config`.
+    # Compiled from source: on Debian after `apt install libopencv-dev libturbojpeg0-dev pkg-config`.
     "ffcv_loader": ("ffcv", ["ffcv==1.0.2", "pillow", TORCH, "numpy"]),
     "tf_data": ("tensorflow", ["tensorflow-cpu==2.21.0", "numpy"]),
     "hf_datasets": ("datasets", ["datasets==5.2.0", TORCH, "numpy"]),
@@ -25,7 +25,7 @@ NEEDS = {
 
 
 def python_of(rival):
-    """The interpreter of its own environment, or this one."""
+    """The interpreter of the rival's environment, or this one."""
     own = ENVIRONMENTS / rival / "bin" / "python"
     return str(own) if own.exists() else sys.executable
 
@@ -33,12 +33,12 @@ def python_of(rival):
 def _is_here(module):
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 
 def install():
-    """Make the environments of what is not installed here or of other versions; name those that fail."""
+    """Make an environment for each rival that is missing or has another version; name those that fail."""
     for rival, (module, needs) in NEEDS.items():
         home = ENVIRONMENTS / rival
         done = home / "installed.txt"

@@ -1,8 +1,8 @@
-"""Check the loader on a GPU: are the batches the CPU's to the bit, and how fast do they come.
+"""Check the loader on a GPU: its batches equal the CPU's bit for bit, and how fast it is.
 
 Run, on a machine with a GPU: python benchmarks/gpu_check.py
-It takes a few minutes and writes results/gpu_check.json and results/gpu_check.svg. Without a GPU it says what
-it would do. `--device cpu --records 2000` rehearses everything on the CPU. Exit status 1: a batch differs.
+It takes a few minutes and writes results/gpu_check.json and results/gpu_check.svg. Without a GPU it prints
+its plan. `--device cpu --records 2000` rehearses everything on the CPU. Exit status 1: a batch differs.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from selfie_train.models.builder import model_builder
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 SHAPES = [(3, 32, 32), (1, 28, 28), (3, 64, 64)]
-SEED, RECORDS = 818, 502  # these records' draws have each of 81 places and 2 flips
+SEED, RECORDS = 818, 502  # the draws of these records cover all 81 windows and both flips
 PHOTOMETRY = {"brightness": 63.0, "contrast": (0.2, 1.8), "cutout": 9}
 PLAN = """Without a GPU there is nothing to check. With one, this would
  - compare every batch of backend="native", "resident" and "dali" on the GPU with the native one on the CPU,
-   bit by bit: 3x32x32, 1x28x28 and 3x64x64, each of the 81 places and 2 flips of a padding of 4, by zeros and
-   by reflection, all normalisations, dtypes and layouts, with and without photometry and cutout, on a stream
-   of its own, and every batch kept until the last is made;
- - time an epoch of 50,000 pictures of 3x32x32 by native and pinned copies, resident (as it is and compiled),
-   DALI and a DALI pipeline by hand; alone, and with a training step of {network};
+   bit by bit: 3x32x32, 1x28x28 and 3x64x64; all 81 windows of a padding of 4 and both flips; padding by zeros
+   and by reflection; all normalisations, dtypes and layouts; with and without photometry and cutout; on a
+   CUDA stream of its own, with every batch kept until the last is made;
+ - time an epoch of 50,000 images of 3x32x32 by native with pinned copies, resident (eager and compiled),
+   DALI and a hand-written DALI pipeline; alone, and with a training step of {network};
  - write both to results/gpu_check.json, and the speeds to results/gpu_check.svg."""
 
 
@@ -41,7 +41,7 @@ def on_a_stream(device):
 
 
 def difference(batches, wanted):
-    """(values that differ, the largest distance) of the pictures; labels and indices count as values."""
+    """(number of values that differ, largest difference) over images, labels and indices."""
     values, largest = 0, 0.0
     for batch, native in zip(batches, wanted, strict=True):
         for tensor, other in zip(batch, native, strict=True):
@@ -53,7 +53,7 @@ def difference(batches, wanted):
 
 
 def check_parity(folder, device, backends, records):
-    """One row for each backend: batches compared, values that differ, the largest distance."""
+    """One row for each backend: options compared, values that differ, largest difference."""
     rows = {
         backend: {"options": 0, "values_that_differ": 0, "largest": 0.0, "worst": ""} for backend in backends
     }
@@ -92,9 +92,9 @@ def check_parity(folder, device, backends, records):
 
 
 def compiled(loader):
-    """Let torch.compile fuse what the resident backend does after the gather of whole pictures."""
+    """Let torch.compile fuse the steps of the resident backend after the gather."""
     work = loader._backend._pixel_work
-    work._addcmul_is_fused = False  # float64 keeps its bits however it is fused
+    work._addcmul_is_fused = False  # float64 gives the same bits fused or not
     work.cut, work.finish = (torch.compile(part, dynamic=True) for part in (work.cut, work.finish))
     return loader
 
@@ -164,7 +164,7 @@ def check_speed(folder, device, backends, network_name, arguments):
         }
         results.append(
             compare(
-                f"{title}: {arguments.records:,} pictures, batches of {arguments.batch_size}, on {device}",
+                f"{title}: {arguments.records:,} images, batches of {arguments.batch_size}, on {device}",
                 {**candidates, **more},
                 repeats=arguments.repeats,
                 items=arguments.records,
@@ -190,7 +190,7 @@ def main():
     if importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.dali"):
         backends.append("dali")
     else:
-        print("DALI is not installed (pip install nvidia-dali-cuda130): left out")
+        print("DALI is not installed (pip install nvidia-dali-cuda130): skipped")
     with tempfile.TemporaryDirectory() as folder:
         rows = check_parity(Path(folder), device, backends, min(RECORDS, arguments.records))
         for backend, row in rows.items():

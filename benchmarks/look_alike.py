@@ -1,9 +1,9 @@
-"""Shows that instance-dependent noise sends pictures that look alike to the same wrong label (docs/noise.md).
+"""Shows that instance-dependent noise gives similar images the same wrong label (docs/noise.md).
 
 Run: python benchmarks/look_alike.py data/cifar10 docs/look_alike.png
 
-For each pair of flipped pictures of one class: how alike they are (the correlation of their pixels) and
-whether their noisy labels agree. Symmetric noise of the same rate is the control.
+For each pair of images of one class with changed labels: the correlation of their pixels, and whether their
+noisy labels agree. Symmetric noise of the same rate is the control.
 """
 
 import sys
@@ -30,7 +30,7 @@ def standardised(images):
 
 
 def agreement(split, noisy, num_classes):
-    """Share of agreeing pairs in each bin of correlation, over all pairs of flipped pictures of one class."""
+    """Share of agreeing pairs in each bin of correlation, over all pairs of one class with changed labels."""
     pairs, agreeing = np.zeros(len(BINS) - 1), np.zeros(len(BINS) - 1)
     for label in range(num_classes):
         members = np.flatnonzero((split.labels == label) & (noisy != label))
@@ -60,7 +60,7 @@ def main(folder, out):
         enough = pairs >= 1000
         axis.plot(middles[enough], share[enough], marker="o", markersize=3, label=kind)
     axis.set(
-        xlabel="correlation of the pixels of two flipped pictures of one class",
+        xlabel="correlation of the pixels of two images of one class with changed labels",
         ylabel="share with the same noisy label",
         ylim=(0, None),
     )

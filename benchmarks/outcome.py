@@ -1,4 +1,4 @@
-"""Where results go: JSON with the machine that gave them, and a picture of the ratios."""
+"""Writes results: JSON with the machine, and a bar chart of the ratios."""
 
 import importlib.metadata
 import json
@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from picture import Panel, draw
+from bar_chart import Panel, draw
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """Tell what was measured on: processor, cores this process may use, load and versions."""
+    """The machine: processor, cores of this process, load and versions."""
     model = platform.processor()
     if (info := Path("/proc/cpuinfo")).exists() and (
         found := re.search(r"model name\s*: (.*)", info.read_text())
@@ -39,13 +39,13 @@ def machine() -> dict[str, Any]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """What results/<name>.json holds; empty if there is none."""
+    """The content of results/<name>.json; empty if there is none."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def write(name: str, content: dict[str, Any], panels: list[Panel]) -> Path:
-    """Write results/<name>.json and draw results/<name>.svg; an old result stays whole until then."""
+    """Write results/<name>.json and results/<name>.svg, each in one step."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     partial = path.with_suffix(".partial")
@@ -54,7 +54,7 @@ def write(name: str, content: dict[str, Any], panels: list[Panel]) -> Path:
     try:
         draw(partial, panels)
     except ImportError as error:
-        print(f"no picture: {error}")
+        print(f"no chart: {error}")
     else:
         partial.replace(path.with_suffix(".svg"))
     return path

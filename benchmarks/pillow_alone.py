@@ -1,4 +1,4 @@
-"""The rival of bench_convert.py: decodes the pictures of a zip with Pillow, throws them away, counts them.
+"""The rival of bench_convert.py: decodes the images of a zip with Pillow and only counts them.
 
 Run: python benchmarks/pillow_alone.py ARCHIVE WORKERS
 """
@@ -17,7 +17,7 @@ _CHUNK = 128
 
 @functools.cache
 def members(archive: str) -> tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]:
-    """The opened archive and its files, once in each process."""
+    """The opened archive and its members; opened once a process."""
     opened = zipfile.ZipFile(archive)
     return opened, [member for member in opened.infolist() if not member.is_dir()]
 
@@ -33,7 +33,7 @@ def decode_and_drop(archive: str, first: int) -> int:
 
 def main() -> None:
     archive, workers = sys.argv[1], int(sys.argv[2])
-    count = len(members.__wrapped__(archive)[1])  # a process opens the archive for itself
+    count = len(members.__wrapped__(archive)[1])  # each process opens the archive itself
     with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
         print(sum(pool.map(decode_and_drop, [archive] * (count // _CHUNK + 1), range(0, count, _CHUNK))))
 

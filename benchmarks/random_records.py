@@ -1,10 +1,10 @@
-"""Record files of random pictures, of CIFAR-10's layout."""
+"""Record files of random images in the layout of CIFAR-10."""
 
 import numpy as np
 
 
 def write_records(folder, records, shape=(3, 32, 32)):
-    """Write the pictures to five files, as CIFAR-10's are."""
+    """Write the records to five files, as CIFAR-10 has."""
     rng = np.random.default_rng(0)
     record = np.dtype([("record_id", ">u4"), ("label", ">u4"), ("pixels", np.uint8, shape)])
     folder.mkdir(parents=True, exist_ok=True)

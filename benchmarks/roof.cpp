@@ -1,4 +1,4 @@
-// The roof: streaming stores of a batch's bytes and nothing else. Speaks as rivals/serving.py does.
+// The roof: streaming stores of the bytes of a batch, nothing else. Speaks the protocol of rivals/serving.py.
 // roof BYTES THREADS
 #include <chrono>
 #include <cstdint>

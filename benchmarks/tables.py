@@ -1,4 +1,4 @@
-"""Puts the measured tables of README.md, docs/performance.md and docs/gpu.md in, from the JSON in results/.
+"""Fills the tables of README.md and docs/ from the JSON in results/.
 
 Run: python benchmarks/tables.py [--check]
 """
@@ -13,13 +13,13 @@ import goals as aims
 
 HERE = Path(__file__).parent
 PAGES = [HERE.parent / page for page in ("README.md", "docs/performance.md", "docs/gpu.md")]
-# As README calls them, in its order; the roof is that of as many threads.
+# The names in README, in its order; the roof has the same number of threads.
 NAMES = {
-    "roof": "the roof: as many threads write as many bytes, nothing computed",
+    "roof": "roof: the same threads store the same bytes and compute nothing",
     "selfie": "**selfie**",
-    "resident_mirrored": "torch, all pictures and their mirror images as tensors",
-    "resident_tensors": "torch, all pictures as a tensor, batches gathered",
-    "airbench_style": "cifar10-airbench's way, all pictures as float32",
+    "resident_mirrored": "torch, all images and their mirror images as tensors",
+    "resident_tensors": "torch, all images as a tensor, batches gathered",
+    "airbench_style": "cifar10-airbench, all images as float32",
     "dali_cpu": "NVIDIA DALI, CPU",
     "ffcv_loader": "FFCV",
     "hf_datasets": "Hugging Face datasets",
@@ -43,7 +43,7 @@ def work_of(title):
 
 
 def rivals():
-    """The loader beside its rivals at 3x32x32: pictures per second, and how many times selfie's are more."""
+    """The loader and its rivals at 3x32x32: images per second, and the speed-up of selfie over each."""
     columns = []
     for threads in (1, 2):
         rows = work_of(f"3x32x32, batch 256, {threads} threads: rivals")["rows"]
@@ -56,14 +56,16 @@ def rivals():
                 row = column[key]
                 cells += [f"{float(format(row['median'], '.3g')):,.0f}", f"{1 / row['of_first']:.3g}"]
             lines.append(cells)
-    return markdown(["pictures per second", "1 thread", "selfie is x", "2 threads", "selfie is x"], lines)
+    return markdown(
+        ["images per second", "1 thread", "selfie's speed-up", "2 threads", "selfie's speed-up"], lines
+    )
 
 
 def loader(title):
-    """One work of bench_loader: every contender's rate and what part it is of the first one's."""
+    """One workload of bench_loader: the rate of each contender, and relative to the first."""
     work = work_of(title)
     return markdown(
-        ["pictures per second", "median", "min", "max", "of selfie"],
+        ["images per second", "median", "min", "max", "relative to selfie"],
         [
             [f"{row['name']} {row['version']}".strip()]
             + [f"{row[key]:,}" for key in ("median", "min", "max")]
@@ -75,7 +77,7 @@ def loader(title):
 
 def goals():
     head = [f"3x{side}x{side}, {threads} threads" for side, threads in aims.WORKS]
-    return markdown(["measured (asked)", *head], aims.lines(read("bench_loader")["works"]))
+    return markdown(["measured (goal)", *head], aims.lines(read("bench_loader")["works"]))
 
 
 def opening():
@@ -90,7 +92,7 @@ def opening():
 
 def quasi():
     return markdown(
-        ["order", "pictures per second", "median distance of neighbours", "near another of its batch"],
+        ["order", "images per second", "median distance of neighbours", "near another of the batch"],
         [
             [row["order"], f"{row['per_second']:,.0f}", f"{row['distance']:.3f}", f"{row['near']:.0%}"]
             for row in read("bench_quasi")["rows"]
@@ -110,7 +112,7 @@ def batch():
 
 
 def conversion():
-    """One line a work of bench_convert, with the medians, and the extremes of both."""
+    """One row a workload of bench_convert: medians and extremes."""
     content = read("bench_convert")
     rows = []
     for work, figures in zip(content["comparisons"], content["figures"], strict=True):
@@ -120,11 +122,11 @@ def conversion():
             cells.append(f"{seconds[len(seconds) // 2]:.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f})")
         peak = f"{figures['peak_memory_bytes'] / 1e6:.0f}"
         rows.append([str(figures["workers"]), *cells, f"{figures['ratio']:.2f}", peak])
-    return markdown(["processes", "Pillow alone, seconds", "`pack`, seconds", "times", "MB at most"], rows)
+    return markdown(["processes", "Pillow alone, seconds", "`pack`, seconds", "ratio", "peak MB"], rows)
 
 
 def backends():
-    """One line a work of bench_backends; how many times as fast as by hand dali is, by the medians."""
+    """One row a workload of bench_backends; the speed-up of dali over the pipeline by hand, by medians."""
     names = ("dali", "dali by hand", "resident", "native")
     rows = []
     for work in read("bench_backends")["comparisons"]:
@@ -132,11 +134,13 @@ def backends():
         rates = [f"{work['items'] / seconds[name]:,.0f}" for name in names]
         ratio = f"{work['notes']['dali_times_faster_than_by_hand']:.2f}"
         rows.append([work["title"].partition(",")[0], *rates[:2], ratio, *rates[2:]])
-    return markdown(["pictures per second", "`dali`", "by hand", "times", "`resident`", "`native`"], rows)
+    return markdown(
+        ["images per second", "`dali`", "DALI by hand", "speed-up", "`resident`", "`native`"], rows
+    )
 
 
 def machine(name):
-    """The machine; of bench_loader's tables, which may be of several days, each that differs."""
+    """The machine of a result; the tables of bench_loader may have several, each is named."""
     content = read(name)
     told = [work["machine"] for work in content["works"]] if "works" in content else [content["machine"]]
     lines = [
@@ -146,7 +150,7 @@ def machine(name):
 
 
 def filled(page):
-    """The page's text with every table as the JSON has it now."""
+    """The text of the page with every table filled from the JSON."""
     makers = {
         "rivals": rivals,
         "goals": goals,
@@ -174,9 +178,7 @@ def main():
     stale = [page for page in PAGES if filled(page) != page.read_text()]
     if check and stale:
         names = ", ".join(page.name for page in stale)
-        sys.exit(
-            f"tables must be as the JSON in results/ has them, not so: {names}; run benchmarks/tables.py"
-        )
+        sys.exit(f"tables must equal the JSON in results/, differ in {names}; run benchmarks/tables.py")
     for page in stale:
         page.write_text(filled(page))
 

@@ -1,7 +1,7 @@
-"""Reads converted files as the SELFIE authors' program does, in TensorFlow, and compares them with the bytes.
+"""Reads converted files by TensorFlow, as the SELFIE authors' program does, and compares the pixels.
 
-It knows nothing of this project but the format. Prints how many records are the same; exits with 1 if one
-is not.
+It uses nothing of this project but the format. It prints the number of equal records and exits with 1 if one
+differs.
 
 Run: python benchmarks/tensorflow_reads.py FOLDER [CHANNELS HEIGHT WIDTH]
 """
@@ -31,18 +31,18 @@ def main():
             tf.io.decode_raw(tf.strings.substr(record, first, 4), tf.int32, little_endian=False)[0]
             for first in (0, 4)
         )
-        picture = tf.reshape(tf.strided_slice(values, [8], [size]), (channels, height, width))
-        return number, label, tf.transpose(picture, (1, 2, 0))
+        image = tf.reshape(tf.strided_slice(values, [8], [size]), (channels, height, width))
+        return number, label, tf.transpose(image, (1, 2, 0))
 
     first = 0
-    for numbers, labels, pictures in tf.data.FixedLengthRecordDataset(files, size).map(parsed).batch(_BATCH):
+    for numbers, labels, images in tf.data.FixedLengthRecordDataset(files, size).map(parsed).batch(_BATCH):
         some = expected[first : first + _BATCH]
         same = np.array_equal(np.stack([numbers, labels], axis=1), some[:, :8].copy().view(">i4"))
         pixels = some[:, 8:].reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
-        if not same or not np.array_equal(pictures.numpy(), pixels):
+        if not same or not np.array_equal(images.numpy(), pixels):
             sys.exit(f"records {first} to {first + len(some) - 1} differ")
         first += len(some)
-    print(f"{first} of {len(expected)} records are the same")
+    print(f"{first} of {len(expected)} records are equal")
     sys.exit(first != len(expected))
 
 

@@ -1,7 +1,7 @@
-"""Times several callables against each other, fairly: in one run, in turn, after warming up.
+"""Times several callables in one run: in turn, after a warm-up.
 
-On a shared machine two runs cannot be compared, two rows of one run can: every round calls each callable
-once, in an order that rotates, and ratios are taken of medians of the same rounds.
+On a shared machine compare rows of one run, never two runs: every round calls each callable once, in an order
+that rotates, and ratios are ratios of medians over the same rounds.
 """
 
 import gc
@@ -12,18 +12,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bar_chart import Bar, Panel
 from outcome import machine, write
-from picture import Bar, Panel
 from rich.console import Console
 from rich.table import Table
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The seconds of one callable, a value a round, in the order they were measured.
+    """The seconds of one callable, one value a round, in order of measurement.
 
-    `cpu_seconds` is what all threads of this process worked meanwhile: it hardly grows when others use the
-    machine, where wall time does.
+    `cpu_seconds` is the processor time of all threads of this process: other load on the machine hardly
+    changes it, but it changes wall time.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` measured; a call deals with `items` images or labels (0: no rate is told)."""
+    """The result of `compare`; one call handles `items` images or labels (0: no rate is shown)."""
 
     title: str
     timings: list[Timing]
@@ -49,7 +49,7 @@ class Comparison:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def ratio(self, slow: str, fast: str) -> float:
-        """How many times longer the median of `slow` is."""
+        """The median of `slow` divided by that of `fast`."""
         by_name = {timing.name: timing for timing in self.timings}
         return by_name[slow].median / by_name[fast].median
 
@@ -63,7 +63,7 @@ def compare(
     items: int = 0,
     notes: Mapping[str, Any] | None = None,
 ) -> Comparison:
-    """Call every candidate `warmups` times, then `repeats` times in turn, without garbage collection."""
+    """Call each candidate `warmups` times, then `repeats` times in turn, without garbage collection."""
     for _ in range(warmups):
         for candidate in candidates.values():
             candidate()
@@ -85,7 +85,7 @@ def compare(
 
 
 def show(comparison: Comparison, *, baseline: str | None = None) -> None:
-    """Print a table; `baseline` is the candidate the others are so many times faster than."""
+    """Print a table; speed-ups are over `baseline`."""
     caption = "milliseconds" + (f"; speed-up over {baseline}" if baseline else "")
     table = Table(title=comparison.title, caption=caption)
     table.add_column(no_wrap=True)
@@ -101,12 +101,12 @@ def show(comparison: Comparison, *, baseline: str | None = None) -> None:
         row += [f"{comparison.ratio(baseline, timing.name):.1f}"] if baseline else []
         table.add_row(timing.name, *row)
     console = Console()
-    console.width = max(console.width, 100)  # a log has no width of its own
+    console.width = max(console.width, 100)  # a log file has no width
     console.print(table)
 
 
 def save(name: str, comparisons: list[Comparison], **figures: Any) -> Path:
-    """Write the comparisons, the machine and other `figures` to results/<name>.json, and their picture."""
+    """Write the comparisons, the machine and other `figures` to results/<name>.json, and a chart."""
     content = {"machine": machine(), **figures, "comparisons": [asdict(c) for c in comparisons]}
     return write(name, content, [_panel(comparison) for comparison in comparisons])
 
@@ -115,4 +115,4 @@ def _panel(comparison: Comparison) -> Panel:
     first = comparison.timings[0]
     speeds = [(timing, first.median / timing.median) for timing in comparison.timings]
     bars = [Bar(one.name, speed, f"{speed:.3g} ({1e3 * one.median:,.3g} ms)") for one, speed in speeds]
-    return Panel(comparison.title, f"times as fast as {first.name}", bars)
+    return Panel(comparison.title, f"speed-up over {first.name}", bars)

@@ -17,7 +17,7 @@ void check_side(const char* name, std::int64_t side, std::int64_t pad, PadMode m
                                     ", got pad = " + std::to_string(pad));
     if (crop < 1 || crop > side + 2 * pad)
         throw std::invalid_argument(std::string("crop ") + name + " must be in 1.." +
-                                    std::to_string(side + 2 * pad) + " (the padded picture), got " +
+                                    std::to_string(side + 2 * pad) + " (the padded image), got " +
                                     std::to_string(crop));
 }
 
@@ -54,7 +54,7 @@ Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout
         const Words photometry = random_words(seed, epoch, index, Stream::kPhotometry);
         const double range = options.contrast_high - options.contrast_low;
         draw.contrast = static_cast<float>(options.contrast_low + range * random_unit(photometry[0]));
-        if (options.cutout > 0) {  // the centre is uniform over the picture (DeVries and Taylor, 2017)
+        if (options.cutout > 0) {  // the centre is uniform over the image (DeVries and Taylor, 2017)
             const auto half = static_cast<std::int32_t>(options.cutout / 2);
             draw.cutout_top =
                 static_cast<std::int32_t>(random_below(photometry[1], options.crop_height)) - half;
@@ -69,10 +69,10 @@ bool needs_sums(const AugmentOptions& augment, const NormalizeOptions& normalize
     return augment.has_contrast() || normalize.mode == NormalizeMode::kPerImage;
 }
 
-// With f the contrast, d the brightness and m the channel's mean over the window, the photometric steps give
-// (x + d - (m + d)) f + (m + d) = f x + (1 - f) m + d. Normalisation then maps v to (v - mean) / std.
-void linear_map(const NormalizeOptions& normalize, const Draw& draw, const ChannelSums* sums,
-                std::size_t channels, std::size_t pixels, float* scale, float* shift) {
+// With contrast f, brightness d and the channel's mean m over the window, the photometric steps give
+// (x + d - (m + d)) f + (m + d) = f x + (1 - f) m + d. Normalisation turns v into (v - mean) / std.
+void compose_scale_and_shift(const NormalizeOptions& normalize, const Draw& draw, const ChannelSums* sums,
+                             std::size_t channels, std::size_t pixels, float* scale, float* shift) {
     const double contrast = draw.contrast;
     const double brightness = draw.brightness;
     const auto count = static_cast<double>(pixels);
@@ -96,8 +96,8 @@ void linear_map(const NormalizeOptions& normalize, const Draw& draw, const Chann
             }
             return;
         case NormalizeMode::kPerImage: {
-            // Brightness moves the mean alike and drops out. Contrast scales the variance within each channel
-            // and keeps the channels' means apart.
+            // Brightness shifts the mean and cancels. Contrast scales the variance within each channel and
+            // leaves the distances between the channels' means.
             std::uint64_t total = 0;
             double within = 0;
             double between = 0;

@@ -33,18 +33,18 @@ struct NormalizeOptions {
     std::vector<double> std;
 };
 
-// What happens to one record in one epoch. The window is the crop's place in the unpadded picture.
+// The augmentation of one record in one epoch. top and left place the crop in the unpadded image.
 struct Draw {
     std::int32_t top = 0;
     std::int32_t left = 0;
     bool flip = false;
     float brightness = 0;
     float contrast = 1;
-    std::int32_t cutout_top = 0;  // of the square in the finished picture; it may stick out
+    std::int32_t cutout_top = 0;  // of the square in the finished image; it may reach outside
     std::int32_t cutout_left = 0;
 };
 
-// Throws std::invalid_argument if the crop does not fit the padded picture, or reflection the padding.
+// Throws std::invalid_argument if the crop does not fit the padded image, or reflection the padding.
 void check_augment(const AugmentOptions& options, const RecordLayout& layout);
 
 Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout, std::uint64_t seed,
@@ -56,10 +56,10 @@ struct ChannelSums {
     std::uint64_t sum_of_squares = 0;
 };
 
-// Brightness, contrast and normalisation as one map per channel: value = scale * byte + shift.
-// `sums` has `channels` entries over `pixels` pixels each; it is read only if needs_sums() says so.
+// Composes brightness, contrast and normalisation per channel: value = scale * byte + shift. `sums` has
+// `channels` entries over `pixels` pixels each. It is read only if needs_sums().
 bool needs_sums(const AugmentOptions& augment, const NormalizeOptions& normalize);
-void linear_map(const NormalizeOptions& normalize, const Draw& draw, const ChannelSums* sums,
-                std::size_t channels, std::size_t pixels, float* scale, float* shift);
+void compose_scale_and_shift(const NormalizeOptions& normalize, const Draw& draw, const ChannelSums* sums,
+                             std::size_t channels, std::size_t pixels, float* scale, float* shift);
 
 }  // namespace selfie

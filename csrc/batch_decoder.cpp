@@ -13,11 +13,13 @@
 #include <utility>
 #include <vector>
 
+#include "image_decoder.h"
+
 namespace selfie {
 
 namespace {
 
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kAlignment = 64;  // a cache line, as streaming stores need
 
 std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -41,31 +43,16 @@ Batch make_batch(std::shared_ptr<std::uint8_t> memory, std::size_t count) {
 }  // namespace
 
 std::size_t batch_bytes(const PixelPlan& plan, std::size_t count) {
-    return 3 * aligned(count * sizeof(std::int64_t)) + aligned(count * plan.picture_bytes());
-}
-
-void picture_maps(const RecordFiles& files, const PixelPlan& plan, std::uint64_t seed, std::uint64_t epoch,
-                  const std::int64_t* indices, std::size_t count, float* scale, float* shift) {
-    files.check_sizes();
-    std::vector<std::uint8_t> record_scratch(plan.layout.record_bytes());
-    std::vector<std::uint8_t> pixel_scratch(plan.scratch_bytes());
-    for (std::size_t i = 0; i < count; ++i) {
-        files.check_index(indices[i]);
-        const auto index = static_cast<std::uint64_t>(indices[i]);
-        const std::uint8_t* record = files.record(index, record_scratch.data());
-        const Draw draw = draw_augmentation(plan.augment, plan.layout, seed, epoch, index);
-        pixel_kernel().picture_map(plan, record + kPixelOffset, draw, pixel_scratch.data(),
-                                   scale + i * plan.layout.channels, shift + i * plan.layout.channels);
-    }
+    return 3 * aligned(count * sizeof(std::int64_t)) + aligned(count * plan.image_bytes());
 }
 
 struct BatchDecoder::State {
-    // A slice on its way: queued, then taken by one worker, then done. Deque elements never move.
+    // A slice: queued, then taken by one worker, then done. Deque elements never move.
     struct Job {
         EpochOrder order;
-        std::uint64_t start;
-        std::size_t count;
-        bool first;  // of all that were submitted
+        std::uint64_t start = 0;
+        std::size_t count = 0;
+        bool is_first = false;  // of all that were submitted
         bool done = false;
         Batch batch;
         std::exception_ptr error;
@@ -75,16 +62,15 @@ struct BatchDecoder::State {
           const std::int64_t* labels_in)
         : files(std::move(files_in)), plan(std::move(plan_in)), pool(std::move(pool_in)), labels(labels_in) {}
 
-    void decode(Job& job, std::vector<std::uint8_t>& record_scratch,
-                std::vector<std::uint8_t>& pixel_scratch) {
+    void decode(Job& job, std::vector<std::uint8_t>& record_scratch, ImageDecoder& decoder) {
         files->expect_shuffled(job.order.kind != OrderKind::kSequential);
         job.order.read_ahead(
-            job.start, job.count, job.first,
+            job.start, job.count, job.is_first,
             [&](std::uint64_t first, std::uint64_t records) { files->read_ahead(first, records); });
         Batch batch = make_batch(pool->acquire(), job.count);
         job.order.indices(job.start, job.count, batch.indices);
         auto* image = static_cast<std::uint8_t*>(batch.images);
-        const std::size_t picture_bytes = plan.picture_bytes();
+        const std::size_t image_bytes = plan.image_bytes();
         for (std::size_t i = 0; i < job.count; ++i) {
             if (stopping) return;
             const auto index = static_cast<std::uint64_t>(batch.indices[i]);
@@ -95,16 +81,14 @@ struct BatchDecoder::State {
             const std::uint32_t stored = files->label(index, record);
             batch.labels[i] = labels != nullptr ? labels[index] : stored;
             batch.record_ids[i] = load_big_endian(record + kRecordIdOffset);
-            const Draw draw =
-                draw_augmentation(plan.augment, plan.layout, job.order.seed, job.order.epoch, index);
-            kernel.decode(plan, record + kPixelOffset, draw, pixel_scratch.data(), streams, coming, image);
-            image += picture_bytes;
+            decoder.decode(record + kPixelOffset, job.order.seed, job.order.epoch, index, coming, image);
+            image += image_bytes;
         }
-        if (streams) kernel.settle();
+        decoder.finish();
         job.batch = std::move(batch);
     }
 
-    // A forked child has no workers, and may have inherited a locked mutex: waiting would be for ever.
+    // A forked child has no workers and may have inherited a locked mutex: it would wait for ever.
     bool is_owner() const { return ::getpid() == owner; }
 
     void check_owner() const {
@@ -114,7 +98,7 @@ struct BatchDecoder::State {
 
     void work() {
         std::vector<std::uint8_t> record_scratch(plan.layout.record_bytes());
-        std::vector<std::uint8_t> pixel_scratch(plan.scratch_bytes());
+        ImageDecoder decoder(plan, pool.get());
         std::unique_lock lock(mutex);
         for (;;) {
             work_ready.wait(lock, [&] { return stopping || taken < jobs.size(); });
@@ -122,7 +106,7 @@ struct BatchDecoder::State {
             Job& job = jobs[taken++];
             lock.unlock();
             try {
-                decode(job, record_scratch, pixel_scratch);
+                decode(job, record_scratch, decoder);
             } catch (...) {
                 job.error = std::current_exception();
             }
@@ -136,9 +120,7 @@ struct BatchDecoder::State {
     const PixelPlan plan;
     const std::shared_ptr<BufferPool> pool;
     const std::int64_t* const labels;
-    const PixelKernel& kernel = pixel_kernel();
     const pid_t owner = ::getpid();
-    const bool streams = plan.can_stream() && pool->exceeds_caches();
 
     std::mutex mutex;  // guards jobs, submitted, taken, each job's done and, to change it, stopping
     std::condition_variable work_ready;
@@ -163,7 +145,7 @@ BatchDecoder::BatchDecoder(std::shared_ptr<const RecordFiles> files, PixelPlan p
         for (int i = 0; i < num_threads; ++i)
             state_->workers.emplace_back([state = state_.get()] { state->work(); });
     } catch (...) {
-        close();  // the system refused a thread: those that run must not outlive the state
+        close();  // the system refused a thread: the running ones must not outlive the state
         throw;
     }
 }
@@ -171,7 +153,7 @@ BatchDecoder::BatchDecoder(std::shared_ptr<const RecordFiles> files, PixelPlan p
 BatchDecoder::~BatchDecoder() {
     if (state_->is_owner())
         close();
-    else  // its threads do not exist here, its mutex may be locked for ever
+    else  // the threads do not exist here, and the mutex may stay locked for ever
         static_cast<void>(state_.release());
 }
 
@@ -189,7 +171,11 @@ void BatchDecoder::submit(const EpochOrder& order, std::uint64_t start, std::siz
     {
         const std::lock_guard lock(state_->mutex);
         if (state_->stopping) throw std::runtime_error("the decoder is closed");
-        state_->jobs.push_back({order, start, count, !state_->submitted, false, {}, nullptr});
+        State::Job& job = state_->jobs.emplace_back();
+        job.order = order;
+        job.start = start;
+        job.count = count;
+        job.is_first = !state_->submitted;
         state_->submitted = true;
     }
     state_->work_ready.notify_one();

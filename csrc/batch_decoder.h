@@ -1,5 +1,4 @@
-// Worker threads and the ring of batches: slices of an epoch go in, finished batches come out in the same
-// order.
+// Worker threads and the ring of batches: slices of an epoch go in, finished batches come out in order.
 #pragma once
 
 #include <chrono>
@@ -14,7 +13,7 @@
 
 namespace selfie {
 
-// One finished batch. Everything lies in one buffer, which lives as long as somebody holds `memory`.
+// One finished batch. All pointers lead into one buffer, which lives as long as somebody holds `memory`.
 struct Batch {
     std::shared_ptr<std::uint8_t> memory;
     std::size_t count = 0;
@@ -24,13 +23,8 @@ struct Batch {
     void* images = nullptr;
 };
 
-// The bytes of a buffer that holds `count` pictures and what belongs to them.
+// The bytes of a buffer for `count` images and their labels, ids and indices.
 std::size_t batch_bytes(const PixelPlan& plan, std::size_t count);
-
-// The scale and shift that the decoder would use for each record: float32[count][channels] each. For backends
-// that do the pixel work elsewhere. Throws std::out_of_range for an index outside the files.
-void picture_maps(const RecordFiles& files, const PixelPlan& plan, std::uint64_t seed, std::uint64_t epoch,
-                  const std::int64_t* indices, std::size_t count, float* scale, float* shift);
 
 class BatchDecoder {
   public:
@@ -38,7 +32,7 @@ class BatchDecoder {
     // The pool's buffers must hold every slice that is submitted.
     BatchDecoder(std::shared_ptr<const RecordFiles> files, PixelPlan plan, std::shared_ptr<BufferPool> pool,
                  const std::int64_t* labels, int num_threads);
-    // Waits for the workers; in a forked child, which has none, it lets go of everything instead.
+    // Waits for the workers. In a forked child, which has none, it releases nothing.
     ~BatchDecoder();
     BatchDecoder(const BatchDecoder&) = delete;
     BatchDecoder& operator=(const BatchDecoder&) = delete;
@@ -47,11 +41,11 @@ class BatchDecoder {
     // buffers or the files, std::runtime_error if closed.
     void submit(const EpochOrder& order, std::uint64_t start, std::size_t count);
 
-    // The next batch in order of submission, or nothing if it is not finished in time. Rethrows what its
-    // worker threw. Throws std::runtime_error if nothing was submitted, or closed.
+    // The next batch in order of submission, or nothing if it is not finished in time. Rethrows its worker's
+    // exception. Throws std::runtime_error if nothing was submitted, or closed.
     std::optional<Batch> next(std::chrono::milliseconds timeout);
 
-    // Stops after the records in hand. May be called twice, and from any thread.
+    // Stops each worker after its current record. May be called twice, and from any thread.
     void close();
 
     const PixelPlan& plan() const;

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <cerrno>
+#include <chrono>
 #include <stdexcept>
 
 #include "batch_decoder.h"
@@ -14,10 +15,13 @@ using namespace selfie;
 
 namespace {
 
+// A wait for a batch looks for Ctrl-C this often.
+constexpr std::chrono::milliseconds kSignalInterval{200};
+
 using Indices = py::array_t<std::int64_t, py::array::c_style>;
 using Pixels = py::array_t<std::uint8_t, py::array::c_style>;
 
-// Destroys without the GIL: closing files and joining workers may take a while.
+// Destroys without the GIL: closing files and joining workers may take long.
 struct WithoutGil {
     template <class T>
     void operator()(T* object) const {
@@ -62,10 +66,19 @@ py::tuple headers(const RecordFiles& files) {
     return py::make_tuple(record_ids, labels);
 }
 
+void expect_image_per_index(const char* name, const Pixels& pixels, const Indices& indices,
+                            const RecordLayout& layout) {
+    if (indices.ndim() == 1 &&
+        static_cast<std::size_t>(pixels.size()) == indices.size() * layout.pixel_bytes())
+        return;
+    throw std::invalid_argument(std::string(name) + " must hold one image per index, got " +
+                                std::to_string(pixels.size()) + " bytes for " +
+                                std::to_string(indices.size()) + " indices");
+}
+
 void images(const RecordFiles& files, const Indices& indices, Pixels& out) {
     const RecordLayout& layout = files.layout();
-    if (indices.ndim() != 1 || static_cast<std::size_t>(out.size()) != indices.size() * layout.pixel_bytes())
-        throw std::invalid_argument("out must hold one picture per index");
+    expect_image_per_index("out", out, indices, layout);
     const std::int64_t* wanted = indices.data();
     const auto count = static_cast<std::size_t>(indices.size());
     std::uint8_t* pixels = out.mutable_data();
@@ -74,9 +87,7 @@ void images(const RecordFiles& files, const Indices& indices, Pixels& out) {
 }
 
 py::tuple gather(const RecordFiles& files, const Indices& indices, Pixels& out) {
-    if (indices.ndim() != 1 ||
-        static_cast<std::size_t>(out.size()) != indices.size() * files.layout().pixel_bytes())
-        throw std::invalid_argument("out must hold one picture per index");
+    expect_image_per_index("out", out, indices, files.layout());
     const auto count = static_cast<std::size_t>(indices.size());
     py::array_t<std::int64_t> labels(indices.size()), record_ids(indices.size());
     const std::int64_t* wanted = indices.data();
@@ -118,65 +129,105 @@ Indices order_indices(const EpochOrder& order, std::uint64_t start, std::uint64_
     return out;
 }
 
-PixelPlan make_plan(std::int64_t channels, std::int64_t height, std::int64_t width, std::int64_t pad,
-                    const std::string& pad_mode, std::int64_t crop_height, std::int64_t crop_width,
-                    const std::string& flip, double brightness, double contrast_low, double contrast_high,
-                    std::int64_t cutout, const std::string& normalize, std::vector<double> mean,
-                    std::vector<double> std, const std::string& dtype, bool channels_last) {
+// The options of a plan, by name. This is the one place where they cross the border: make_plan() in
+// loading/reader.py gives them, PlanOptions in _core.pyi declares their types. An unknown, missing or
+// mistyped one is a TypeError.
+class PlanOptions {
+  public:
+    explicit PlanOptions(const py::kwargs& given) : left_(given.attr("copy")()) {}
+
+    template <class T>
+    T take(const char* name) {
+        if (!left_.contains(name)) throw py::type_error(std::string("PixelPlan needs the option ") + name);
+        const py::object value = left_.attr("pop")(name);
+        try {
+            return value.cast<T>();
+        } catch (const py::cast_error&) {
+            throw py::type_error(std::string("PixelPlan cannot take ") + name + " = " +
+                                 py::repr(value).cast<std::string>());
+        }
+    }
+
+    template <class Enum>
+    Enum take(const char* name, std::initializer_list<std::pair<const char*, Enum>> known) {
+        return choice<Enum>(name, take<std::string>(name), known);
+    }
+
+    void expect_none_left() const {
+        for (const auto& [name, value] : left_)
+            throw py::type_error("PixelPlan has no option " + py::str(name).cast<std::string>());
+    }
+
+  private:
+    py::dict left_;
+};
+
+PixelPlan make_plan(const py::kwargs& given) {
+    PlanOptions options(given);
     PixelPlan plan;
-    plan.layout = make_layout(channels, height, width);
-    plan.augment.pad = pad;
-    plan.augment.pad_mode =
-        choice<PadMode>("pad_mode", pad_mode, {{"zeros", PadMode::kZeros}, {"reflect", PadMode::kReflect}});
-    plan.augment.crop_height = crop_height;
-    plan.augment.crop_width = crop_width;
-    plan.augment.flip = choice<FlipMode>(
-        "flip", flip,
+    plan.layout = make_layout(options.take<std::int64_t>("channels"), options.take<std::int64_t>("height"),
+                              options.take<std::int64_t>("width"));
+    AugmentOptions& augment = plan.augment;
+    augment.pad = options.take<std::int64_t>("pad");
+    augment.pad_mode =
+        options.take<PadMode>("pad_mode", {{"zeros", PadMode::kZeros}, {"reflect", PadMode::kReflect}});
+    augment.crop_height = options.take<std::int64_t>("crop_height");
+    augment.crop_width = options.take<std::int64_t>("crop_width");
+    augment.flip = options.take<FlipMode>(
+        "flip",
         {{"none", FlipMode::kNone}, {"random", FlipMode::kRandom}, {"alternate", FlipMode::kAlternate}});
-    plan.augment.brightness = brightness;
-    plan.augment.contrast_low = contrast_low;
-    plan.augment.contrast_high = contrast_high;
-    plan.augment.cutout = cutout;
-    check_augment(plan.augment, plan.layout);
-    plan.normalize.mode = choice<NormalizeMode>("normalize", normalize,
-                                                {{"none", NormalizeMode::kNone},
-                                                 {"per_image", NormalizeMode::kPerImage},
-                                                 {"per_channel", NormalizeMode::kPerChannel}});
+    augment.brightness = options.take<double>("brightness");
+    augment.contrast_low = options.take<double>("contrast_low");
+    augment.contrast_high = options.take<double>("contrast_high");
+    augment.cutout = options.take<std::int64_t>("cutout");
+    plan.normalize.mode =
+        options.take<NormalizeMode>("normalize", {{"none", NormalizeMode::kNone},
+                                                  {"per_image", NormalizeMode::kPerImage},
+                                                  {"per_channel", NormalizeMode::kPerChannel}});
+    plan.normalize.mean = options.take<std::vector<double>>("mean");
+    plan.normalize.std = options.take<std::vector<double>>("std");
+    plan.type = options.take<PixelType>("dtype", {{"float32", PixelType::kFloat32},
+                                                  {"float16", PixelType::kFloat16},
+                                                  {"bfloat16", PixelType::kBfloat16},
+                                                  {"uint8", PixelType::kUint8}});
+    plan.channels_last = options.take<bool>("channels_last");
+    options.expect_none_left();
+    check_augment(augment, plan.layout);
     if (plan.normalize.mode == NormalizeMode::kPerChannel &&
-        (mean.size() != plan.layout.channels || std.size() != plan.layout.channels))
-        throw std::invalid_argument("mean and std need one value per channel");
-    plan.normalize.mean = std::move(mean);
-    plan.normalize.std = std::move(std);
-    plan.type = choice<PixelType>("dtype", dtype,
-                                  {{"float32", PixelType::kFloat32},
-                                   {"float16", PixelType::kFloat16},
-                                   {"bfloat16", PixelType::kBfloat16},
-                                   {"uint8", PixelType::kUint8}});
-    plan.channels_last = channels_last;
+        (plan.normalize.mean.size() != plan.layout.channels ||
+         plan.normalize.std.size() != plan.layout.channels))
+        throw std::invalid_argument("mean and std need one value per channel, got " +
+                                    std::to_string(plan.normalize.mean.size()) + " and " +
+                                    std::to_string(plan.normalize.std.size()) + " for " +
+                                    std::to_string(plan.layout.channels) + " channels");
     return plan;
 }
 
-py::tuple draws(const PixelPlan& plan, std::uint64_t seed, std::uint64_t epoch, const Indices& indices) {
-    const py::ssize_t count = indices.size();
-    py::array_t<std::int32_t> top(count), left(count), cutout_top(count), cutout_left(count);
-    py::array_t<bool> flip(count);
-    py::array_t<float> brightness(count), contrast(count);
-    for (py::ssize_t i = 0; i < count; ++i) {
-        const auto index = static_cast<std::uint64_t>(indices.data()[i]);
-        const Draw draw = draw_augmentation(plan.augment, plan.layout, seed, epoch, index);
-        top.mutable_data()[i] = draw.top;
-        left.mutable_data()[i] = draw.left;
-        flip.mutable_data()[i] = draw.flip;
-        brightness.mutable_data()[i] = draw.brightness;
-        contrast.mutable_data()[i] = draw.contrast;
-        cutout_top.mutable_data()[i] = draw.cutout_top;
-        cutout_left.mutable_data()[i] = draw.cutout_left;
-    }
-    return py::make_tuple(top, left, flip, brightness, contrast, cutout_top, cutout_left);
+// The draws of some records as arrays, by the names of Draws in loading/reader.py.
+py::dict draws(const PixelPlan& plan, std::uint64_t seed, std::uint64_t epoch, const Indices& indices) {
+    std::vector<Draw> drawn;
+    drawn.reserve(static_cast<std::size_t>(indices.size()));
+    for (py::ssize_t i = 0; i < indices.size(); ++i)
+        drawn.push_back(draw_augmentation(plan.augment, plan.layout, seed, epoch,
+                                          static_cast<std::uint64_t>(indices.data()[i])));
+    py::dict out;
+    const auto add = [&](const char* name, auto member) {
+        py::array_t<std::decay_t<decltype(drawn[0].*member)>> values(indices.size());
+        for (std::size_t i = 0; i < drawn.size(); ++i) values.mutable_data()[i] = drawn[i].*member;
+        out[name] = std::move(values);
+    };
+    add("top", &Draw::top);
+    add("left", &Draw::left);
+    add("flip", &Draw::flip);
+    add("brightness", &Draw::brightness);
+    add("contrast", &Draw::contrast);
+    add("cutout_top", &Draw::cutout_top);
+    add("cutout_left", &Draw::cutout_left);
+    return out;
 }
 
-py::tuple maps(const PixelPlan& plan, const RecordFiles& files, std::uint64_t seed, std::uint64_t epoch,
-               const Indices& indices) {
+py::tuple scale_and_shift(const PixelPlan& plan, const RecordFiles& files, std::uint64_t seed,
+                          std::uint64_t epoch, const Indices& indices) {
     const py::ssize_t count = indices.size();
     const auto channels = static_cast<py::ssize_t>(plan.layout.channels);
     py::array_t<float> scale({count, channels}), shift({count, channels});
@@ -185,7 +236,7 @@ py::tuple maps(const PixelPlan& plan, const RecordFiles& files, std::uint64_t se
     float* shifts = shift.mutable_data();
     {
         const py::gil_scoped_release release;
-        picture_maps(files, plan, seed, epoch, wanted, static_cast<std::size_t>(count), scales, shifts);
+        scales_and_shifts(files, plan, seed, epoch, wanted, static_cast<std::size_t>(count), scales, shifts);
     }
     return py::make_tuple(scale, shift);
 }
@@ -197,22 +248,22 @@ py::dtype numpy_type(PixelType type) {
         case PixelType::kFloat16:
             return py::dtype("f2");
         case PixelType::kBfloat16:
-            return py::dtype("u2");  // NumPy has no bfloat16: the caller reinterprets
+            return py::dtype("u2");  // NumPy has no bfloat16: the caller reinterprets the bits
         case PixelType::kUint8:
             break;
     }
     return py::dtype("u1");
 }
 
-// The batch's memory returns to the pool with the last array that has this owner.
+// Returns the batch's memory to the pool with the last array of this owner.
 py::capsule make_owner(std::shared_ptr<std::uint8_t> memory) {
     using Memory = std::shared_ptr<std::uint8_t>;
     return py::capsule(new Memory(std::move(memory)), [](void* held) { delete static_cast<Memory*>(held); });
 }
 
-py::array picture_array(const PixelPlan& plan, std::size_t pictures, const void* begin,
-                        const py::capsule& owner) {
-    const auto count = static_cast<py::ssize_t>(pictures);
+py::array image_array(const PixelPlan& plan, std::size_t images, const void* begin,
+                      const py::capsule& owner) {
+    const auto count = static_cast<py::ssize_t>(images);
     const auto channels = static_cast<py::ssize_t>(plan.layout.channels);
     const auto height = static_cast<py::ssize_t>(plan.augment.crop_height);
     const auto width = static_cast<py::ssize_t>(plan.augment.crop_width);
@@ -224,17 +275,16 @@ py::array picture_array(const PixelPlan& plan, std::size_t pictures, const void*
 py::array decode(const PixelPlan& plan, BufferPool& pool, std::uint64_t seed, std::uint64_t epoch,
                  const Indices& indices, const Pixels& pixels) {
     const auto count = static_cast<std::size_t>(indices.size());
-    if (indices.ndim() != 1 || static_cast<std::size_t>(pixels.size()) != count * plan.layout.pixel_bytes())
-        throw std::invalid_argument("pixels must hold one picture per index");
+    expect_image_per_index("pixels", pixels, indices, plan.layout);
     const std::int64_t* wanted = indices.data();
     const std::uint8_t* from = pixels.data();
     std::shared_ptr<std::uint8_t> memory;
     {
         const py::gil_scoped_release release;
-        memory = decode_pictures(plan, pool, seed, epoch, wanted, count, from);
+        memory = decode_images(plan, pool, seed, epoch, wanted, count, from);
     }
     const void* begin = memory.get();
-    return picture_array(plan, count, begin, make_owner(std::move(memory)));
+    return image_array(plan, count, begin, make_owner(std::move(memory)));
 }
 
 py::tuple wrap(const PixelPlan& plan, const Batch& batch) {
@@ -242,7 +292,7 @@ py::tuple wrap(const PixelPlan& plan, const Batch& batch) {
     const auto numbers = [&](std::int64_t* begin) {
         return py::array_t<std::int64_t>({static_cast<py::ssize_t>(batch.count)}, begin, owner);
     };
-    return py::make_tuple(picture_array(plan, batch.count, batch.images, owner), numbers(batch.labels),
+    return py::make_tuple(image_array(plan, batch.count, batch.images, owner), numbers(batch.labels),
                           numbers(batch.record_ids), numbers(batch.indices));
 }
 
@@ -251,7 +301,7 @@ py::tuple next_batch(BatchDecoder& decoder) {
         std::optional<Batch> batch;
         {
             const py::gil_scoped_release release;
-            batch = decoder.next(std::chrono::milliseconds(200));
+            batch = decoder.next(kSignalInterval);
         }
         if (batch) return wrap(decoder.plan(), *batch);
         if (PyErr_CheckSignals() != 0) throw py::error_already_set();  // Ctrl-C
@@ -264,7 +314,9 @@ DecoderHolder make_decoder(std::shared_ptr<RecordFiles> files, const PixelPlan& 
                            std::shared_ptr<BufferPool> pool, const std::optional<Indices>& labels,
                            int num_threads) {
     if (labels && static_cast<std::uint64_t>(labels->size()) != files->size())
-        throw std::invalid_argument("labels needs one value per record");
+        throw std::invalid_argument("labels must have one value per record (" +
+                                    std::to_string(files->size()) + "), got " +
+                                    std::to_string(labels->size()));
     const std::int64_t* values = labels ? labels->data() : nullptr;
     const py::gil_scoped_release release;
     return DecoderHolder(new BatchDecoder(std::move(files), plan, std::move(pool), values, num_threads));
@@ -302,13 +354,10 @@ PYBIND11_MODULE(_core, m) {
         .def("indices", &order_indices, py::arg("start"), py::arg("count"));
 
     py::class_<PixelPlan>(m, "PixelPlan")
-        .def(py::init(&make_plan), py::kw_only(), py::arg("channels"), py::arg("height"), py::arg("width"),
-             py::arg("pad"), py::arg("pad_mode"), py::arg("crop_height"), py::arg("crop_width"),
-             py::arg("flip"), py::arg("brightness"), py::arg("contrast_low"), py::arg("contrast_high"),
-             py::arg("cutout"), py::arg("normalize"), py::arg("mean"), py::arg("std"), py::arg("dtype"),
-             py::arg("channels_last"))
+        .def(py::init(&make_plan))
         .def("draws", &draws, py::arg("seed"), py::arg("epoch"), py::arg("indices"))
-        .def("maps", &maps, py::arg("files"), py::arg("seed"), py::arg("epoch"), py::arg("indices"))
+        .def("scale_and_shift", &scale_and_shift, py::arg("files"), py::arg("seed"), py::arg("epoch"),
+             py::arg("indices"))
         .def("decode", &decode, py::arg("pool"), py::arg("seed"), py::arg("epoch"), py::arg("indices"),
              py::arg("pixels").noconvert());
 

@@ -13,7 +13,7 @@ namespace selfie {
 
 namespace {
 
-// 0 if unknown. From the system's files: in virtual machines sysconf() may answer ten times too much.
+// 0 if unknown. Read from the system's files: in virtual machines sysconf() may answer ten times too much.
 std::size_t last_level_cache_bytes() {
     std::size_t kibibytes = 0;
     std::ifstream("/sys/devices/system/cpu/cpu0/cache/index3/size") >> kibibytes;
@@ -22,12 +22,12 @@ std::size_t last_level_cache_bytes() {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
-// What is mapped for a buffer: whole huge pages, if it would fill one.
+// The bytes to map for a buffer: whole huge pages, if it fills at least one.
 std::size_t in_pages(std::size_t bytes) {
     return bytes < kHugePage ? bytes : (bytes + kHugePage - 1) / kHugePage * kHugePage;
 }
 
-// Fresh memory; from kHugePage on it begins at a multiple of that, or the system could not use huge pages.
+// Fresh memory. From kHugePage bytes on it is aligned to kHugePage, as huge pages need.
 std::uint8_t* map_memory(std::size_t bytes) {
     const std::size_t room = bytes < kHugePage ? 0 : kHugePage;
     void* mapped = ::mmap(nullptr, bytes + room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -38,7 +38,7 @@ std::uint8_t* map_memory(std::size_t bytes) {
     if (before > 0) ::munmap(begin, before);
     ::munmap(begin + before + bytes, room - before);
 #ifdef MADV_HUGEPAGE
-    ::madvise(begin + before, bytes, MADV_HUGEPAGE);  // a wish: not every kernel grants it
+    ::madvise(begin + before, bytes, MADV_HUGEPAGE);  // a hint: not every kernel follows it
 #endif
     return begin + before;
 }
@@ -65,7 +65,7 @@ struct BufferPool::Spares {
     }
 
     void give_back(std::uint8_t* buffer) {
-        // A forked child may have inherited a locked mutex: it only unmaps its own copy.
+        // A forked child may have inherited a locked mutex, so it only unmaps its own copy.
         if (::getpid() == owner) {
             const std::lock_guard lock(mutex);
             if (buffers.size() < most_spare) {

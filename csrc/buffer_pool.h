@@ -1,5 +1,5 @@
-// Memory for batches, used again once nobody holds it: writing into fresh pages costs several times the
-// decoding.
+// Recycled memory for batches. Buffers are reused, so the steady state has no page faults, which would cost
+// several times the decoding.
 #pragma once
 
 #include <cstddef>
@@ -10,17 +10,17 @@ namespace selfie {
 
 class BufferPool {
   public:
-    // Keeps at most spare_buffers that are not in use; the rest goes back to the system.
+    // Keeps at most spare_buffers unused buffers; returns the rest to the system.
     BufferPool(std::size_t buffer_bytes, std::size_t spare_buffers);
 
     std::size_t buffer_bytes() const;
 
-    // Whether the spare buffers together fill more than half of the last-level cache: then they push each
-    // other out of it, for the rest is what others on the machine leave of it.
+    // Whether the spare buffers together exceed half of the last-level cache. Then they evict each other. We
+    // count half, because other processes use the rest.
     bool exceeds_caches() const;
 
-    // Memory of buffer_bytes(), aligned to a page. It returns to the pool when the last owner lets go, from
-    // any thread, even after the pool has gone. Thread-safe. Throws std::bad_alloc.
+    // Memory of buffer_bytes(), aligned to a page. It returns to the pool with its last owner, from any
+    // thread, even after the pool's destruction. Thread-safe. Throws std::bad_alloc.
     std::shared_ptr<std::uint8_t> acquire();
 
   private:

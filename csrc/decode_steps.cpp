@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "image_decoder.h"
+
 namespace selfie {
 
 void gather_records(const RecordFiles& files, const std::int64_t* indices, std::size_t count,
@@ -24,24 +26,35 @@ void gather_records(const RecordFiles& files, const std::int64_t* indices, std::
     }
 }
 
-std::shared_ptr<std::uint8_t> decode_pictures(const PixelPlan& plan, BufferPool& pool, std::uint64_t seed,
-                                              std::uint64_t epoch, const std::int64_t* indices,
-                                              std::size_t count, const std::uint8_t* pixels) {
-    if (count * plan.picture_bytes() > pool.buffer_bytes())
+std::shared_ptr<std::uint8_t> decode_images(const PixelPlan& plan, BufferPool& pool, std::uint64_t seed,
+                                            std::uint64_t epoch, const std::int64_t* indices,
+                                            std::size_t count, const std::uint8_t* pixels) {
+    if (count * plan.image_bytes() > pool.buffer_bytes())
         throw std::invalid_argument("a batch must fit the pool's buffers, got " + std::to_string(count) +
                                     " records");
-    const PixelKernel& kernel = pixel_kernel();
-    const bool streams = plan.can_stream() && pool.exceeds_caches();
-    std::vector<std::uint8_t> scratch(plan.scratch_bytes());
+    ImageDecoder decoder(plan, &pool);
     std::shared_ptr<std::uint8_t> memory = pool.acquire();
-    for (std::size_t i = 0; i < count; ++i) {
-        const auto index = static_cast<std::uint64_t>(indices[i]);
-        const Draw draw = draw_augmentation(plan.augment, plan.layout, seed, epoch, index);
-        kernel.decode(plan, pixels + i * plan.layout.pixel_bytes(), draw, scratch.data(), streams, Prefetch(),
-                      memory.get() + i * plan.picture_bytes());
-    }
-    if (streams) kernel.settle();
+    for (std::size_t i = 0; i < count; ++i)
+        decoder.decode(pixels + i * plan.layout.pixel_bytes(), seed, epoch,
+                       static_cast<std::uint64_t>(indices[i]), Prefetch(),
+                       memory.get() + i * plan.image_bytes());
+    decoder.finish();
     return memory;
+}
+
+void scales_and_shifts(const RecordFiles& files, const PixelPlan& plan, std::uint64_t seed,
+                       std::uint64_t epoch, const std::int64_t* indices, std::size_t count, float* scale,
+                       float* shift) {
+    files.check_sizes();
+    ImageDecoder decoder(plan, nullptr);
+    std::vector<std::uint8_t> scratch(plan.layout.record_bytes());
+    for (std::size_t i = 0; i < count; ++i) {
+        files.check_index(indices[i]);
+        const auto index = static_cast<std::uint64_t>(indices[i]);
+        const std::uint8_t* record = files.record(index, scratch.data());
+        decoder.scale_and_shift(record + kPixelOffset, seed, epoch, index, scale + i * plan.layout.channels,
+                                shift + i * plan.layout.channels);
+    }
 }
 
 }  // namespace selfie

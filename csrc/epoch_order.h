@@ -1,9 +1,10 @@
-// Which record stands at which position of an epoch. A pure function: resuming is starting elsewhere.
+// The record at each position of an epoch: a pure function, so an epoch can start anywhere.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <stdexcept>
+#include <string>
 
 #include "permutation.h"
 
@@ -30,7 +31,9 @@ struct EpochOrder {
         if (num_records == 0 || global_batch_size == 0 || global_batch_size > num_records ||
             block_records == 0 || window_records == 0 || window_records % block_records != 0)
             throw std::invalid_argument(
-                "an order needs records, draws within them and windows of whole blocks");
+                "an order needs records, draws within them and windows of whole blocks, got " +
+                std::to_string(num_records) + " records, " + std::to_string(global_batch_size) + " a draw, " +
+                std::to_string(block_records) + " a block, " + std::to_string(window_records) + " a window");
     }
 
     // The number of positions. Independent draws are all of full size, so their epoch is rounded up.
@@ -58,9 +61,9 @@ struct EpochOrder {
         }
     }
 
-    // What to read ahead while positions start..start+count-1 are decoded, as visit(first record, records):
-    // of the next window as many blocks as are used up of this one; at the beginning, all of this one as
-    // well. Only kQuasi reads blocks.
+    // The records to read ahead while positions start..start+count-1 are decoded, as visit(first record,
+    // records): as many blocks of the next window as this slice uses of its own, and at the beginning all of
+    // its own window. Only kQuasi reads blocks.
     template <class Visit>
     void read_ahead(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const {
         if (kind != OrderKind::kQuasi) return;
@@ -98,8 +101,8 @@ struct EpochOrder {
         }
     }
 
-    // The records are seen as a ring cut into blocks from a random place on, so that the cuts, and the short
-    // block at the end, fall elsewhere each epoch. The short block keeps the last place.
+    // The records form a ring, cut into blocks from a random place on, so that the cuts and the short block
+    // at the end change each epoch. The short block keeps the last place.
     struct Blocks {
         std::uint64_t num_records;
         std::uint64_t block_records;
@@ -114,7 +117,7 @@ struct EpochOrder {
               block_order(std::max<std::uint64_t>(full_blocks, 1), order.seed, order.epoch, 0),
               rotation(random_words(order.seed, order.epoch, 0, Stream::kRotation)[0] % num_records) {}
 
-        // The record at a slot of the row of shuffled blocks.
+        // The record at a slot of the shuffled blocks.
         std::uint64_t record(std::uint64_t slot) const {
             const std::uint64_t place = slot / block_records;
             const std::uint64_t block = place < full_blocks ? block_order(place) : place;

@@ -1,6 +1,6 @@
 // A keyed bijection of 0..size-1: a shuffle that needs no index array and can start anywhere.
-// An unbalanced Feistel network over the smallest power of two that holds size, walked along its cycle until
-// the value falls inside (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
+// An unbalanced Feistel network over the smallest power of two that holds size, repeated until the value is
+// below size (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,7 @@ class KeyedPermutation {
         std::copy(second.begin(), second.end(), round_keys_ + 4);
     }
 
-    // position in 0..size-1. The domain is less than twice the size (or 4), so few values walk a second step.
+    // position in 0..size-1. The domain is less than twice the size (or 4), so few values need a second step.
     std::uint64_t operator()(std::uint64_t position) const {
         do position = encrypt(position);
         while (position >= size_);

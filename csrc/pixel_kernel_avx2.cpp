@@ -1,4 +1,5 @@
-// The pixel kernel for AVX2 with FMA and F16C; CMakeLists.txt gives this file its compiler flags.
+// The vectors of the pixel kernel for AVX2 with FMA and F16C: one register of 16 bytes, two of 8 floats.
+// CMakeLists.txt sets the compiler flags.
 #include <immintrin.h>
 
 #include <cstring>
@@ -8,24 +9,33 @@
 namespace selfie {
 namespace {
 
-using Bytes = __m128i;
-struct Floats {
+using ByteVector = __m128i;
+struct FloatVector {
     __m256 low;
     __m256 high;
 };
 
-constexpr bool kMaskedLoads = false;
+constexpr bool kHasMaskedLoad = false;
 
-inline Bytes load(const std::uint8_t* from) {
+inline ByteVector load(const std::uint8_t* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
 }
-inline Bytes load_masked(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
-inline void store(Bytes bytes, std::uint8_t* to) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes); }
-inline Bytes shuffle(Bytes bytes, Bytes places) { return _mm_shuffle_epi8(bytes, places); }
-inline Bytes either(Bytes a, Bytes b) { return _mm_or_si128(a, b); }
+inline ByteVector masked_load(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
+inline void store(ByteVector bytes, std::uint8_t* to) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+}
+inline ByteVector table_lookup(ByteVector bytes, ByteVector lanes) { return _mm_shuffle_epi8(bytes, lanes); }
+inline ByteVector bit_or(ByteVector a, ByteVector b) { return _mm_or_si128(a, b); }
 
-inline Floats load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
-inline Floats fused(Bytes bytes, const Floats& scale, const Floats& shift) {
+inline FloatVector load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
+inline FloatVector broadcast(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
+inline FloatVector max(const FloatVector& a, const FloatVector& b) {
+    return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+}
+inline FloatVector min(const FloatVector& a, const FloatVector& b) {
+    return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
+}
+inline FloatVector mul_add(ByteVector bytes, const FloatVector& scale, const FloatVector& shift) {
     const __m256i low = _mm256_cvtepu8_epi32(bytes);
     const __m256i high = _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes));
     return {_mm256_fmadd_ps(_mm256_cvtepi32_ps(low), scale.low, shift.low),
@@ -33,14 +43,14 @@ inline Floats fused(Bytes bytes, const Floats& scale, const Floats& shift) {
 }
 
 template <bool kStream>
-inline void put(__m256i value, void* to) {
+inline void store_vector(__m256i value, void* to) {
     if (kStream)
         _mm256_stream_si256(static_cast<__m256i*>(to), value);
     else
         _mm256_storeu_si256(static_cast<__m256i*>(to), value);
 }
 template <bool kStream>
-inline void put(__m128i value, void* to) {
+inline void store_vector(__m128i value, void* to) {
     if (kStream)
         _mm_stream_si128(static_cast<__m128i*>(to), value);
     else
@@ -50,22 +60,22 @@ inline void put(__m128i value, void* to) {
 struct Float32 {
     using Value = float;
     template <bool kStream>
-    static void store(const Floats& values, Value* to) {
-        put<kStream>(_mm256_castps_si256(values.low), to);
-        put<kStream>(_mm256_castps_si256(values.high), to + 8);
+    static void store(const FloatVector& values, Value* to) {
+        store_vector<kStream>(_mm256_castps_si256(values.low), to);
+        store_vector<kStream>(_mm256_castps_si256(values.high), to + 8);
     }
 };
 
 struct Float16 {
     using Value = std::uint16_t;
     template <bool kStream>
-    static void store(const Floats& values, Value* to) {
-        put<kStream>(_mm256_cvtps_ph(values.low, _MM_FROUND_TO_NEAREST_INT), to);
-        put<kStream>(_mm256_cvtps_ph(values.high, _MM_FROUND_TO_NEAREST_INT), to + 8);
+    static void store(const FloatVector& values, Value* to) {
+        store_vector<kStream>(_mm256_cvtps_ph(values.low, _MM_FROUND_TO_NEAREST_INT), to);
+        store_vector<kStream>(_mm256_cvtps_ph(values.high, _MM_FROUND_TO_NEAREST_INT), to + 8);
     }
 };
 
-// Packs the lower halves of 16 numbers that fit 16 bits.
+// The 16 lanes as 16-bit integers; the values must fit.
 inline __m256i packed(__m256i low, __m256i high) {
     return _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0b11011000);
 }
@@ -73,39 +83,35 @@ inline __m256i packed(__m256i low, __m256i high) {
 struct Bfloat16 {
     using Value = std::uint16_t;
     template <bool kStream>
-    static void store(const Floats& values, Value* to) {
+    static void store(const FloatVector& values, Value* to) {
         const auto rounded = [](__m256 value) {
             const __m256i bits = _mm256_castps_si256(value);
             const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
             const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
             return _mm256_srli_epi32(sum, 16);
         };
-        put<kStream>(packed(rounded(values.low), rounded(values.high)), to);
+        store_vector<kStream>(packed(rounded(values.low), rounded(values.high)), to);
     }
 };
 
-struct Uint8 {  // saturates
-    using Value = std::uint8_t;
-    template <bool kStream>
-    static void store(const Floats& values, Value* to) {
-        const auto whole = [](__m256 value) {
-            const __m256 low = _mm256_max_ps(value, _mm256_setzero_ps());
-            return _mm256_cvtps_epi32(_mm256_min_ps(low, _mm256_set1_ps(255)));
-        };
-        const __m256i words = packed(whole(values.low), whole(values.high));
-        put<kStream>(_mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)), to);
-    }
-};
+// Rounds values of 0..255 to the nearest byte, ties to even.
+template <bool kStream>
+inline void store_bytes(const FloatVector& values, std::uint8_t* to) {
+    const __m256i words = packed(_mm256_cvtps_epi32(values.low), _mm256_cvtps_epi32(values.high));
+    store_vector<kStream>(_mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)),
+                          to);
+}
 
-constexpr std::size_t kSumBlock = 32;
+constexpr std::size_t kSumLanes = 32;
 
-// Adds up blocks of bytes and their squares; at most 2^16 bytes, so that 32 bits hold every part.
-inline void add_up(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& total) {
+// Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every
+// part.
+inline void add_sums(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& total) {
     const __m256i zero = _mm256_setzero_si256();
     __m256i sums = zero;
     __m256i squares = zero;
     for (std::size_t i = 0; i < blocks; ++i) {
-        const __m256i block = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + kSumBlock * i));
+        const __m256i block = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + kSumLanes * i));
         const __m256i low = _mm256_unpacklo_epi8(block, zero);
         const __m256i high = _mm256_unpackhi_epi8(block, zero);
         sums = _mm256_add_epi64(sums, _mm256_sad_epu8(block, zero));
@@ -120,7 +126,7 @@ inline void add_up(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& t
     for (const std::uint32_t part : square_parts) total.sum_of_squares += part;
 }
 
-void settle() { _mm_sfence(); }
+void flush_stream() { _mm_sfence(); }
 
 }  // namespace
 }  // namespace selfie
@@ -130,6 +136,6 @@ void settle() { _mm_sfence(); }
 namespace selfie {
 
 extern const PixelKernel kPixelKernel_avx2;
-const PixelKernel kPixelKernel_avx2 = {"avx2", decode, picture_map, settle};
+const PixelKernel kPixelKernel_avx2 = {"avx2", decode, scale_and_shift, flush_stream};
 
 }  // namespace selfie

@@ -1,7 +1,19 @@
-// The body of the pixel kernels, included once by each pixel_kernel_<isa>.cpp, after that file's own Bytes
-// and Floats (16 pixels) and what can be done with them. Everything stands in an unnamed namespace: an inline
-// function must never be shared between files with different instruction sets, or the linker may hand AVX-512
-// code to a processor without it. Hence also no standard library beyond memcpy and memset.
+// The pixel kernel, written once over vectors and included by each pixel_kernel_<isa>.cpp.
+//
+// The words are those of Highway, Google's SIMD library:
+//   lane         one pixel of a vector
+//   vector       kLanes lanes: ByteVector of uint8, FloatVector of float32
+//   mask         one bit per lane, the lowest bit for lane 0
+//   interleave   from planes (NCHW) to pixels whose channels are neighbours (NHWC)
+//   stream       store past the caches
+//
+// Before the include, each pixel_kernel_<isa>.cpp defines load, masked_load, store, store_bytes,
+// table_lookup, bit_or, broadcast, min, max and mul_add; the types Float32, Float16 and Bfloat16 with Value
+// and store<kStream>; add_sums over blocks of kSumLanes bytes; and flush_stream.
+//
+// Everything stands in an unnamed namespace. An inline function must never be shared between files of
+// different instruction sets: the linker may hand AVX-512 code to a processor without it. Hence no standard
+// library beyond memcpy and memset.
 
 #include <cstring>
 
@@ -11,83 +23,93 @@
 namespace selfie {
 namespace {
 
-// Channels that are mapped together: one as it is, or three interleaved.
-template <std::size_t kChannels>
-struct Group {
-    Floats scale[kChannels];
-    Floats shift[kChannels];
+// Saturates: a value outside 0..255 becomes the nearest bound.
+struct Uint8 {
+    using Value = std::uint8_t;
+    template <bool kStream>
+    static void store(const FloatVector& values, Value* to) {
+        store_bytes<kStream>(min(max(values, broadcast(0)), broadcast(255)), to);
+    }
+};
 
-    Group(const float* scales, const float* shifts) {
-        float wide[2][kChannels * kPiece];
-        for (std::size_t i = 0; i < kChannels * kPiece; ++i) {
+// The scale and shift of every lane: of one plane, or of three interleaved channels.
+template <std::size_t kChannels>
+struct LaneScaleAndShift {
+    FloatVector scale[kChannels];
+    FloatVector shift[kChannels];
+
+    LaneScaleAndShift(const float* scales, const float* shifts) {
+        float wide[2][kChannels * kLanes];
+        for (std::size_t i = 0; i < kChannels * kLanes; ++i) {
             wide[0][i] = scales[i % kChannels];
             wide[1][i] = shifts[i % kChannels];
         }
         for (std::size_t k = 0; k < kChannels; ++k) {
-            scale[k] = load(wide[0] + k * kPiece);
-            shift[k] = load(wide[1] + k * kPiece);
+            scale[k] = load(wide[0] + k * kLanes);
+            shift[k] = load(wide[1] + k * kLanes);
         }
     }
 
-    // Maps one piece, its pixels moved to their places; bytes_of(c) gives the bytes of channel c.
+    // Converts and stores one vector per channel, its lanes reordered by the tables. bytes_of(c) gives the
+    // bytes of channel c.
     template <class Type, bool kStream, class BytesOf>
-    void put(BytesOf bytes_of, const Places& places, typename Type::Value* out) const {
+    void convert(BytesOf bytes_of, const LaneTables& tables, typename Type::Value* out) const {
         if constexpr (kChannels == 1) {
-            const Bytes bytes = shuffle(bytes_of(0), load(places.planar));
-            Type::template store<kStream>(fused(bytes, scale[0], shift[0]), out);
+            const ByteVector bytes = table_lookup(bytes_of(0), load(tables.planar));
+            Type::template store<kStream>(mul_add(bytes, scale[0], shift[0]), out);
         } else {
-            const Bytes bytes[] = {bytes_of(0), bytes_of(1), bytes_of(2)};
+            const ByteVector bytes[] = {bytes_of(0), bytes_of(1), bytes_of(2)};
             for (std::size_t k = 0; k < 3; ++k) {
-                const auto& from = places.interleaved[k];
-                const Bytes mixed =
-                    either(either(shuffle(bytes[0], load(from[0])), shuffle(bytes[1], load(from[1]))),
-                           shuffle(bytes[2], load(from[2])));
-                Type::template store<kStream>(fused(mixed, scale[k], shift[k]), out + k * kPiece);
+                const auto& from = tables.interleaved[k];
+                const ByteVector mixed = bit_or(
+                    bit_or(table_lookup(bytes[0], load(from[0])), table_lookup(bytes[1], load(from[1]))),
+                    table_lookup(bytes[2], load(from[2])));
+                Type::template store<kStream>(mul_add(mixed, scale[k], shift[k]), out + k * kLanes);
             }
         }
     }
 };
 
-// Maps whole planes of `count` pixels that follow each other.
+// Converts whole planes of `count` pixels, which follow each other.
 template <class Type, bool kStream, std::size_t kChannels>
-void map_planes(const std::uint8_t* planes, std::size_t count, const Group<kChannels>& group,
-                typename Type::Value* out) {
-    if (count < kPiece) {  // there is room to read a whole piece (scratch_bytes()), none to write it
-        typename Type::Value piece[kChannels * kPiece];
-        group.template put<Type, false>([&](std::size_t c) { return load(planes + c * count); }, kStraight,
-                                        piece);
-        std::memcpy(out, piece, kChannels * count * sizeof *piece);
+void convert_planes(const std::uint8_t* planes, std::size_t count, const LaneScaleAndShift<kChannels>& lanes,
+                    typename Type::Value* out) {
+    if (count < kLanes) {  // scratch_bytes() has room to load a whole vector; out has none to store it
+        typename Type::Value whole[kChannels * kLanes];
+        lanes.template convert<Type, false>([&](std::size_t c) { return load(planes + c * count); }, kForward,
+                                            whole);
+        std::memcpy(out, whole, kChannels * count * sizeof *whole);
         return;
     }
-    for_pieces(static_cast<std::ptrdiff_t>(count), [&](std::ptrdiff_t i) {
-        group.template put<Type, kStream>([&](std::size_t c) { return load(planes + c * count + i); },
-                                          kStraight, out + static_cast<std::ptrdiff_t>(kChannels) * i);
+    for_vectors(static_cast<std::ptrdiff_t>(count), [&](std::ptrdiff_t i) {
+        lanes.template convert<Type, kStream>([&](std::size_t c) { return load(planes + c * count + i); },
+                                              kForward, out + static_cast<std::ptrdiff_t>(kChannels) * i);
     });
 }
 
-// Interleaved bytes of any number of channels: scale and shift repeat with a period of channels.
+// Converts interleaved bytes of any number of channels: scale and shift repeat with a period of channels.
 template <class Type>
-void map_interleaved(const std::uint8_t* bytes, std::size_t values, std::size_t channels, const float* scale,
-                     const float* shift, typename Type::Value* out) {
-    float scales[kPiece + kMaxChannels];
-    float shifts[kPiece + kMaxChannels];
-    for (std::size_t i = 0; i < kPiece + channels; ++i) {
+void convert_interleaved(const std::uint8_t* bytes, std::size_t values, std::size_t channels,
+                         const float* scale, const float* shift, typename Type::Value* out) {
+    float scales[kLanes + kMaxChannels];
+    float shifts[kLanes + kMaxChannels];
+    for (std::size_t i = 0; i < kLanes + channels; ++i) {
         scales[i] = scale[i % channels];
         shifts[i] = shift[i % channels];
     }
-    const auto mapped = [&](std::size_t i, typename Type::Value* to) {
+    const auto convert = [&](std::size_t i, typename Type::Value* to) {
         const std::size_t channel = i % channels;
-        Type::template store<false>(fused(load(bytes + i), load(scales + channel), load(shifts + channel)),
+        Type::template store<false>(mul_add(load(bytes + i), load(scales + channel), load(shifts + channel)),
                                     to);
     };
-    if (values < kPiece) {
-        typename Type::Value piece[kPiece];
-        mapped(0, piece);
-        std::memcpy(out, piece, values * sizeof *piece);
+    if (values < kLanes) {
+        typename Type::Value whole[kLanes];
+        convert(0, whole);
+        std::memcpy(out, whole, values * sizeof *whole);
         return;
     }
-    for_pieces(static_cast<std::ptrdiff_t>(values),
-               [&](std::ptrdiff_t i) { mapped(static_cast<std::size_t>(i), out + i); });
+    for_vectors(static_cast<std::ptrdiff_t>(values),
+                [&](std::ptrdiff_t i) { convert(static_cast<std::size_t>(i), out + i); });
 }
 
 void interleave(const std::uint8_t* planes, std::size_t pixels, std::size_t channels, std::uint8_t* out) {
@@ -95,51 +117,51 @@ void interleave(const std::uint8_t* planes, std::size_t pixels, std::size_t chan
         for (std::size_t i = 0; i < pixels; ++i) out[i * channels + c] = planes[c * pixels + i];
 }
 
-// Crops, flips and maps in one go: nothing but the record is read, nothing but the result written.
+// Crops, flips and converts in one pass: reads only the record, writes only the result.
 template <class Type, bool kStream, std::size_t kChannels>
-void map_window(const PixelPlan& plan, const std::uint8_t* planes, const Draw& draw,
-                const Group<kChannels>& group, Prefetch& coming, typename Type::Value* out) {
-    const Places& places = draw.flip ? kReversed : kStraight;
+void convert_window(const PixelPlan& plan, const std::uint8_t* planes, const Draw& draw,
+                    const LaneScaleAndShift<kChannels>& lanes, Prefetch& coming, typename Type::Value* out) {
+    const LaneTables& tables = draw.flip ? kReversed : kForward;
     const std::size_t step = plan.layout.plane_bytes();
-    // A streamed line of memory must be filled at once: pieces of less than a line have to follow each other.
+    // A streamed cache line must be filled without a gap, so vectors shorter than a line follow each other.
     constexpr bool kByRows = kChannels > 1 || (kStream && sizeof(typename Type::Value) < sizeof(float));
-    for_window_pieces<kByRows>(
+    for_window_vectors<kByRows>(
         plan, planes, draw,
         [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
-            group.template put<Type, kStream>(
-                [&](std::size_t c) { return load_masked(from + c * step, mask); }, places,
+            lanes.template convert<Type, kStream>(
+                [&](std::size_t c) { return masked_load(from + c * step, mask); }, tables,
                 out + static_cast<std::ptrdiff_t>(kChannels) * place);
         },
         [&](std::ptrdiff_t pixels) { coming.advance(kChannels * static_cast<std::size_t>(pixels)); });
 }
 
 ChannelSums channel_sums(const std::uint8_t* bytes, std::size_t count) {
-    constexpr std::size_t kMostBlocks = 65536 / kSumBlock;
+    constexpr std::size_t kMostBlocks = 65536 / kSumLanes;  // add_sums() counts in 32 bits
     ChannelSums sums;
-    for (std::size_t left = count / kSumBlock; left > 0;) {
+    for (std::size_t left = count / kSumLanes; left > 0;) {
         const std::size_t blocks = left < kMostBlocks ? left : kMostBlocks;
-        add_up(bytes, blocks, sums);
-        bytes += blocks * kSumBlock;
+        add_sums(bytes, blocks, sums);
+        bytes += blocks * kSumLanes;
         left -= blocks;
     }
-    for (std::size_t i = 0; i < count % kSumBlock; ++i) {
+    for (std::size_t i = 0; i < count % kSumLanes; ++i) {
         sums.sum += bytes[i];
         sums.sum_of_squares += std::uint32_t{bytes[i]} * bytes[i];
     }
     return sums;
 }
 
-void window_map(const PixelPlan& plan, const std::uint8_t* window, const Draw& draw, float* scale,
-                float* shift) {
+void window_scale_and_shift(const PixelPlan& plan, const std::uint8_t* window, const Draw& draw, float* scale,
+                            float* shift) {
     ChannelSums sums[kMaxChannels];
     const std::size_t pixels = plan.crop_pixels();
     if (needs_sums(plan.augment, plan.normalize))
         for (std::size_t c = 0; c < plan.layout.channels; ++c)
             sums[c] = channel_sums(window + c * pixels, pixels);
-    linear_map(plan.normalize, draw, sums, plan.layout.channels, pixels, scale, shift);
+    compose_scale_and_shift(plan.normalize, draw, sums, plan.layout.channels, pixels, scale, shift);
 }
 
-// Sets the part of the square that lies inside the picture to 0.
+// Sets the part of the square that lies inside the image to 0.
 template <class Value>
 void cut_out(const PixelPlan& plan, const Draw& draw, Value* out) {
     const std::int64_t rows = plan.augment.crop_height;
@@ -173,23 +195,23 @@ void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& dr
     float scale[kMaxChannels];
     float shift[kMaxChannels];
     const std::uint8_t* window = fused_window ? pixels : find_window(plan, pixels, draw, scratch);
-    window_map(plan, window, draw, scale, shift);
-    const auto map = [&](const std::uint8_t* planes, const auto& group, typename Type::Value* to) {
+    window_scale_and_shift(plan, window, draw, scale, shift);
+    const auto convert = [&](const std::uint8_t* planes, const auto& lanes, typename Type::Value* to) {
         if (fused_window)
-            map_window<Type, kStream>(plan, planes, draw, group, coming, to);
+            convert_window<Type, kStream>(plan, planes, draw, lanes, coming, to);
         else
-            map_planes<Type, kStream>(planes, count, group, to);
+            convert_planes<Type, kStream>(planes, count, lanes, to);
     };
     if (!interleaved) {
         const std::size_t step = fused_window ? plan.layout.plane_bytes() : count;
         for (std::size_t c = 0; c < channels; ++c)
-            map(window + c * step, Group<1>(scale + c, shift + c), out + c * count);
+            convert(window + c * step, LaneScaleAndShift<1>(scale + c, shift + c), out + c * count);
     } else if (channels == 3) {
-        map(window, Group<3>(scale, shift), out);
+        convert(window, LaneScaleAndShift<3>(scale, shift), out);
     } else {
-        std::uint8_t* bytes = scratch + plan.picture_values();
+        std::uint8_t* bytes = scratch + plan.image_values();
         interleave(window, count, channels, bytes);
-        map_interleaved<Type>(bytes, channels * count, channels, scale, shift, out);
+        convert_interleaved<Type>(bytes, channels * count, channels, scale, shift, out);
     }
     coming.finish();
     if (plan.augment.cutout > 0) cut_out(plan, draw, out);
@@ -219,9 +241,9 @@ void decode(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
     }
 }
 
-void picture_map(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
-                 float* scale, float* shift) {
-    window_map(plan, find_window(plan, pixels, draw, scratch), draw, scale, shift);
+void scale_and_shift(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
+                     std::uint8_t* scratch, float* scale, float* shift) {
+    window_scale_and_shift(plan, find_window(plan, pixels, draw, scratch), draw, scale, shift);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The pixel kernel in plain C++: for processors without a kernel of their own.
+// The vectors of the pixel kernel in plain C++: arrays of 16 lanes, for processors without a file of their
+// own.
 #include <cstring>
 
 #include "pixel_kernel.h"
@@ -6,42 +7,58 @@
 namespace selfie {
 namespace {
 
-struct Bytes {
-    std::uint8_t at[16];
+struct ByteVector {
+    std::uint8_t lane[kLanes];
 };
-struct Floats {
-    float at[16];
+struct FloatVector {
+    float lane[kLanes];
 };
 
-constexpr bool kMaskedLoads = false;
+constexpr bool kHasMaskedLoad = false;
 
-inline Bytes load(const std::uint8_t* from) {
-    Bytes bytes;
+inline ByteVector load(const std::uint8_t* from) {
+    ByteVector bytes;
     std::memcpy(&bytes, from, sizeof bytes);
     return bytes;
 }
-inline Bytes load_masked(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
-inline void store(const Bytes& bytes, std::uint8_t* to) { std::memcpy(to, &bytes, sizeof bytes); }
-inline Bytes shuffle(const Bytes& bytes, const Bytes& places) {
-    Bytes result;
-    for (int i = 0; i < 16; ++i) result.at[i] = places.at[i] < 16 ? bytes.at[places.at[i]] : 0;
+inline ByteVector masked_load(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
+inline void store(const ByteVector& bytes, std::uint8_t* to) { std::memcpy(to, &bytes, sizeof bytes); }
+inline ByteVector table_lookup(const ByteVector& bytes, const ByteVector& lanes) {
+    ByteVector result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = lanes.lane[i] < kLanes ? bytes.lane[lanes.lane[i]] : 0;
     return result;
 }
-inline Bytes either(const Bytes& a, const Bytes& b) {
-    Bytes result;
-    for (int i = 0; i < 16; ++i) result.at[i] = a.at[i] | b.at[i];
+inline ByteVector bit_or(const ByteVector& a, const ByteVector& b) {
+    ByteVector result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = a.lane[i] | b.lane[i];
     return result;
 }
 
-inline Floats load(const float* from) {
-    Floats floats;
+inline FloatVector load(const float* from) {
+    FloatVector floats;
     std::memcpy(&floats, from, sizeof floats);
     return floats;
 }
 
+inline FloatVector broadcast(float value) {
+    FloatVector result;
+    for (float& lane : result.lane) lane = value;
+    return result;
+}
+inline FloatVector max(const FloatVector& a, const FloatVector& b) {
+    FloatVector result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+    return result;
+}
+inline FloatVector min(const FloatVector& a, const FloatVector& b) {
+    FloatVector result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
+    return result;
+}
+
 // value * scale + shift in one rounding, without a fused instruction: the product is exact in double (8 + 24
 // bits), and rounding the sum to odd makes the second rounding harmless (Boldo and Melquiond, 2008).
-inline float fused(std::uint8_t value, float scale, float shift) {
+inline float mul_add(std::uint8_t value, float scale, float shift) {
     const double product = static_cast<double>(value) * scale;
     const double addend = shift;
     const double sum = product + addend;
@@ -54,9 +71,9 @@ inline float fused(std::uint8_t value, float scale, float shift) {
     std::memcpy(&odd, &bits, sizeof odd);
     return static_cast<float>(odd);
 }
-inline Floats fused(const Bytes& bytes, const Floats& scale, const Floats& shift) {
-    Floats result;
-    for (int i = 0; i < 16; ++i) result.at[i] = fused(bytes.at[i], scale.at[i], shift.at[i]);
+inline FloatVector mul_add(const ByteVector& bytes, const FloatVector& scale, const FloatVector& shift) {
+    FloatVector result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = mul_add(bytes.lane[i], scale.lane[i], shift.lane[i]);
     return result;
 }
 
@@ -66,20 +83,20 @@ inline std::uint32_t bits_of(float value) {
     return bits;
 }
 
-// The conversions round to nearest, ties to even. Written without branches, so that compilers vectorise them.
+// The conversions round to nearest, ties to even. They have no branches, so that compilers vectorise them.
 
 struct Float32 {
     using Value = float;
     static Value convert(float value) { return value; }
     template <bool>
-    static void store(const Floats& values, Value* to) {
+    static void store(const FloatVector& values, Value* to) {
         std::memcpy(to, &values, sizeof values);
     }
 };
 
 template <class Type, class Value>
-void store_converted(const Floats& values, Value* to) {
-    for (int i = 0; i < 16; ++i) to[i] = Type::convert(values.at[i]);
+void store_converted(const FloatVector& values, Value* to) {
+    for (int i = 0; i < kLanes; ++i) to[i] = Type::convert(values.lane[i]);
 }
 
 struct Float16 {
@@ -96,7 +113,7 @@ struct Float16 {
         return static_cast<Value>(rounded | (bits >> 16 & 0x8000u));
     }
     template <bool>
-    static void store(const Floats& values, Value* to) {
+    static void store(const FloatVector& values, Value* to) {
         store_converted<Float16>(values, to);
     }
 };
@@ -108,31 +125,24 @@ struct Bfloat16 {
         return static_cast<Value>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
     }
     template <bool>
-    static void store(const Floats& values, Value* to) {
+    static void store(const FloatVector& values, Value* to) {
         store_converted<Bfloat16>(values, to);
     }
 };
 
-struct Uint8 {  // saturates
-    using Value = std::uint8_t;
-    static Value convert(float value) {
-        const float low = value > 0.0f ? value : 0.0f;
-        const float clamped = low < 255.0f ? low : 255.0f;
-        return static_cast<Value>(bits_of(clamped + 0x1.8p23f));  // at 1.5 * 2^23 steps are whole numbers
-    }
-    template <bool>
-    static void store(const Floats& values, Value* to) {
-        store_converted<Uint8>(values, to);
-    }
-};
+// Rounds values of 0..255 to the nearest byte, ties to even: at 1.5 * 2^23 floats are integers.
+template <bool>
+void store_bytes(const FloatVector& values, std::uint8_t* to) {
+    for (int i = 0; i < kLanes; ++i) to[i] = static_cast<std::uint8_t>(bits_of(values.lane[i] + 0x1.8p23f));
+}
 
-constexpr std::size_t kSumBlock = 16;
+constexpr std::size_t kSumLanes = 16;
 
-// Adds up blocks of bytes and their squares; at most 2^16 bytes, so that 32 bits hold every sum.
-inline void add_up(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& total) {
+// Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every sum.
+inline void add_sums(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& total) {
     std::uint32_t sum = 0;
     std::uint32_t squares = 0;
-    for (std::size_t i = 0; i < blocks * kSumBlock; ++i) {
+    for (std::size_t i = 0; i < blocks * kSumLanes; ++i) {
         const std::uint32_t value = bytes[i];
         sum += value;
         squares += value * value;
@@ -141,7 +151,7 @@ inline void add_up(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& t
     total.sum_of_squares += squares;
 }
 
-void settle() {}
+void flush_stream() {}
 
 }  // namespace
 }  // namespace selfie
@@ -151,6 +161,6 @@ void settle() {}
 namespace selfie {
 
 extern const PixelKernel kPixelKernel_generic;
-const PixelKernel kPixelKernel_generic = {"generic", decode, picture_map, settle};
+const PixelKernel kPixelKernel_generic = {"generic", decode, scale_and_shift, flush_stream};
 
 }  // namespace selfie

@@ -1,4 +1,5 @@
-// The pixel kernel for NEON, as every 64-bit ARM processor has it.
+// The vectors of the pixel kernel for NEON, which every 64-bit ARM processor has: one register of 16 bytes,
+// four of 4 floats.
 #include <arm_neon.h>
 
 #include "pixel_kernel.h"
@@ -6,21 +7,33 @@
 namespace selfie {
 namespace {
 
-using Bytes = uint8x16_t;
-using Floats = float32x4x4_t;
+using ByteVector = uint8x16_t;
+using FloatVector = float32x4x4_t;
 
-constexpr bool kMaskedLoads = false;
+constexpr bool kHasMaskedLoad = false;
 
-inline Bytes load(const std::uint8_t* from) { return vld1q_u8(from); }
-inline Bytes load_masked(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
-inline void store(Bytes bytes, std::uint8_t* to) { vst1q_u8(to, bytes); }
-inline Bytes shuffle(Bytes bytes, Bytes places) { return vqtbl1q_u8(bytes, places); }
-inline Bytes either(Bytes a, Bytes b) { return vorrq_u8(a, b); }
+inline ByteVector load(const std::uint8_t* from) { return vld1q_u8(from); }
+inline ByteVector masked_load(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
+inline void store(ByteVector bytes, std::uint8_t* to) { vst1q_u8(to, bytes); }
+inline ByteVector table_lookup(ByteVector bytes, ByteVector lanes) { return vqtbl1q_u8(bytes, lanes); }
+inline ByteVector bit_or(ByteVector a, ByteVector b) { return vorrq_u8(a, b); }
 
-inline Floats load(const float* from) {
+inline FloatVector load(const float* from) {
     return {{vld1q_f32(from), vld1q_f32(from + 4), vld1q_f32(from + 8), vld1q_f32(from + 12)}};
 }
-inline Floats fused(Bytes bytes, const Floats& scale, const Floats& shift) {
+inline FloatVector broadcast(float value) {
+    const float32x4_t part = vdupq_n_f32(value);
+    return {{part, part, part, part}};
+}
+inline FloatVector max(const FloatVector& a, const FloatVector& b) {
+    return {{vmaxq_f32(a.val[0], b.val[0]), vmaxq_f32(a.val[1], b.val[1]), vmaxq_f32(a.val[2], b.val[2]),
+             vmaxq_f32(a.val[3], b.val[3])}};
+}
+inline FloatVector min(const FloatVector& a, const FloatVector& b) {
+    return {{vminq_f32(a.val[0], b.val[0]), vminq_f32(a.val[1], b.val[1]), vminq_f32(a.val[2], b.val[2]),
+             vminq_f32(a.val[3], b.val[3])}};
+}
+inline FloatVector mul_add(ByteVector bytes, const FloatVector& scale, const FloatVector& shift) {
     const uint16x8_t low = vmovl_u8(vget_low_u8(bytes));
     const uint16x8_t high = vmovl_u8(vget_high_u8(bytes));
     const auto mapped = [&](uint16x4_t part, int i) {
@@ -30,12 +43,12 @@ inline Floats fused(Bytes bytes, const Floats& scale, const Floats& shift) {
              mapped(vget_high_u16(high), 3)}};
 }
 
-// Streaming stores are a wish; this kernel has none.
+// NEON has no streaming stores: kStream changes nothing.
 
 struct Float32 {
     using Value = float;
     template <bool>
-    static void store(const Floats& values, Value* to) {
+    static void store(const FloatVector& values, Value* to) {
         for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, values.val[i]);
     }
 };
@@ -43,7 +56,7 @@ struct Float32 {
 struct Float16 {
     using Value = std::uint16_t;
     template <bool>
-    static void store(const Floats& values, Value* to) {
+    static void store(const FloatVector& values, Value* to) {
         for (int i = 0; i < 4; ++i) vst1_u16(to + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(values.val[i])));
     }
 };
@@ -51,7 +64,7 @@ struct Float16 {
 struct Bfloat16 {
     using Value = std::uint16_t;
     template <bool>
-    static void store(const Floats& values, Value* to) {
+    static void store(const FloatVector& values, Value* to) {
         for (int i = 0; i < 4; ++i) {
             const uint32x4_t bits = vreinterpretq_u32_f32(values.val[i]);
             const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
@@ -61,25 +74,24 @@ struct Bfloat16 {
     }
 };
 
-struct Uint8 {  // saturates
-    using Value = std::uint8_t;
-    template <bool>
-    static void store(const Floats& values, Value* to) {
-        uint16x4_t words[4];
-        for (int i = 0; i < 4; ++i) words[i] = vqmovn_u32(vcvtnq_u32_f32(values.val[i]));
-        vst1q_u8(to, vcombine_u8(vqmovn_u16(vcombine_u16(words[0], words[1])),
-                                 vqmovn_u16(vcombine_u16(words[2], words[3]))));
-    }
-};
+// Rounds values of 0..255 to the nearest byte, ties to even.
+template <bool>
+inline void store_bytes(const FloatVector& values, std::uint8_t* to) {
+    uint16x4_t words[4];
+    for (int i = 0; i < 4; ++i) words[i] = vmovn_u32(vcvtnq_u32_f32(values.val[i]));
+    vst1q_u8(to, vcombine_u8(vmovn_u16(vcombine_u16(words[0], words[1])),
+                             vmovn_u16(vcombine_u16(words[2], words[3]))));
+}
 
-constexpr std::size_t kSumBlock = 16;
+constexpr std::size_t kSumLanes = 16;
 
-// Adds up blocks of bytes and their squares; at most 2^16 bytes, so that 32 bits hold every part.
-inline void add_up(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& total) {
+// Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every
+// part.
+inline void add_sums(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& total) {
     uint32x4_t sums = vdupq_n_u32(0);
     uint32x4_t squares = vdupq_n_u32(0);
     for (std::size_t i = 0; i < blocks; ++i) {
-        const Bytes block = load(bytes + kSumBlock * i);
+        const ByteVector block = load(bytes + kSumLanes * i);
         sums = vpadalq_u16(sums, vpaddlq_u8(block));
         squares = vpadalq_u16(squares, vmull_u8(vget_low_u8(block), vget_low_u8(block)));
         squares = vpadalq_u16(squares, vmull_u8(vget_high_u8(block), vget_high_u8(block)));
@@ -88,7 +100,7 @@ inline void add_up(const std::uint8_t* bytes, std::size_t blocks, ChannelSums& t
     total.sum_of_squares += vaddlvq_u32(squares);
 }
 
-void settle() {}
+void flush_stream() {}
 
 }  // namespace
 }  // namespace selfie
@@ -98,6 +110,6 @@ void settle() {}
 namespace selfie {
 
 extern const PixelKernel kPixelKernel_neon;
-const PixelKernel kPixelKernel_neon = {"neon", decode, picture_map, settle};
+const PixelKernel kPixelKernel_neon = {"neon", decode, scale_and_shift, flush_stream};
 
 }  // namespace selfie

@@ -1,5 +1,5 @@
-// Crop, flip and padding for the pixel kernels: the pieces of a window, or the window copied. Included by
-// pixel_kernel_body.h, which says why everything stands in an unnamed namespace.
+// Crop, flip and padding for the pixel kernels: visits a window vector by vector, or copies it. Included by
+// pixel_kernel_body.h, which explains the words and the unnamed namespace.
 
 #include <cstring>
 
@@ -8,100 +8,99 @@
 namespace selfie {
 namespace {
 
-constexpr std::ptrdiff_t kPiece = 16;
-
-// Visits a row in pieces; where they do not divide it, the last one overlaps the one before. count >= kPiece.
+// Visits a row in vectors. Where they do not divide it, the last one overlaps the one before. count >=
+// kLanes.
 template <class Visit>
-inline void for_pieces(std::ptrdiff_t count, Visit visit) {
+inline void for_vectors(std::ptrdiff_t count, Visit visit) {
     std::ptrdiff_t i = 0;
-    for (; i <= count - kPiece; i += kPiece) visit(i);
-    if (i < count) visit(count - kPiece);
+    for (; i <= count - kLanes; i += kLanes) visit(i);
+    if (i < count) visit(count - kLanes);
 }
 
-// For shuffle(): the place that each byte comes from; kNowhere gives 0.
-constexpr std::uint8_t kNowhere = 0x80;
+// For table_lookup(): the lane that each byte comes from. kZeroLane gives 0.
+constexpr std::uint8_t kZeroLane = 0x80;
 
-struct Places {
-    alignas(kPiece) std::uint8_t planar[kPiece] = {};
-    alignas(kPiece) std::uint8_t interleaved[3][3][kPiece] = {};  // [piece of the result][channel]
+struct LaneTables {
+    alignas(kLanes) std::uint8_t planar[kLanes] = {};
+    alignas(kLanes) std::uint8_t interleaved[3][3][kLanes] = {};  // [vector of the result][channel]
 
-    constexpr explicit Places(bool flip) {
-        for (std::uint8_t i = 0; i < kPiece; ++i)
-            planar[i] = static_cast<std::uint8_t>(flip ? kPiece - 1 - i : i);
-        for (std::uint8_t i = 0; i < 3 * kPiece; ++i)
+    constexpr explicit LaneTables(bool flip) {
+        for (std::uint8_t i = 0; i < kLanes; ++i)
+            planar[i] = static_cast<std::uint8_t>(flip ? kLanes - 1 - i : i);
+        for (std::uint8_t i = 0; i < 3 * kLanes; ++i)
             for (std::uint8_t c = 0; c < 3; ++c)
-                interleaved[i / kPiece][c][i % kPiece] = i % 3 == c ? planar[i / 3] : kNowhere;
+                interleaved[i / kLanes][c][i % kLanes] = i % 3 == c ? planar[i / 3] : kZeroLane;
     }
 };
-constexpr Places kStraight(false);
-constexpr Places kReversed(true);
+constexpr LaneTables kForward(false);
+constexpr LaneTables kReversed(true);
 
-// Visits the window of a zero-padded plane piece by piece: visit(from, mask, place) has the address of the
-// piece in the picture, which of its bytes lie inside, and its place in the window, which is at least kPiece
-// wide. Between rows or columns of pieces, pause(pixels) has the number of pixels since the last one.
-// Measured: one column of pieces after the other is faster for single planes, row by row for
-// interleaved ones.
+// Visits the window of a zero-padded plane vector by vector. visit(from, mask, place) receives the vector's
+// address in the image, the mask of lanes inside the image, and the vector's place in the window. The window
+// is at least kLanes wide. pause(pixels) is called now and then with the number of pixels since the last
+// call. Measured: single planes are faster column by column, interleaved ones row by row.
 template <bool kByRows, class Visit, class Pause>
-inline void for_window_pieces(const PixelPlan& plan, const std::uint8_t* plane, const Draw& draw, Visit visit,
-                              Pause pause) {
+inline void for_window_vectors(const PixelPlan& plan, const std::uint8_t* plane, const Draw& draw,
+                               Visit visit, Pause pause) {
     const auto height = static_cast<std::ptrdiff_t>(plan.layout.height);
     const auto width = static_cast<std::ptrdiff_t>(plan.layout.width);
     const std::ptrdiff_t rows = plan.augment.crop_height;
     const std::ptrdiff_t columns = plan.augment.crop_width;
     const std::uint8_t* corner = plane + draw.top * width + draw.left;
-    const auto source = [&](std::ptrdiff_t x) { return draw.flip ? columns - kPiece - x : x; };
+    const auto source = [&](std::ptrdiff_t x) { return draw.flip ? columns - kLanes - x : x; };
     const auto inside = [&](std::ptrdiff_t x) {
         const auto bits_below = [](std::ptrdiff_t place) {
-            return (1u << (place < 0 ? 0 : place < kPiece ? place : kPiece)) - 1;
+            return (1u << (place < 0 ? 0 : place < kLanes ? place : kLanes)) - 1;
         };
         return bits_below(width - draw.left - source(x)) & ~bits_below(-draw.left - source(x));
     };
-    const auto in_picture = [&](std::ptrdiff_t y) { return draw.top + y >= 0 && draw.top + y < height; };
-    constexpr std::ptrdiff_t kMost = 64;
-    if (kByRows && columns <= kMost * kPiece) {
-        std::ptrdiff_t place[kMost];
-        unsigned mask[kMost];
+    const auto in_image = [&](std::ptrdiff_t y) { return draw.top + y >= 0 && draw.top + y < height; };
+    constexpr std::ptrdiff_t kMostVectors = 64;  // of a row
+    constexpr std::ptrdiff_t kRowsBetweenPauses = 8;
+    if (kByRows && columns <= kMostVectors * kLanes) {
+        std::ptrdiff_t place[kMostVectors];
+        unsigned mask[kMostVectors];
         std::ptrdiff_t count = 0;
-        for_pieces(columns, [&](std::ptrdiff_t x) {
+        for_vectors(columns, [&](std::ptrdiff_t x) {
             place[count] = x;
             mask[count++] = inside(x);
         });
         for (std::ptrdiff_t y = 0; y < rows; ++y) {
             for (std::ptrdiff_t i = 0; i < count; ++i)
                 visit(corner + y * width + source(place[i]),
-                      static_cast<std::uint16_t>(in_picture(y) ? mask[i] : 0), y * columns + place[i]);
-            if (y % 8 == 7) pause(8 * columns);
+                      static_cast<std::uint16_t>(in_image(y) ? mask[i] : 0), y * columns + place[i]);
+            if (y % kRowsBetweenPauses == kRowsBetweenPauses - 1) pause(kRowsBetweenPauses * columns);
         }
     } else {
-        for_pieces(columns, [&](std::ptrdiff_t x) {
+        for_vectors(columns, [&](std::ptrdiff_t x) {
             const std::uint8_t* from = corner + source(x);
             const unsigned mask = inside(x);
             for (std::ptrdiff_t y = 0; y < rows; ++y)
-                visit(from + y * width, static_cast<std::uint16_t>(in_picture(y) ? mask : 0),
-                      y * columns + x);
-            pause(rows * kPiece);
+                visit(from + y * width, static_cast<std::uint16_t>(in_image(y) ? mask : 0), y * columns + x);
+            pause(rows * kLanes);
         });
     }
 }
 
-// Whether for_window_pieces() can do it.
+// Whether for_window_vectors() can visit this window.
 inline bool can_fuse(const PixelPlan& plan) {
-    return kMaskedLoads && plan.augment.crop_width >= kPiece && plan.augment.pad_mode == PadMode::kZeros;
+    return kHasMaskedLoad && plan.augment.crop_width >= kLanes && plan.augment.pad_mode == PadMode::kZeros;
 }
 
-// Rows are short: copied in pieces, where they are long enough.
+// Copies vectors, which is faster than memcpy for short rows.
 inline void copy_row(const std::uint8_t* from, std::ptrdiff_t count, std::uint8_t* to) {
-    if (count >= kPiece)
-        for_pieces(count, [&](std::ptrdiff_t i) { store(load(from + i), to + i); });
+    if (count >= kLanes)
+        for_vectors(count, [&](std::ptrdiff_t i) { store(load(from + i), to + i); });
     else
         for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[i];
 }
 
 inline void copy_row_reversed(const std::uint8_t* from, std::ptrdiff_t count, std::uint8_t* to) {
-    const Bytes order = load(kReversed.planar);
-    if (count >= kPiece)
-        for_pieces(count,
-                   [&](std::ptrdiff_t i) { store(shuffle(load(from + count - kPiece - i), order), to + i); });
+    const ByteVector order = load(kReversed.planar);
+    if (count >= kLanes)
+        for_vectors(count, [&](std::ptrdiff_t i) {
+            store(table_lookup(load(from + count - kLanes - i), order), to + i);
+        });
     else
         for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[count - 1 - i];
 }
@@ -119,12 +118,12 @@ void copy_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& 
     const std::ptrdiff_t rows = plan.augment.crop_height;
     const std::ptrdiff_t columns = plan.augment.crop_width;
     if (can_fuse(plan)) {
-        const Bytes order = load((draw.flip ? kReversed : kStraight).planar);
+        const ByteVector order = load((draw.flip ? kReversed : kForward).planar);
         for (std::size_t c = 0; c < plan.layout.channels; ++c) {
-            for_window_pieces<false>(
+            for_window_vectors<false>(
                 plan, pixels, draw,
                 [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
-                    store(shuffle(load_masked(from, mask), order), window + place);
+                    store(table_lookup(masked_load(from, mask), order), window + place);
                 },
                 [](std::ptrdiff_t) {});
             pixels += plan.layout.plane_bytes();
@@ -133,7 +132,7 @@ void copy_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& 
         return;
     }
     const bool mirrored = plan.augment.pad_mode == PadMode::kReflect;
-    // Columns begin..end-1 of the window lie inside the picture.
+    // Columns begin..end-1 of the window lie inside the image.
     const std::ptrdiff_t begin = draw.left < 0 ? (-draw.left < columns ? -draw.left : columns) : 0;
     const std::ptrdiff_t room = width - draw.left;
     const std::ptrdiff_t end = room < columns ? (room > begin ? room : begin) : columns;
@@ -161,17 +160,17 @@ void copy_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& 
     }
 }
 
-// Whether the window is the picture as it is.
+// Whether the window is the unchanged image.
 bool untouched(const PixelPlan& plan, const Draw& draw) {
     return draw.top == 0 && draw.left == 0 && !draw.flip &&
            plan.augment.crop_height == static_cast<std::int64_t>(plan.layout.height) &&
            plan.augment.crop_width == static_cast<std::int64_t>(plan.layout.width);
 }
 
-// The window of every plane, where it stands already or copied.
+// The window of every plane: in the record if it is there unchanged, else copied to scratch.
 const std::uint8_t* find_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
                                 std::uint8_t* scratch) {
-    if (untouched(plan, draw) && plan.crop_pixels() >= kPiece) return pixels;
+    if (untouched(plan, draw) && plan.crop_pixels() >= kLanes) return pixels;
     copy_window(plan, pixels, draw, scratch);
     return scratch;
 }

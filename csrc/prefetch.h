@@ -1,5 +1,5 @@
-// Bytes that the processor is asked for before they are needed, a line now and then between other work: asked
-// for all at once they fill its queue of outstanding reads, and that work waits for them.
+// Prefetches bytes a cache line at a time, spread over other work: all at once they would fill the
+// processor's queue of outstanding reads, and that work would wait.
 #pragma once
 
 #include <cstddef>
@@ -13,20 +13,20 @@ class Prefetch {
     Prefetch(const std::uint8_t* begin, std::size_t bytes) : next_(begin), end_(begin + bytes) {}
 
     // Always inlined: the pixel kernels use them, see pixel_kernel_body.h.
-    // As much work is done as takes so many bytes: asks for as many.
+    // Call after processing `bytes` bytes; prefetches as many.
     [[gnu::always_inline]] void advance(std::size_t bytes) {
         due_ += bytes;
-        for (; due_ >= kLine && next_ < end_; due_ -= kLine) ask();
+        for (; due_ >= kLine && next_ < end_; due_ -= kLine) prefetch_line();
     }
-    // Asks for the rest.
+    // Prefetches the rest.
     [[gnu::always_inline]] void finish() {
-        while (next_ < end_) ask();
+        while (next_ < end_) prefetch_line();
     }
 
   private:
     static constexpr std::size_t kLine = 64;
 
-    [[gnu::always_inline]] void ask() {
+    [[gnu::always_inline]] void prefetch_line() {
         constexpr int kRead = 0;
         constexpr int kSecondLevel = 2;  // the first level is too small for several records
         __builtin_prefetch(next_, kRead, kSecondLevel);

@@ -1,6 +1,6 @@
 // Stateless random draws: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
-// 1, 2, 3", SC 2011). A draw is a pure function of (seed, epoch, index, stream), so nothing depends on how
-// the work is cut into batches, threads or ranks. docs/determinism.md lists what each word is used for.
+// 1, 2, 3", SC 2011). A draw is a pure function of (seed, epoch, index, stream), so batches, threads and
+// ranks change nothing. docs/determinism.md lists the use of each word.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@ namespace selfie {
 enum class Stream : std::uint32_t {
     kGeometry = 0,         // crop row, crop column, random flip, brightness
     kPhotometry = 1,       // contrast, cutout row, cutout column
-    kAlternateFlip = 2,    // drawn at epoch 0; the epoch's parity does the rest
+    kAlternateFlip = 2,    // drawn at epoch 0, then inverted in odd epochs
     kPermutation = 3,      // round keys 0..3 of a shuffle
     kPermutationHigh = 4,  // round keys 4..7
     kRotation = 5,         // where the quasi order's blocks begin
@@ -20,7 +20,7 @@ enum class Stream : std::uint32_t {
 using Words = std::array<std::uint32_t, 4>;
 
 inline Words random_words(std::uint64_t seed, std::uint64_t epoch, std::uint64_t index, Stream stream) {
-    // The epoch has 32 bits of the counter: Loader refuses larger ones.
+    // The counter has 32 bits for the epoch: Loader refuses larger ones.
     Words counter = {static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
                      static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(stream)};
     std::uint32_t key0 = static_cast<std::uint32_t>(seed);

@@ -10,10 +10,10 @@ constexpr std::size_t kRecordIdOffset = 0;  // uint32, big-endian
 constexpr std::size_t kLabelOffset = 4;     // uint32, big-endian
 constexpr std::size_t kPixelOffset = 8;     // uint8[channels][height][width]
 
-// Label histories keep a class in at most 16 bits; a larger label is damage, not data.
+// Label histories store a class in at most 16 bits. A larger label means a damaged file.
 constexpr std::uint32_t kMaxClasses = 65536;
 
-// Sides are checked by make_layout(): every product below fits, and sums of squares over a plane fit 64 bits.
+// make_layout() checks the sides: every product below fits, and sums of squares over a plane fit 64 bits.
 constexpr std::int64_t kMaxChannels = 64;
 constexpr std::int64_t kMaxPlanePixels = std::int64_t{1} << 22;
 

@@ -29,7 +29,7 @@ RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_
     const auto in_range = [](std::int64_t side, std::int64_t limit) { return side >= 1 && side <= limit; };
     if (!in_range(channels, kMaxChannels) || !in_range(height, kMaxPlanePixels) ||
         !in_range(width, kMaxPlanePixels) || height * width > kMaxPlanePixels)
-        throw std::invalid_argument("a picture has 1.." + std::to_string(kMaxChannels) +
+        throw std::invalid_argument("an image must have 1.." + std::to_string(kMaxChannels) +
                                     " channels of at most " + std::to_string(kMaxPlanePixels) +
                                     " pixels, got " + std::to_string(channels) + " x " +
                                     std::to_string(height) + " x " + std::to_string(width));
@@ -65,7 +65,7 @@ void RecordFiles::open(File& file) const {
         throw std::invalid_argument(
             file.path + ": a file of " + std::to_string(layout_.channels) + "x" +
             std::to_string(layout_.height) + "x" + std::to_string(layout_.width) +
-            " pictures has a positive multiple of " + std::to_string(layout_.record_bytes()) +
+            " images must have a positive multiple of " + std::to_string(layout_.record_bytes()) +
             " bytes, got " + std::to_string(file.bytes) +
             (surplus == 0 ? std::string()
                           : ": record " + std::to_string(file.bytes / layout_.record_bytes()) + " (byte " +
@@ -121,7 +121,7 @@ void RecordFiles::expect_shuffled(bool shuffled) const {
     if (shuffled_.exchange(shuffled) == shuffled) return;
     for (const File& file : files_)
         ::madvise(const_cast<std::uint8_t*>(file.mapping), file.bytes,
-                  shuffled ? MADV_RANDOM : MADV_NORMAL);  // a wish
+                  shuffled ? MADV_RANDOM : MADV_NORMAL);  // a hint
 }
 
 void RecordFiles::read_ahead(std::uint64_t first, std::uint64_t count) const {
@@ -130,13 +130,13 @@ void RecordFiles::read_ahead(std::uint64_t first, std::uint64_t count) const {
         const std::size_t number = file_of(first);
         const std::uint64_t run = std::min(count, begins_[number + 1] - first);
         const std::uint64_t record_bytes = layout_.record_bytes();
-        // A wish: what is not read now is read when it is used. Linux cuts longer ones off at its read-ahead.
-        constexpr std::uint64_t kWish = 128 << 10;
+        // A hint. Linux cuts longer ones off at its read-ahead size.
+        constexpr std::uint64_t kHintBytes = 128 << 10;
         const std::uint64_t begin = (first - begins_[number]) * record_bytes;
         const std::uint64_t end = begin + run * record_bytes;
-        for (std::uint64_t offset = begin; offset < end; offset += kWish)
+        for (std::uint64_t offset = begin; offset < end; offset += kHintBytes)
             ::posix_fadvise(files_[number].descriptor, static_cast<off_t>(offset),
-                            static_cast<off_t>(std::min(kWish, end - offset)), POSIX_FADV_WILLNEED);
+                            static_cast<off_t>(std::min(kHintBytes, end - offset)), POSIX_FADV_WILLNEED);
         first += run;
         count -= run;
     }

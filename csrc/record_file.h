@@ -1,4 +1,4 @@
-// Opens, checks and reads one set of record files; all resources are released by the destructor.
+// Opens, checks and reads one set of record files. The destructor releases everything.
 #pragma once
 
 #include <atomic>
@@ -18,7 +18,7 @@ enum class ReadMode { kMmap, kPread };
 // Throws std::invalid_argument if a side is not positive or too large.
 RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_t width);
 
-// What the system said of a file.
+// A system call on a file failed.
 class FileError : public std::system_error {
   public:
     FileError(int error, std::string path)
@@ -31,7 +31,7 @@ class FileError : public std::system_error {
 
 class RecordFiles {
   public:
-    // num_classes 0: unknown, labels are only held against kMaxClasses.
+    // num_classes 0: unknown; labels must then be below kMaxClasses.
     // Throws FileError if a file cannot be opened, std::invalid_argument if its size is not
     // a positive multiple of the record's. Never reads a record.
     RecordFiles(std::vector<std::string> paths, RecordLayout layout, std::uint32_t num_classes,
@@ -47,18 +47,17 @@ class RecordFiles {
     // Thread-safe. Throws FileError or std::invalid_argument if the file can no longer be read.
     const std::uint8_t* record(std::uint64_t index, std::uint8_t* scratch) const;
 
-    // A mapped record's bytes, to be asked for before they are needed; else nothing. index < size(),
-    // unchecked. In a shuffle no hardware guesses the next record: callers ask for the one kAhead after that
-    // in hand.
+    // A mapped record's bytes, to prefetch; nothing if not mapped. index < size(), unchecked. No hardware
+    // predicts the next record of a shuffle, so callers prefetch the record kAhead positions on.
     static constexpr std::size_t kAhead = 3;
     Prefetch prefetch(std::uint64_t index) const;
 
-    // Tells the system whether records are wanted in another order than that of the files. Those larger than
-    // half of memory are then read page by page: what else it reads around a page would push out what is
-    // wanted.
+    // Tells the system whether records are read in another order than on disk. Files larger than half of the
+    // memory are then read page by page: the system's read-ahead around a page would evict pages that are
+    // needed.
     void expect_shuffled(bool shuffled) const;
 
-    // Asks the system to read records from the disk before they are needed. They must lie below size().
+    // Asks the system to read records from the disk ahead of their use. They must lie below size().
     void read_ahead(std::uint64_t first, std::uint64_t count) const;
 
     // The label of a record's bytes. Throws std::invalid_argument, naming file, record and byte, if out of
@@ -75,7 +74,7 @@ class RecordFiles {
     // Throws std::out_of_range unless 0 <= index < size().
     void check_index(std::int64_t index) const;
 
-    // Throws std::invalid_argument if a file shrank since it was opened: reading its mapping would kill the
+    // Throws std::invalid_argument if a file shrank since it was opened: reading its mapping would end the
     // process.
     void check_sizes() const;
 
@@ -96,7 +95,7 @@ class RecordFiles {
     ReadMode mode_;
     std::vector<File> files_;
     std::vector<std::uint64_t> begins_ = {0};    // index of each file's first record; the last is the total
-    mutable std::atomic<bool> shuffled_{false};  // what the system was told
+    mutable std::atomic<bool> shuffled_{false};  // the last hint given to the system
 };
 
 }  // namespace selfie

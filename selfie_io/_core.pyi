@@ -1,12 +1,13 @@
-"""The native core, as selfie_io sees it (csrc/bindings.cpp).
+"""Types of the native core (csrc/bindings.cpp).
 
 Errors: ValueError for bad values, IndexError for positions and indices out of range, OSError with the path.
 """
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Unpack
 
 def isa() -> str:
     """The instruction set in use: generic, avx2, avx512 or neon (SELFIE_IO_ISA overrides)."""
@@ -37,7 +38,7 @@ class RecordFiles:
         """As images(); returns (labels, record_ids) of those records, (n,) each."""
 
 class EpochOrder:
-    """Which record stands at which position of an epoch; its length is the number of positions."""
+    """The record at each position of an epoch; its length is the number of positions."""
 
     def __init__(
         self,
@@ -54,44 +55,37 @@ class EpochOrder:
     def indices(self, start: int, count: int) -> npt.NDArray[np.int64]:
         """The records at positions start..start+count-1."""
 
+class _PlanOptions(TypedDict):
+    """The options of a PixelPlan: loading/reader.py gives them, csrc/bindings.cpp takes them."""
+
+    channels: int
+    height: int
+    width: int
+    pad: int
+    pad_mode: str  # zeros, reflect
+    crop_height: int
+    crop_width: int
+    flip: str  # none, random, alternate
+    brightness: float
+    contrast_low: float
+    contrast_high: float
+    cutout: int
+    normalize: str  # none, per_image, per_channel
+    mean: list[float]
+    std: list[float]
+    dtype: str  # float32, float16, bfloat16, uint8
+    channels_last: bool
+
 class PixelPlan:
-    """What happens to every picture of a loader."""
+    """What happens to every image of a loader."""
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        height: int,
-        width: int,
-        pad: int,
-        pad_mode: str,  # zeros, reflect
-        crop_height: int,
-        crop_width: int,
-        flip: str,  # none, random, alternate
-        brightness: float,
-        contrast_low: float,
-        contrast_high: float,
-        cutout: int,
-        normalize: str,  # none, per_image, per_channel
-        mean: list[float],
-        std: list[float],
-        dtype: str,  # float32, float16, bfloat16, uint8
-        channels_last: bool,
-    ) -> None: ...
-    def draws(
-        self, seed: int, epoch: int, indices: npt.NDArray[np.int64]
-    ) -> tuple[
-        npt.NDArray[np.int32],
-        npt.NDArray[np.int32],
-        npt.NDArray[np.bool_],
-        npt.NDArray[np.float32],
-        npt.NDArray[np.float32],
-        npt.NDArray[np.int32],
-        npt.NDArray[np.int32],
-    ]:
-        """top, left, flip, brightness, contrast, cutout_top, cutout_left, (n,) each."""
+    def __init__(self, **options: Unpack[_PlanOptions]) -> None:
+        """TypeError for an unknown, missing or mistyped option."""
 
-    def maps(
+    def draws(self, seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+        """The fields of loading.reader.Draws by name, (n,) each."""
+
+    def scale_and_shift(
         self, files: RecordFiles, seed: int, epoch: int, indices: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """scale and shift, (n, C) each."""
@@ -104,7 +98,7 @@ class PixelPlan:
         indices: npt.NDArray[np.int64],
         pixels: npt.NDArray[np.uint8],
     ) -> npt.NDArray[Any]:
-        """What becomes of pictures (n, C, H, W), in a buffer of the pool; bfloat16 comes as uint16."""
+        """Decode images (n, C, H, W) into a buffer of the pool; bfloat16 comes as uint16."""
 
 class BufferPool:
     """Recycled memory for batches."""
@@ -112,7 +106,7 @@ class BufferPool:
     def __init__(self, *, plan: PixelPlan, batch_size: int, spare_buffers: int) -> None: ...
 
 class BatchDecoder:
-    """Worker threads: slices of an epoch in, batches out in the same order."""
+    """Worker threads: slices of an epoch go in, batches come out in order."""
 
     def __init__(
         self,
@@ -131,7 +125,7 @@ class BatchDecoder:
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """(images, labels, record_ids, indices) of the next batch; bfloat16 comes as uint16.
 
-        The arrays share one buffer, which they own. Raises what the worker raised.
+        The arrays share one buffer, which they own. Raises the worker's exception.
         """
 
     def close(self) -> None:

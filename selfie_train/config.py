@@ -33,10 +33,10 @@ class TrainConfig:
     model: str = "densenet-25-12"
     """densenet-10-12, densenet-25-12, densenet-40-12, vgg-19, convnet, or a registered one."""
     noise: str = "none"
-    """pair:RATE, symmetric:RATE or asymmetric:RATE to inject it, overlay:NAME for stored labels, none for the
-    labels as they are (their noise is then unknown)."""
+    """pair:RATE, symmetric:RATE or asymmetric:RATE injects noise; overlay:NAME trains on stored labels; none
+    trains on the labels as they are (their noise is then unknown)."""
     noise_rate: float | Literal["auto"] = "auto"
-    """What the method is told. auto: the observed rate of injected noise; real noise is estimated."""
+    """The rate the method assumes. auto: the observed rate of injected noise, an estimate of real noise."""
     variant: Literal["paper", "official"] = "paper"
     """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching)."""
     epochs: int = 100
@@ -46,13 +46,11 @@ class TrainConfig:
     history: int = 15
     """Predictions kept per sample (SELFIE)."""
     ramp: int | None = None
-    """Epochs until the whole noise rate is dropped (Co-teaching); default 10 in the paper variant, 15 in the
-    official one.
-    """
+    """Epochs until the whole noise rate is dropped (Co-teaching); default: 10, 15 in the official variant."""
     threshold: float = 0.05
     """Largest normalised entropy of a refurbishable sample's predictions (SELFIE)."""
     restarts: int | None = None
-    """SELFIE's runs after the first; default 2 in the paper variant, 3 in the official one."""
+    """SELFIE's runs after the first; default: 2, 3 in the official variant."""
     reuse_refurbished: bool = False
     """Keep a refurbished label when its sample's predictions waver again (SELFIE)."""
     two_pass: bool = False
@@ -62,9 +60,7 @@ class TrainConfig:
     lr: float = 0.1
     """Learning rate of the first epoch."""
     schedule: Literal["step", "cosine"] = "step"
-    """step: a fifth after half of the epochs and again after three quarters; cosine: down to 0, epoch by
-    epoch.
-    """
+    """step: divide by 5 after half and after three quarters of the epochs; cosine: fall to 0."""
     momentum: float = 0.9
     """Nesterov momentum of SGD."""
     weight_decay: float = 5e-4
@@ -76,9 +72,9 @@ class TrainConfig:
     augment: Literal["none", "crop-flip"] = "none"
     """crop-flip: pad by 4, crop at random, flip at random."""
     seed: int = 0
-    """Of injected noise, weights, order, augmentation and dropout."""
+    """Seeds the injected noise, weights, order, augmentation and dropout."""
     device: str = "auto"
-    """cpu, cuda, cuda:N; auto takes CUDA where there is one."""
+    """cpu, cuda, cuda:N, or auto: CUDA where there is one."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: forward passes under autocast; weights and losses stay float32."""
     channels_last: bool = False
@@ -88,9 +84,9 @@ class TrainConfig:
     sync_batchnorm: bool = False
     """Batch statistics over all processes (CUDA only)."""
     checkpoint_batches: int = 0
-    """Write a checkpoint after so many batches too; 0: after epochs only, at least ten seconds apart."""
+    """Also write a checkpoint every so many batches; 0: after epochs only, at least ten seconds apart."""
     tensorboard: bool = False
-    """Write TensorBoard events to RUN/tensorboard as well."""
+    """Also write TensorBoard events to RUN/tensorboard."""
     shape: tuple[int, int, int] | None = None
     """Channels, height, width of a folder without a manifest."""
     out: str | None = None
@@ -127,7 +123,7 @@ class TrainConfig:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and not negative, got {value}")
         if not 0 < self.momentum < 1:
-            raise ValueError(f"momentum must be inside (0, 1) (it is Nesterov's), got {self.momentum}")
+            raise ValueError(f"momentum must be in (0, 1), as Nesterov's momentum needs, got {self.momentum}")
 
     @property
     def run_folder(self) -> Path:
@@ -160,10 +156,14 @@ class TrainConfig:
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
         """The config that `to_json` described; an unknown key is a ValueError that names it."""
         if not isinstance(values, dict):
-            raise ValueError(f"a run's config is an object of settings, got {values!r}")
-        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+            raise ValueError(f"a run's config must be a JSON object of settings, got {values!r}")
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = set(values) - set(known)
         if unknown:
-            raise ValueError(f"unknown settings in the run's config: {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"unknown settings in the run's config: {', '.join(sorted(unknown))}; "
+                f"known are {', '.join(known)}"
+            )
         for name in ("shape", "method_options"):
             if isinstance(values.get(name), list):
                 values = {**values, name: tuple(values[name])}
@@ -204,8 +204,8 @@ def parse_noise(text: str) -> tuple[str, float | str | None]:
             f"noise {kind!r} needs a value as in pair:0.4 or overlay:NAME, got {text!r}"
         ) from None
     if kind == "none":
-        raise ValueError(f"noise 'none' takes no value, got {text!r}")
-    _check_rate("the rate of noise", rate)
+        raise ValueError(f"noise none takes no value, got {text!r}: write none")
+    _check_rate("the noise's rate", rate)
     return kind, rate
 
 
@@ -242,4 +242,4 @@ def _at_least(name: str, value: int, least: int) -> None:
 
 def _check_rate(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be inside [0, 1], got {value}")
+        raise ValueError(f"{name} must be in [0, 1], got {value}")

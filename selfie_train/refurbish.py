@@ -45,7 +45,7 @@ def num_small_loss(batch_size: int, noise_rate: float) -> int:
     integer by 1 / N or more: 1e-12 of the batch size lies well between the two for every N below a billion.
     """
     if not 0 <= noise_rate <= 1:
-        raise ValueError(f"noise_rate must be inside [0, 1], got {noise_rate}")
+        raise ValueError(f"noise_rate must be in [0, 1], got {noise_rate}")
     return max(0, math.ceil(batch_size * (1 - noise_rate) - batch_size * 1e-12))
 
 
@@ -68,7 +68,7 @@ class Refurbisher:
         if variant not in ("paper", "official"):
             raise ValueError(f"variant must be one of paper, official; got {variant!r}")
         if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold must be inside [0, 1] (entropy is normalised), got {threshold}")
+            raise ValueError(f"threshold must be in [0, 1] (entropy is normalised), got {threshold}")
         self.num_samples = num_samples
         self.num_classes = num_classes
         self.history_length = history_length
@@ -136,11 +136,11 @@ class Refurbisher:
         return {"history": self.history.state_dict(), "refurbished": self._refurbished.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`; ValueError if it belongs to another training set."""
+        """Restore `state`; raises ValueError if it belongs to another training set."""
         refurbished = np.asarray(state["refurbished"], dtype=np.int64)
         if refurbished.shape != (self.num_samples,):
             raise ValueError(
-                f"the state is of {refurbished.size} samples, this Refurbisher of {self.num_samples}"
+                f"the state must be of {self.num_samples} samples, got one of {refurbished.size}"
             )
         self.history.load_state_dict(state["history"])
         self._refurbished = refurbished.copy()

@@ -49,6 +49,22 @@ class WatchedSelfie(Selfie):
         return choices
 
 
+@register_method("soft")
+class Soft(Method):
+    """Soft targets between the given label and what the networks say, over the batch's size."""
+
+    num_networks = 2
+    needs_probabilities = True
+    needs_noise_rate = False
+
+    def choose(self, scores):
+        given = np.eye(self.num_classes, dtype=np.float32)[scores.labels]
+        weights = (scores.labels % 3).astype(np.float32)
+        return [
+            Choice(given + shares / 2, weights, divisor="batch") for shares in reversed(scores.probabilities)
+        ]
+
+
 @register_method("first-alone")
 class FirstAlone(Method):
     """Keep the first sample of every global batch: all processes but one are left with nothing."""

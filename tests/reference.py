@@ -170,8 +170,8 @@ def fused(value, scale, shift):
     return min(candidates, key=distance)
 
 
-def picture(pixels, augment, drawn, normalize, dtype, layout):
-    """One finished picture, as float32 values that the dtype holds exactly."""
+def image(pixels, augment, drawn, normalize, dtype, layout):
+    """One finished image, as float32 values that the dtype holds exactly."""
     cropped = window(pixels, augment, drawn)
     scale, shift = scale_and_shift(cropped, drawn, normalize)
     tables = [[fused(byte, a, b) for byte in range(256)] for a, b in zip(scale, shift, strict=True)]

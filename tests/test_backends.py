@@ -26,7 +26,7 @@ def backend(request, monkeypatch):
 
 
 def normalizations(channels):
-    """All kinds of normalisation for pictures of so many channels."""
+    """All kinds of normalisation for images of so many channels."""
     return [
         None,
         sio.PerImage(),
@@ -126,7 +126,7 @@ def test_kept_batches_stay(tmp_path, backend, augment, dtype):
         assert all(map(torch.equal, batch, copy))
 
 
-def test_labels_and_ids_are_read_with_their_pictures(tmp_path, backend, monkeypatch):
+def test_labels_and_ids_are_read_with_their_images(tmp_path, backend, monkeypatch):
     """Nothing asks for those of the whole split: for large ones that takes long, and much memory."""
     split = open_train(tmp_path / "set")
     options = {"batch_size": 16, "shuffle": True}

@@ -70,7 +70,7 @@ def test_the_last_two_are_kept_and_the_newest_whole_one_is_taken(tmp_path):
 def test_a_newer_format_is_refused_by_number(tmp_path):
     path = write_checkpoint(tmp_path, 1, {}, {})
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 9'))
-    with pytest.raises(ValueError, match="format 9; this version reads 1"):
+    with pytest.raises(ValueError, match="must have checkpoint format 1, got format 9"):
         read_checkpoint(path)
 
 

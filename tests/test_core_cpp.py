@@ -28,10 +28,10 @@ def build(folder, *options):
     return folder / "core_test"
 
 
-def run(command, isa):
-    result = subprocess.run(
-        command, env={**os.environ, "SELFIE_IO_ISA": isa}, capture_output=True, text=True, timeout=250
-    )
+def run(command, isa, folder):
+    """The program makes its files in the folder."""
+    environment = {**os.environ, "SELFIE_IO_ISA": isa, "TMPDIR": str(folder)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert result.stdout == f"{isa}: all passed\n"
 
@@ -41,7 +41,7 @@ def test_every_instruction_set_of_this_processor(tmp_path):
     present = subprocess.run([program, "--isas"], capture_output=True, text=True, check=True).stdout.split()
     assert "generic" in present
     for isa in present:
-        run([program], isa)
+        run([program], isa, tmp_path)
 
 
 @pytest.mark.skipif(
@@ -55,4 +55,4 @@ def test_neon_through_an_emulator(tmp_path):
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
         "-DCMAKE_EXE_LINKER_FLAGS=-static",
     )
-    run([CROSS["emulator"], program], "neon")
+    run([CROSS["emulator"], program], "neon", tmp_path)

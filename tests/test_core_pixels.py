@@ -1,4 +1,4 @@
-"""Decoding in two steps, records gathered and pictures finished, gives what the decoder gives in one."""
+"""Gathering records and decoding them afterwards gives the batches of the one-step decoder."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from backend_checks import AUGMENTATIONS, expect_same, open_train
 import selfie_io as sio
 from selfie_io import _core
 from selfie_io.loading.core_pixels import CorePixels
-from selfie_io.loading.reader import Records
+from selfie_io.loading.reader import Records, make_plan
 
 SEED, EPOCH = 5, 3
 
@@ -21,7 +21,7 @@ def cases(channels):
 
 
 def windows(split, augment):
-    """The pictures of a split padded, cropped and flipped, and nothing else: uint8 (N, C, h, w)."""
+    """The images of a split, only padded, cropped and flipped: uint8 (N, C, h, w)."""
     if augment is not None:
         augment = sio.Augment(
             pad=augment.pad, crop=augment.crop, flip=augment.flip, pad_mode=augment.pad_mode
@@ -35,7 +35,7 @@ def windows(split, augment):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
 @pytest.mark.parametrize("shape", [(3, 32, 32), (5, 38, 33), (1, 64, 64)], ids=str)
-def test_pictures_and_windows_become_the_native_batches(tmp_path, shape, dtype):
+def test_images_and_windows_become_the_native_batches(tmp_path, shape, dtype):
     split = open_train(tmp_path / "set", shape, (9, 4))
     for augment, normalize, layout in cases(shape[0]):
         loader = sio.Loader(
@@ -48,13 +48,13 @@ def test_pictures_and_windows_become_the_native_batches(tmp_path, shape, dtype):
         whole, of_windows = (CorePixels(reader, are_windows=choice) for choice in (False, True))
         for number, native in enumerate(loader):
             indices = reader.indices(EPOCH, number)
-            pictures = np.empty((indices.size, *shape), np.uint8)
-            records = Records(indices, *reader.gather(indices, pictures), reader.draws(EPOCH, indices))
-            expect_same([whole.batch(torch.from_numpy(pictures), EPOCH, records)], [native])
+            gathered = np.empty((indices.size, *shape), np.uint8)
+            records = Records(indices, *reader.gather(indices, gathered), reader.draws(EPOCH, indices))
+            expect_same([whole.batch(torch.from_numpy(gathered), EPOCH, records)], [native])
             expect_same([of_windows.batch(cut[indices].contiguous(), EPOCH, records)], [native])
 
 
-def test_streamed_pictures_are_the_same(tmp_path):
+def test_streamed_images_are_the_same(tmp_path):
     """Batches that together exceed the caches go past them."""
     split = open_train(tmp_path / "set", (3, 64, 64), (30,))
     reader = sio.Loader(split, batch_size=30, prefetch_batches=10_000)._reader
@@ -91,9 +91,9 @@ def test_what_is_wrong_is_refused(tmp_path):
     pool = _core.BufferPool(plan=plan, batch_size=2, spare_buffers=1)
     out = np.empty((3, 3, 32, 32), np.uint8)
     for indices in (np.arange(2), np.arange(4), np.arange(3).reshape(3, 1)):
-        with pytest.raises(ValueError, match="one picture per index"):
+        with pytest.raises(ValueError, match="one image per index"):
             files.gather(indices, out)
-        with pytest.raises(ValueError, match="one picture per index"):
+        with pytest.raises(ValueError, match="one image per index"):
             plan.decode(pool, 0, 0, indices, out)
     for index in (-1, 73):
         with pytest.raises(IndexError, match=rf"must be in 0\.\.72, got {index}"):
@@ -103,3 +103,20 @@ def test_what_is_wrong_is_refused(tmp_path):
     for wrong in (out[:, :, ::2].repeat(2, 2)[:, ::-1], out.astype(np.int16), out.view(np.int8)):
         with pytest.raises(TypeError):
             plan.decode(pool, 0, 0, np.arange(3), wrong)
+
+
+def test_plan_options_are_complete_and_known(tmp_path, monkeypatch):
+    """Each option must be given, by its name and of its type."""
+    loader, taken = sio.Loader(open_train(tmp_path / "set")), {}
+    monkeypatch.setattr(_core, "PixelPlan", lambda **options: taken.update(options))
+    make_plan(loader.split.layout, loader.options)
+    monkeypatch.undo()
+    _core.PixelPlan(**taken)
+    for name in taken:
+        rest = {key: value for key, value in taken.items() if key != name}
+        with pytest.raises(TypeError, match=f"PixelPlan needs the option {name}"):
+            _core.PixelPlan(**rest)
+        with pytest.raises(TypeError, match=f"PixelPlan cannot take {name} = <object"):
+            _core.PixelPlan(**{**taken, name: object()})
+    with pytest.raises(TypeError, match="PixelPlan has no option colour"):
+        _core.PixelPlan(**taken, colour=1)

@@ -63,6 +63,7 @@ def runs(digits, tmp_path_factory):
         tasks = [chain[number]]
         tasks += [config(f"{name}-{number}", **options) for name, options in WATCHED.items()]
         tasks += [config(f"co-teaching-{number}", method="co-teaching")]
+        tasks += [config(f"soft-{number}", method="soft")]
         if number == 1:
             tasks += [config("whole", **moving)]
         if number == 2:
@@ -104,8 +105,9 @@ def test_every_process_sees_and_chooses_what_one_process_would(runs, name, numbe
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", NUMBERS[1:])
-def test_processes_with_two_networks_each_train_as_one(runs, number):
-    assert_same_but_for_rounding(runs / "co-teaching-1", runs / f"co-teaching-{number}")
+@pytest.mark.parametrize("name", ["co-teaching", "soft"])
+def test_processes_with_two_networks_each_train_as_one(runs, name, number):
+    assert_same_but_for_rounding(runs / f"{name}-1", runs / f"{name}-{number}")
 
 
 @pytest.mark.slow
@@ -150,8 +152,8 @@ def test_a_network_with_batch_norm_trains_in_four_processes(runs):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 97}, "must be a multiple of their number, 2; got 97"),
-        ({"sync_batchnorm": True}, "sync_batchnorm works on CUDA only, got device cpu"),
+        ({"batch_size": 97}, "must be a multiple of the number of processes, 2, .*got 97"),
+        ({"sync_batchnorm": True}, "sync_batchnorm needs CUDA, got device cpu"),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(digits, tmp_path, monkeypatch, options, message):

@@ -1,4 +1,4 @@
-"""The script that checks a GPU, as far as a CPU can tell: its plan, its comparison, its JSON and picture."""
+"""The script that checks a GPU, as far as a CPU can tell: its plan, its comparison, its JSON and chart."""
 
 import json
 import os
@@ -60,8 +60,8 @@ def test_a_rehearsal_compares_and_writes(tmp_path, script, capsys):
     assert [row["name"] for row in alone["timings"]] == ["native", "resident"]
     assert [row["name"] for row in training["timings"]] == ["native", "resident", "no loading"]
     assert all(len(row["seconds"]) == 2 for row in alone["timings"] + training["timings"])
-    picture = (tmp_path / "gpu_check_rehearsal.svg").read_text()
-    assert all(title["title"] in picture for title in told["comparisons"])
+    chart = (tmp_path / "gpu_check_rehearsal.svg").read_text()
+    assert all(title["title"] in chart for title in told["comparisons"])
 
 
 def test_a_batch_that_differs_is_told_and_fails(tmp_path, script, monkeypatch):

@@ -122,7 +122,7 @@ def test_resume_on_another_number_of_ranks(split):
         rank.load_state_dict(state)
     for wanted, first, second in zip(rest, *ranks, strict=True):
         assert torch.equal(wanted.images, torch.cat([first.images, second.images]))
-    with pytest.raises(ValueError, match="whole number of global batches of 5"):
+    with pytest.raises(ValueError, match="multiple of the global batch size 5"):
         sio.Loader(split, batch_size=5, shuffle=True).load_state_dict(state)
 
 
@@ -165,7 +165,7 @@ def test_buffers_are_used_again(split):
 
 
 def test_memory_stays_flat_over_epochs(tmp_path):
-    """20 epochs of 2,000 pictures, in a process of its own: resident memory grows by less than 4 MB."""
+    """20 epochs of 2,000 images, in a process of its own: resident memory grows by less than 4 MB."""
     make_folder(tmp_path / "set", train_files=(2000,), test=0)
     code = f"""
         import os, selfie_io as sio
@@ -209,16 +209,16 @@ def test_drop_last(split):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be a whole number at least 1, got 0"),
-        ({"batch_size": 2.5}, "batch_size must be a whole number at least 1, got 2.5"),
-        ({"seed": -1}, "seed must be a whole number in 0..18446744073709551615, got -1"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size must be an integer of at least 1, got 2.5"),
+        ({"seed": -1}, "seed must be an integer in 0..18446744073709551615, got -1"),
         ({"dtype": "float64"}, "dtype must be one of float32, float16, bfloat16, uint8, got 'float64'"),
         ({"layout": "CHW"}, "layout must be one of NCHW, NHWC, got 'CHW'"),
         ({"order": "random"}, "order must be one of permutation, independent, quasi, got 'random'"),
         ({"io": "aio"}, "io must be one of mmap, pread, got 'aio'"),
         ({"backend": "gpu"}, "backend must be one of native, dali, resident, got 'gpu'"),
-        ({"num_threads": 0}, "num_threads must be a whole number at least 1, got 0"),
-        ({"rank": 2, "world_size": 2}, "rank must be a whole number in 0..1, got 2"),
+        ({"num_threads": 0}, "num_threads must be an integer of at least 1, got 0"),
+        ({"rank": 2, "world_size": 2}, "rank must be an integer in 0..1, got 2"),
         ({"device": "gpu0"}, "device must be"),
         ({"augment": {"pad": 4}}, "augment must be an Augment or None"),
         ({"normalize": "image"}, "normalize must be PerImage"),
@@ -228,8 +228,8 @@ def test_drop_last(split):
             {"augment": sio.Augment(pad=32, pad_mode="reflect")},
             "pad < height = 32, got pad = 32",
         ),
-        ({"labels": [0] * 72}, "labels must be 73 whole numbers, got shape"),
-        ({"labels": [0.5] * 73}, "labels must be 73 whole numbers, got .* float64"),
+        ({"labels": [0] * 72}, "labels must be 73 integers, got shape"),
+        ({"labels": [0.5] * 73}, "labels must be 73 integers, got .* float64"),
         ({"labels": [0] * 72 + [-1]}, "labels must not be negative, got -1 at index 72"),
     ],
 )
@@ -241,8 +241,8 @@ def test_wrong_options_are_refused(split, options, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: sio.Augment(pad=-1), "pad must be a whole number at least 0, got -1"),
-        (lambda: sio.Augment(crop=(0, 4)), "crop height must be a whole number at least 1, got 0"),
+        (lambda: sio.Augment(pad=-1), "pad must be an integer of at least 0, got -1"),
+        (lambda: sio.Augment(crop=(0, 4)), "crop height must be an integer of at least 1, got 0"),
         (lambda: sio.Augment(crop=32), "crop must be .height, width., got 32"),
         (lambda: sio.Augment(flip="both"), "flip must be one of none, random, alternate, got 'both'"),
         (lambda: sio.Augment(pad_mode="edge"), "pad_mode must be one of zeros, reflect, got 'edge'"),
@@ -290,6 +290,26 @@ def test_a_file_that_shrinks_is_an_error_not_a_crash(tmp_path, io):
     os.truncate(tmp_path / "data_batch_1.bin", 24 * 4)
     with pytest.raises(ValueError, match="had 216 bytes when it was opened and has 96 now"):
         list(loader)
+
+
+def test_reprs_show_shapes_dtypes_and_options(split):
+    augment = sio.Augment(crop=(30, 27))
+    loader = sio.Loader(
+        split, batch_size=8, shuffle=True, augment=augment, layout="NHWC", dtype="bfloat16", seed=3
+    )
+    batch = next(iter(loader))
+    assert repr(batch) == (
+        "Batch(images=bfloat16 (8, 30, 27, 3), labels=int64 (8,), record_ids=int64 (8,), indices=int64 (8,), "
+        "device='cpu')"
+    )
+    text = repr(loader)
+    for part in (
+        "records=73", "10 batches of 8", "bfloat16 NHWC (8, 30, 27, 3)", "order='permutation', seed=3",
+        "crop=(30, 27)", "PerImage()", "backend='native'", "num_threads=", "epoch=0, batch=1",
+    ):  # fmt: skip
+        assert part in text
+    loader.close()
+    assert "closed" in repr(loader)
 
 
 def test_a_closed_loader_says_so(split):

@@ -86,6 +86,52 @@ def test_one_step_is_sgd_on_the_weighted_mean(build, second_pass):
         torch.testing.assert_close(trained, parameter - 0.1 * 1.9 * parameter.grad)
 
 
+@pytest.mark.parametrize("second_pass", [False, True])
+@pytest.mark.parametrize("divisor", ["weights", "batch"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_one_step_is_sgd_on_soft_targets_over_either_divisor(soft, divisor, second_pass):
+    config = TrainConfig("data", model="plain-net", lr=0.1, weight_decay=0.0)
+    learner = Learner(config, join_processes("cpu"), (1, 4, 4), 3, 2, needs_probabilities=True)
+    learner.start_run(0)
+    networks = [plain_net((1, 4, 4), 3) for _ in range(2)]
+    for network, trained in zip(networks, learner.networks, strict=True):
+        network.load_state_dict(trained.state_dict())
+    images, labels = torch.randn(5, 1, 4, 4), torch.tensor([0, 1, 2, 0, 1])
+    rng = np.random.default_rng(0)
+    targets = rng.uniform(-0.2, 1.5, (5, 3)).astype(np.float32) if soft else np.array([0, 2, 2, 1, 1])
+    kept = np.array([1, 0, 2, 0.5, 0], np.float32)
+    choice = Choice(targets, kept, second_pass=second_pass, divisor=divisor)
+    scores = learner.score(sio.Batch(images, labels, labels, torch.arange(5)), 0, 0, 5)
+    learner.update([choice, Choice(targets, np.zeros(5, np.float32))])
+
+    assert scores.probabilities.shape == (2, 5, 3)
+    assert scores.probabilities.dtype == np.float32
+    for number, network in enumerate(networks):
+        expected = torch.softmax(network(images), 1).detach()
+        np.testing.assert_allclose(scores.probabilities[number], expected, rtol=1e-6)
+    dense = torch.from_numpy(targets if soft else np.eye(3, dtype=np.float32)[targets])
+    losses = -(dense * torch.log_softmax(networks[0](images), 1)).sum(1)
+    ((losses * torch.from_numpy(kept)).sum() / (3.5 if divisor == "weights" else 5)).backward()
+    for trained, parameter in zip(learner.networks[0].parameters(), networks[0].parameters(), strict=True):
+        torch.testing.assert_close(trained, parameter - 0.1 * 1.9 * parameter.grad)
+    for trained, parameter in zip(learner.networks[1].parameters(), networks[1].parameters(), strict=True):
+        assert torch.equal(trained, parameter)
+
+
+def test_an_update_needs_a_scored_batch():
+    learner = Learner(TrainConfig("data", model="plain-net"), join_processes("cpu"), (1, 4, 4), 3, 1)
+    with pytest.raises(RuntimeError, match="call score first"):
+        learner.update(None)
+    labels = torch.tensor([0, 1])
+    assert (
+        learner.score(sio.Batch(torch.randn(2, 1, 4, 4), labels, labels, labels), 0, 0, 2).probabilities
+        is None
+    )
+    learner.update(None)
+    with pytest.raises(RuntimeError, match="call score first"):
+        learner.update(None)
+
+
 def test_a_batch_of_which_nothing_is_kept_moves_nothing():
     learner = Learner(TrainConfig("data", model="plain-net"), join_processes("cpu"), (1, 4, 4), 3, 1)
     before = [value.clone() for value in learner.networks[0].parameters()]
@@ -271,7 +317,7 @@ def test_what_does_not_fit_is_refused(digits, tmp_path):
     train(small(digits, tmp_path / "run", epochs=1, method="default"), quiet=True)
     with pytest.raises(FileExistsError, match="holds a run already"):
         train(small(digits, tmp_path / "run", epochs=1), quiet=True)
-    with pytest.raises(ValueError, match="1 <= warmup < epochs must hold, got warmup 2 of 2"):
+    with pytest.raises(ValueError, match=r"1 <= warmup < epochs must hold .*got warmup 2 of epochs 2"):
         train(small(digits, tmp_path / "other", noise="none", warmup=2), quiet=True)
     with pytest.raises(FileNotFoundError, match="no-such"):
         train(small(digits, tmp_path / "other", noise="overlay:no-such"), quiet=True)

@@ -151,10 +151,10 @@ def test_bad_settings_are_named():
             r"method must be one of default, active-bias, co-teaching, selfie.*got 'mixup'",
         ),
         ({"noise": "pair"}, "needs a value as in pair:0.4"),
-        ({"noise": "pair:1.5"}, r"inside \[0, 1\], got 1.5"),
+        ({"noise": "pair:1.5"}, r"in \[0, 1\], got 1.5"),
         ({"noise": "salt:0.1"}, r"noise must be pair:RATE.*got 'salt:0.1'"),
-        ({"noise": "none:0.1"}, "'none' takes no value"),
-        ({"noise_rate": 2.0}, r"noise_rate must be inside \[0, 1\], got 2.0"),
+        ({"noise": "none:0.1"}, "none takes no value"),
+        ({"noise_rate": 2.0}, r"noise_rate must be in \[0, 1\], got 2.0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"ramp": 0}, "ramp must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
@@ -166,7 +166,7 @@ def test_bad_settings_are_named():
         ({"shape": (3, 8)}, "shape must be tuple.*got "),
         ({"lr": math.nan}, "lr must be finite and not negative, got nan"),
         ({"schedule": "linear"}, "schedule must be one of step, cosine; got 'linear'"),
-        ({"momentum": 1.0}, r"momentum must be inside \(0, 1\)"),
+        ({"momentum": 1.0}, r"momentum must be in \(0, 1\)"),
     ]:
         with pytest.raises(ValueError, match=message):
             TrainConfig("data", **options)
@@ -176,6 +176,13 @@ def test_paths_become_text():
     config = TrainConfig(Path("data"), out=Path("runs/one"))
     assert config == TrainConfig("data", out="runs/one")
     assert config.to_json() == TrainConfig("data", out="runs/one").to_json()
+
+
+def test_a_config_prints_what_is_not_the_default():
+    config = TrainConfig("data", noise="pair:0.4", shape=(3, 8, 8), restarts=0)
+    assert repr(config) == "TrainConfig('data', noise='pair:0.4', restarts=0, shape=(3, 8, 8))"
+    assert eval(repr(config)) == config
+    assert repr(TrainConfig("data")) == "TrainConfig('data')"
 
 
 def test_config_survives_json():

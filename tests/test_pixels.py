@@ -31,9 +31,7 @@ def expect(split, images, labels, *, epoch, seed, augment, normalize, dtype, lay
         assert batch.images.dtype == getattr(torch, dtype)
         for image, label, index in zip(batch.images, batch.labels, batch.indices.tolist(), strict=True):
             drawn = reference.draw(augment or sio.Augment(), images.shape[1:], seed, epoch, index)
-            wanted = reference.picture(
-                images[index], augment or sio.Augment(), drawn, normalize, dtype, layout
-            )
+            wanted = reference.image(images[index], augment or sio.Augment(), drawn, normalize, dtype, layout)
             np.testing.assert_array_equal(image.float().numpy(), wanted)
             assert label == labels[index]
 
@@ -101,7 +99,7 @@ def test_any_augmentation(tmp_path_factory, data):
 
 
 @pytest.mark.parametrize("value", [0, 1, 255])
-def test_a_flat_picture_has_the_least_deviation(tmp_path, value):
+def test_a_flat_image_has_the_least_deviation(tmp_path, value):
     """Standard deviation 0 counts as 1 / sqrt(C * H * W)."""
     from conftest import write_records
 
@@ -109,7 +107,7 @@ def test_a_flat_picture_has_the_least_deviation(tmp_path, value):
     (batch,) = sio.Loader(sio.open_dataset(tmp_path, shape=(3, 32, 32)).train, batch_size=1)
     drawn = reference.draw(sio.Augment(), (3, 32, 32), 0, 0, 0)
     flat = np.full((3, 32, 32), value, np.uint8)
-    wanted = reference.picture(flat, sio.Augment(), drawn, sio.PerImage(), "float32", "NCHW")
+    wanted = reference.image(flat, sio.Augment(), drawn, sio.PerImage(), "float32", "NCHW")
     np.testing.assert_array_equal(batch.images[0].numpy(), wanted)
 
 
@@ -151,12 +149,12 @@ def test_alternate_flip_mirrors_every_other_epoch(authors_folder):
     assert 20 < flips[0].sum() < 53
 
 
-def test_maps_are_the_scale_and_shift(authors_folder):
+def test_backends_get_the_scale_and_shift(authors_folder):
     """What other backends are told is what the reference says."""
     split = sio.open_dataset(authors_folder, shape=(3, 32, 32)).train
     loader = sio.Loader(split, batch_size=8, augment=EVERYTHING, normalize=sio.PerImage(), seed=4)
     indices = np.arange(5)
-    scale, shift = loader._reader.maps(2, indices)
+    scale, shift = loader._reader.scale_and_shift(2, indices)
     for index, pixels in enumerate(split.images(indices)):
         drawn = reference.draw(EVERYTHING, (3, 32, 32), 4, 2, index)
         cropped = reference.window(pixels, EVERYTHING, drawn)
@@ -176,7 +174,7 @@ def test_every_instruction_set(isa):
     assert answer.stdout.strip() == isa
     if isa == _core.isa():
         return  # the tests above ran on it
-    chosen = "dtypes_and_layouts or shapes or any_augmentation or flat_picture"
+    chosen = "dtypes_and_layouts or shapes or any_augmentation or flat_image"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:]

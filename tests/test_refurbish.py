@@ -186,13 +186,13 @@ def test_the_state_goes_on_as_if_never_stopped():
             second.record(ids, predicted)
             for one, other in zip(expected, actual, strict=True):
                 np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="of 30 samples, this Refurbisher of 31"):
+    with pytest.raises(ValueError, match="must be of 31 samples, got one of 30"):
         Refurbisher(31, 5, history_length=4).load_state_dict(first.state_dict())
 
 
 def test_bad_values_are_named():
     refurbisher = Refurbisher(4, 3)
-    with pytest.raises(ValueError, match=r"noise_rate must be inside \[0, 1\], got 1.5"):
+    with pytest.raises(ValueError, match=r"noise_rate must be in \[0, 1\], got 1.5"):
         refurbisher.select([0], [0], [1.0], 1.5)
     with pytest.raises(ValueError, match="must have one length"):
         refurbisher.select([0, 1], [0], [1.0], 0.5)
@@ -200,5 +200,5 @@ def test_bad_values_are_named():
         refurbisher.select([4], [0], [1.0], 0.5)
     with pytest.raises(ValueError, match="one of paper, official; got 'tf'"):
         Refurbisher(4, 3, variant="tf")
-    with pytest.raises(ValueError, match=r"threshold must be inside \[0, 1\].*got 2"):
+    with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\].*got 2"):
         Refurbisher(4, 3, threshold=2)

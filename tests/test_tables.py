@@ -1,4 +1,4 @@
-"""README.md and docs/performance.md show the figures of benchmarks/results/; pictures stand beside them."""
+"""The pages show the figures of benchmarks/results/, and each result has its chart."""
 
 import subprocess
 import sys
@@ -17,5 +17,5 @@ def test_the_tables_are_those_of_the_json():
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_every_result_has_its_picture(path):
+def test_every_result_has_its_chart(path):
     assert "</svg>" in path.with_suffix(".svg").read_text()[-10:]

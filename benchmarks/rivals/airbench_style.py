@@ -1,15 +1,15 @@
-"""As cifar10-airbench does it: a whole epoch is cropped and flipped at once, then cut into batches."""
+"""The method of cifar10-airbench: crops and flips a whole epoch at once, then cuts it into batches."""
 
 import torch
-from serving import MEAN, PAD, STD, read_pictures, serve
+from serving import MEAN, PAD, STD, read_images, serve
 
 
 class Epoch:
     def __init__(self, work):
         torch.set_num_threads(work.threads)
-        pictures, labels = read_pictures(work)
+        images, labels = read_images(work)
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
-        normal = (torch.from_numpy(pictures).float() / 255 - mean) / std
+        normal = (torch.from_numpy(images).float() / 255 - mean) / std
         self.padded = torch.nn.functional.pad(normal, (PAD,) * 4)
         self.labels = torch.from_numpy(labels)
         self.work = work

@@ -4,24 +4,24 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from serving import MEAN, STD, read_pictures, serve
+from serving import MEAN, STD, read_images, serve
 
 sys.path.append(str(Path(__file__).parents[1]))
 from dali_by_hand import DaliByHand
 
 
 class Split:
-    """What DaliByHand asks of a split."""
+    """The part of a split that DaliByHand uses."""
 
     def __init__(self, work):
-        self.pictures, self.labels = read_pictures(work)
-        self.layout = SimpleNamespace(shape=self.pictures.shape[1:])
+        self.pixels, self.labels = read_images(work)
+        self.layout = SimpleNamespace(shape=self.pixels.shape[1:])
 
     def __len__(self):
         return len(self.labels)
 
     def images(self, indices):
-        return self.pictures[indices]
+        return self.pixels[indices]
 
 
 def open_epoch(work):

@@ -1,7 +1,7 @@
-"""FFCV over its own .beton file, written next to the records at the first run.
+"""FFCV over its own .beton file, which the first run writes next to the records.
 
-Pixels are copied to float32 NCHW and normalised by torch: the fastest of five ways, FFCV's NormalizeImage and
-ToTorchImage among them, and its random order faster than its quasi-random one.
+torch copies the pixels to float32 NCHW and normalises them: the fastest of five ways, FFCV's NormalizeImage
+and ToTorchImage among them. FFCV's random order was faster than its quasi-random one.
 """
 
 import numpy as np
@@ -12,35 +12,35 @@ from ffcv.fields.rgb_image import SimpleRGBImageDecoder
 from ffcv.loader import Loader, OrderOption
 from ffcv.transforms import Convert, RandomHorizontalFlip, RandomTranslate, ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
-from serving import PAD, read_pictures, serve
+from serving import PAD, read_images, serve
 from torch_steps import normalise
 
 
-class Pictures:
+class Images:
     def __init__(self, work):
-        pictures, self.labels = read_pictures(work)
-        self.pictures = np.ascontiguousarray(pictures.transpose(0, 2, 3, 1))
+        images, self.labels = read_images(work)
+        self.images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
 
     def __len__(self):
         return len(self.labels)
 
     def __getitem__(self, index):
-        return self.pictures[index], int(self.labels[index])
+        return self.images[index], int(self.labels[index])
 
 
 class Normalise(torch.nn.Module):
     def forward(self, images):
-        """Copied to NCHW first: what is permuted only would stay NHWC in memory."""
+        """Copies to NCHW first: a permuted tensor would stay NHWC in memory."""
         return normalise(torch.empty(images.shape).copy_(images))
 
 
 def open_epoch(work):
     torch.set_num_threads(work.threads)
-    path = work.folder / "pictures.beton"
+    path = work.folder / "images.beton"
     if not path.exists():
         partial = path.with_suffix(".partial")
         fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
-        DatasetWriter(str(partial), fields, num_workers=1).from_indexed_dataset(Pictures(work))
+        DatasetWriter(str(partial), fields, num_workers=1).from_indexed_dataset(Images(work))
         partial.rename(path)
     image = [
         SimpleRGBImageDecoder(),

@@ -1,23 +1,23 @@
-"""Hugging Face datasets: pictures as bytes in an Arrow table, a batched transform to torch tensors.
+"""Hugging Face datasets: images as bytes in an Arrow table, and a batched transform to torch tensors.
 
-With a column of numbers and the torch format the same takes half as long again, with Array3D seven times.
+A column of numbers with the torch format takes 1.5 times as long, Array3D seven times.
 """
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import torch
-from serving import read_pictures, serve
+from serving import read_images, serve
 from torch_steps import flip_half, normalise, some_windows, windows
 
 
 class Epoch:
     def __init__(self, work):
         torch.set_num_threads(work.threads)
-        pictures, labels = read_pictures(work)
-        self.shape = pictures.shape[1:]
+        images, labels = read_images(work)
+        self.shape = images.shape[1:]
         column = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(pictures[0].size), len(pictures), [None, pa.py_buffer(pictures)]
+            pa.binary(images[0].size), len(images), [None, pa.py_buffer(images)]
         )
         table = datasets.Dataset(pa.table({"pixels": column, "label": labels}))
         self.table = table.with_transform(self.change)
@@ -25,8 +25,8 @@ class Epoch:
 
     def change(self, rows):
         pixels = torch.frombuffer(bytearray().join(rows["pixels"]), dtype=torch.uint8)
-        pictures = pixels.view(-1, *self.shape)
-        images = some_windows(windows(pictures), torch.arange(len(pictures)))
+        images = pixels.view(-1, *self.shape)
+        images = some_windows(windows(images), torch.arange(len(images)))
         return {"images": normalise(flip_half(images)), "labels": torch.tensor(rows["label"])}
 
     def __iter__(self):

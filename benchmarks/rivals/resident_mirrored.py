@@ -1,16 +1,16 @@
-"""All pictures and their mirror images as tensors: nothing is left to flip, for twice the memory."""
+"""All images and their mirror images as tensors: no flip at run time, for twice the memory."""
 
 import torch
-from serving import PAD, read_pictures, serve
+from serving import PAD, read_images, serve
 from torch_steps import normalise, windows
 
 
 class Epoch:
     def __init__(self, work):
         torch.set_num_threads(work.threads)
-        pictures, labels = read_pictures(work)
-        pictures = torch.from_numpy(pictures)
-        self.views = windows(torch.stack([pictures, pictures.flip(-1)]))
+        images, labels = read_images(work)
+        images = torch.from_numpy(images)
+        self.views = windows(torch.stack([images, images.flip(-1)]))
         self.labels = torch.from_numpy(labels)
         self.batch_size = work.batch_size
 

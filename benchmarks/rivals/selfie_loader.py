@@ -1,4 +1,4 @@
-"""The loader of this project, as a user calls it."""
+"""The loader of this project, called as a user calls it."""
 
 from serving import MEAN, PAD, STD, serve
 

@@ -1,7 +1,7 @@
-"""What every rival does in its own process and environment: make batches when told, and tell the seconds.
+"""The protocol of a rival, which runs in its own process and environment.
 
 A rival gives `serve` a function that takes the Work and returns an iterable over one epoch of batches, images
-first. On standard input comes a number of batches, on standard output go the seconds that they took.
+first. Standard input gives a number of batches; standard output gets the seconds that they took.
 """
 
 import argparse
@@ -28,9 +28,10 @@ class Work(NamedTuple):
 
 
 def serve(open_epoch, package="", whole_epochs=False):
-    """`package` is told with its version.
+    """Answer requests for batches until standard input ends.
 
-    whole_epochs: an epoch's work is done at its beginning, so only whole epochs can be timed
+    package: its version is reported.
+    whole_epochs: an epoch does its work at its beginning, so that only whole epochs are timed.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -54,8 +55,8 @@ def tell(message):
     print(json.dumps(message), flush=True)
 
 
-def read_pictures(work):
-    """Every picture and label of the record files: uint8 (N, 3, side, side) and int64 (N,)."""
+def read_images(work):
+    """All images and labels of the record files: uint8 (N, 3, side, side) and int64 (N,)."""
     record = np.dtype([("record_id", ">u4"), ("label", ">u4"), ("pixels", "u1", (3, work.side, work.side))])
     table = np.concatenate(
         [np.fromfile(path, record) for path in sorted(work.folder.glob("data_batch_*.bin"))]

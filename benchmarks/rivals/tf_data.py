@@ -1,4 +1,4 @@
-"""tf.data as in the SELFIE authors' program: fixed-length records, decoded and distorted one by one."""
+"""tf.data as in the SELFIE authors' program: fixed-length records, decoded and augmented one by one."""
 
 import os
 
@@ -15,10 +15,10 @@ def open_epoch(work):
 
     def decode(record):
         values = tf.io.decode_raw(record, tf.uint8)
-        picture = tf.transpose(tf.reshape(values[8:], (3, side, side)), (1, 2, 0))
-        picture = tf.image.resize_with_crop_or_pad(picture, padded, padded)
-        picture = tf.image.random_flip_left_right(tf.image.random_crop(picture, (side, side, 3)))
-        return tf.transpose((tf.cast(picture, tf.float32) - mean) / std, (2, 0, 1)), values[7]
+        image = tf.transpose(tf.reshape(values[8:], (3, side, side)), (1, 2, 0))
+        image = tf.image.resize_with_crop_or_pad(image, padded, padded)
+        image = tf.image.random_flip_left_right(tf.image.random_crop(image, (side, side, 3)))
+        return tf.transpose((tf.cast(image, tf.float32) - mean) / std, (2, 0, 1)), values[7]
 
     files = sorted(str(path) for path in work.folder.glob("data_batch_*.bin"))
     records = tf.data.FixedLengthRecordDataset(files, 8 + 3 * side * side)

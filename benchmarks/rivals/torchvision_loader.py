@@ -1,15 +1,15 @@
-"""torch's DataLoader over a map-style dataset, with the transforms of torchvision v2."""
+"""torch's DataLoader over a map-style data set, with the transforms of torchvision v2."""
 
 import torch
-from serving import MEAN, PAD, STD, read_pictures, serve
+from serving import MEAN, PAD, STD, read_images, serve
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, work):
-        pictures, labels = read_pictures(work)
-        self.pictures, self.labels = torch.from_numpy(pictures), torch.from_numpy(labels)
+        images, labels = read_images(work)
+        self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels)
         self.transform = v2.Compose(
             [
                 v2.RandomCrop(work.side, padding=PAD),
@@ -23,15 +23,15 @@ class Pictures(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index):
-        return self.transform(self.pictures[index]), self.labels[index]
+        return self.transform(self.images[index]), self.labels[index]
 
 
 def open_epoch(work):
     torch.set_num_threads(1)
-    # Workers are processes: one thread is the process itself.
+    # Workers are processes: with one thread, the main process does the work.
     workers = work.threads if work.threads > 1 else 0
     return DataLoader(
-        Pictures(work), work.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+        Images(work), work.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
 
 

@@ -1,11 +1,11 @@
-"""WebDataset over tar shards of raw pixels, written next to the records at the first run."""
+"""WebDataset over tar shards of raw pixels, which the first run writes next to the records."""
 
 import io
 
 import numpy as np
 import torch
 import webdataset
-from serving import MEAN, PAD, STD, read_pictures, serve
+from serving import MEAN, PAD, STD, read_images, serve
 
 
 def open_epoch(work):
@@ -13,11 +13,11 @@ def open_epoch(work):
     if not shards.exists():
         partial = shards.with_suffix(".partial")
         partial.mkdir(exist_ok=True)
-        pictures, labels = read_pictures(work)
+        images, labels = read_images(work)
         with webdataset.ShardWriter(str(partial / "%03d.tar"), maxcount=5000, verbose=0) as writer:
-            for number, (picture, label) in enumerate(zip(pictures[:20_000], labels, strict=False)):
+            for number, (image, label) in enumerate(zip(images[:20_000], labels, strict=False)):
                 pixels = io.BytesIO()
-                np.save(pixels, picture)
+                np.save(pixels, image)
                 writer.write({"__key__": f"{number:07}", "npy": pixels.getvalue(), "cls": int(label)})
         partial.rename(shards)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))

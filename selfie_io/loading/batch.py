@@ -1,4 +1,4 @@
-"""What a loader yields."""
+"""The Batch that a loader yields."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ class Batch(NamedTuple):
     """One batch of n records; the tensors own their memory and may be kept.
 
     images: (n, C, H, W) or, with layout="NHWC", (n, H, W, C), of the loader's dtype
-    labels: int64 (n,), the stored ones or those given to the loader
+    labels: int64 (n,), the stored ones, or the loader's `labels`
     record_ids: int64 (n,), the ids stored in the records
     indices: int64 (n,), the records' positions in the split
     """
@@ -21,9 +21,18 @@ class Batch(NamedTuple):
     record_ids: torch.Tensor
     indices: torch.Tensor
 
-    def pinned(self) -> "Batch":
-        """The same, copied to page-locked memory."""
+    def pin_memory(self) -> "Batch":
+        """A copy in page-locked memory."""
         return Batch(*(tensor.pin_memory() for tensor in self))
+
+    def __repr__(self) -> str:
+        fields = zip(self._fields, self, strict=True)
+        tensors = ", ".join(f"{name}={_dtype_name(tensor)} {tuple(tensor.shape)}" for name, tensor in fields)
+        return f"Batch({tensors}, device={str(self.images.device)!r})"
+
+
+def _dtype_name(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def batch_of(
@@ -33,7 +42,7 @@ def batch_of(
     indices: npt.NDArray[np.int64],
     dtype: str,
 ) -> Batch:
-    """The batch over arrays that the native core made, without a copy; bfloat16 comes as bits in uint16."""
+    """The batch over arrays of the native core, without a copy; they hold bfloat16 as bits in uint16."""
     pixels = torch.from_numpy(images)
     if dtype == "bfloat16":
         pixels = pixels.view(torch.bfloat16)

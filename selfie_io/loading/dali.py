@@ -1,8 +1,8 @@
 """The DALI backend: the native core gathers bytes, an NVIDIA DALI pipeline moves, crops and flips them.
 
-Order, ranks, draws and resume are the Reader's; DALI draws nothing. Brightness, contrast and normalisation
-follow on the same device, by the native core or in torch: crop_mirror_normalize rounds on the way and could
-not give the core's bits.
+Order, ranks, draws and resume are the Reader's; DALI draws nothing. The native core or torch then applies
+brightness, contrast and normalisation on the same device: DALI's crop_mirror_normalize rounds in between and
+cannot give the core's bits.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from selfie_io.loading.reader import Reader, Records
 from selfie_io.loading.torch_pixels import TorchPixels, check_not_forked
 
 try:
-    dali: Any = import_module("nvidia.dali")  # its own types do not pass a strict check
+    dali: Any = import_module("nvidia.dali")  # its types do not pass a strict check
 except ImportError as error:
     raise ImportError(
         'backend="dali" needs NVIDIA DALI: pip install nvidia-dali-cuda130, or nvidia-dali-cuda120 for CUDA '
@@ -46,7 +46,7 @@ class DaliBackend:
         if self._device.type not in ("cpu", "cuda"):
             raise ValueError(f'backend="dali" works on "cpu" and "cuda:N", got {reader.options.device!r}')
         augment = reader.options.augment
-        # DALI does not reflect, and four flips and four joins in its place take four times as long.
+        # DALI cannot reflect. Four flips and four joins instead take four times as long.
         self._cuts = not (augment.pad and augment.pad_mode == "reflect")
         self._by_core = _core_can_finish(self._device)
         self._finish = (_by_core if self._by_core else _by_torch)(reader, self._device, self._cuts)
@@ -66,22 +66,22 @@ class DaliBackend:
             pixels, records = line.next() if has_records else self._nothing(epoch)
             yield self._finish(pixels, epoch, records)
         line.end()
-        self._idle.append(line)  # a line whose iteration ended early still has work in it, and is dropped
+        self._idle.append(line)  # a line whose iteration ended early still holds work and is dropped
 
     def _make_line(self) -> "_Line":
-        # What torch makes may be the very memory that DALI gives, and only its dynamic executor leaves it
-        # alone. Where nothing is kept, the other one is up to a fifth faster.
+        # torch's result may share DALI's memory, which only the dynamic executor never overwrites. Where
+        # nothing is kept, the static executor is up to a fifth faster.
         return _Line(self._reader, self._device, cuts=self._cuts, keeps_outputs=not self._by_core)
 
     def _nothing(self, epoch: int) -> tuple[torch.Tensor, Records]:
-        """What a line would give for a batch without records: DALI knows none."""
+        """The output of a line for a batch without records, which DALI does not support."""
         layout, none = self._reader.split.layout, np.empty(0, np.int64)
         sides = crop_size(self._reader.options.augment, layout) if self._cuts else layout.shape[1:]
         pixels = torch.empty((0, layout.channels, *sides), dtype=torch.uint8, device=self._device)
         return pixels, Records(none, none, none, self._reader.draws(epoch, none))
 
 
-# Makes the batch of what a line gave: uint8 pixels (n, C, h, w), cut if the line cuts, and their records.
+# Makes the batch of a line's output: uint8 pixels (n, C, h, w), cut if the line cuts, and their records.
 _Finish = Callable[[torch.Tensor, int, Records], Batch]
 
 
@@ -108,7 +108,7 @@ class _Line:
 
     def __init__(self, reader: Reader, device: torch.device, *, cuts: bool, keeps_outputs: bool) -> None:
         self._device = device
-        # The source does not know the pipeline: in a cycle both would wait for the garbage collector.
+        # The source has no reference to the pipeline: a cycle would keep both until garbage collection.
         self._source = _Source(reader, on_gpu=device.type == "cuda", gives_cuts=cuts)
         self.pipeline = _make_pipeline(reader, device, self._source, keeps_outputs)
         _lines.add(self)
@@ -119,19 +119,19 @@ class _Line:
     def next(self) -> tuple[torch.Tensor, Records]:
         """The pixels, uint8 (n, C, h, w) on the device, and the records of the next batch that has any.
 
-        The pixels are good until the next call, or for ever if the line keeps outputs.
+        The pixels stay valid until the next call, or for ever if the line keeps outputs.
         """
         if self._device.type == "cuda":
             stream = torch.cuda.current_stream(self._device)
             with torch.cuda.device(self._device):
-                (output,) = self.pipeline.run(cuda_stream=stream)  # the stream waits, not the program
+                (output,) = self.pipeline.run(cuda_stream=stream)  # the stream waits, not the caller
                 pixels = from_dlpack(output.as_tensor())
             return pixels, self._source.taken(stream)
         (output,) = self.pipeline.run()
         return from_dlpack(output.as_tensor()), self._source.taken(None)
 
     def end(self) -> None:
-        """Make ready for another iteration, when this one has given all its batches."""
+        """Prepare for another iteration, after this one has given all its batches."""
         self.pipeline.reset()
 
 
@@ -139,9 +139,9 @@ _lines: WeakSet[_Line] = WeakSet()
 
 
 def _abandon_lines() -> None:
-    """Leave a parent's pipelines alone in a forked child.
+    """Keep a forked child from shutting down its parent's pipelines.
 
-    Their threads are not there: whoever shut them down, even at exit, would wait for ever.
+    Their threads do not exist there: a shutdown, even at exit, would wait for ever.
     """
     for line in _lines:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(line.pipeline._pipe))  # or it would end with its owner
@@ -152,26 +152,26 @@ os.register_at_fork(after_in_child=_abandon_lines)
 
 
 class _Slot:
-    """Room for the pixels of a batch on its way into the pipeline, page-locked if a GPU fetches them."""
+    """A buffer for one batch of pixels given to the pipeline, page-locked if a GPU fetches them."""
 
     def __init__(self, shape: tuple[int, ...], on_gpu: bool) -> None:
         self.pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
         self.fetched = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
         self.records: Records
-        self.lent: tuple[Any, ...]  # what DALI reads without a copy must stay alive
+        self.lent: tuple[Any, ...]  # DALI reads these without a copy, so they must stay alive
 
 
 class _Source:
-    """What DALI calls for its input: gathers the next batch that has records, as far ahead as DALI asks."""
+    """DALI's input: gathers the next batch that has records, as far ahead as DALI asks."""
 
     def __init__(self, reader: Reader, *, on_gpu: bool, gives_cuts: bool) -> None:
         self._reader = reader
         self._on_gpu = on_gpu
         self.gives_cuts = gives_cuts
         shape = (reader.options.batch_size, *reader.split.layout.shape)
-        # The batch that is asked for and those ahead of it.
+        # The current batch and those ahead of it.
         self.slots = [_Slot(shape, on_gpu) for _ in range(1 + reader.options.prefetch_batches)]
-        self._inside: deque[_Slot] = deque()  # given to DALI, output not yet seen
+        self._inside: deque[_Slot] = deque()  # given to DALI, output not yet received
         self._coming: Iterator[npt.NDArray[np.int64]] = iter(())
         self._epoch = 0
 
@@ -198,7 +198,7 @@ class _Source:
         return lent
 
     def taken(self, stream: torch.cuda.Stream | None) -> Records:
-        """The records of the batch that came out; its slot is free once the stream gets here."""
+        """The records of the batch that came out; its slot is free once the stream reaches this point."""
         slot = self._inside.popleft()
         if slot.fetched is not None:
             slot.fetched.record(stream)

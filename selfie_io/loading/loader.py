@@ -1,4 +1,4 @@
-"""The Loader: checks the options, keeps epoch and position, and hands each epoch to one backend."""
+"""The Loader: checks the options, keeps epoch and position, hands each epoch to one backend."""
 
 import json
 from collections.abc import Iterator
@@ -22,13 +22,14 @@ from selfie_io.loading.options import (
     PerImage,
     check_epoch,
     check_labels,
+    crop_size,
     default_threads,
 )
 from selfie_io.loading.reader import Draws, Reader
 from selfie_io.records.dataset import RecordSplit
 
 STATE_VERSION = 1
-BACKENDS = {  # module and class: only the one that is asked for is imported
+BACKENDS = {  # module and class; only the chosen one is imported
     "native": ("selfie_io.loading.native", "NativeBackend"),
     "dali": ("selfie_io.loading.dali", "DaliBackend"),
     "resident": ("selfie_io.loading.resident", "ResidentBackend"),
@@ -36,7 +37,7 @@ BACKENDS = {  # module and class: only the one that is asked for is imported
 
 
 class Backend(Protocol):
-    """What turns an epoch into batches; it knows neither the Loader nor another backend."""
+    """Turns an epoch into batches; knows neither the Loader nor another backend."""
 
     def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
         """The batches from_batch, from_batch + 1, ... of an epoch."""
@@ -50,10 +51,10 @@ class Loader:
     shuffle: read in a new order each epoch (see order) instead of the order on disk
     drop_last: leave out a last batch that is smaller than the others
     seed: 0..2^64-1; the batches are a pure function of (files, options, seed, epoch)
-    labels: whole numbers (N,) to use instead of the stored labels
-    augment: random changes of the pictures; None for none
+    labels: integers (N,) to use instead of the stored labels
+    augment: random changes of the images; None for none
     normalize: PerImage(), PerChannel(mean, std), or None for byte values 0..255
-    dtype: of the images; "uint8" rounds to the nearest whole number and saturates
+    dtype: of the images; "uint8" rounds to the nearest integer and saturates
     layout: "NCHW" or "NHWC"
     order: "permutation" shuffles all records each epoch; "independent" draws each global batch anew without
         replacement, as the authors' program does; "quasi" shuffles blocks and windows of blocks, for data
@@ -66,7 +67,8 @@ class Loader:
     device: where the tensors end up
     rank, world_size: this process's contiguous part of each global batch of batch_size * world_size records
 
-    Raises ValueError for options that are wrong or do not fit the split, OSError if a file cannot be opened.
+    Raises ValueError for wrong options and for options that do not fit the split, OSError if a file cannot be
+    opened.
     """
 
     def __init__(
@@ -155,7 +157,7 @@ class Loader:
         return self._reader.draws(epoch, self.split.check_indices(indices))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iteration stands: small, plain JSON, independent of threads and number of ranks."""
+        """The position of the iteration: small, plain JSON, independent of threads and ranks."""
         epoch, batch = self._position
         if batch > 0 and batch >= len(self):
             epoch, batch = epoch + 1, 0
@@ -167,10 +169,10 @@ class Loader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iteration give the batches that remained when `state` was taken.
+        """Continue at `state`: the next iteration gives the batches that remained then.
 
-        Raises ValueError if the state is of another loader, naming what differs: seed, order and data must
-        agree; batch_size * world_size may differ if the position is a whole number of global batches.
+        Raises ValueError, with the difference, if the state is of another loader: seed, order and data must
+        agree; batch_size * world_size may differ if the position is a multiple of it.
         """
         expected = {"version": STATE_VERSION, **self._identity()}
         for key, value in expected.items():
@@ -180,18 +182,18 @@ class Loader:
                 )
         epoch, position = state.get("epoch"), state.get("position")
         if not isinstance(epoch, int) or not isinstance(position, int) or position < 0:
-            raise ValueError(f"the state must have a whole epoch and position, got {json.dumps(state)}")
+            raise ValueError(f"the state must have an integer epoch and position, got {json.dumps(state)}")
         check_epoch(epoch)
         size = self._reader.slices.global_batch_size
         if position % size != 0 or position // size > len(self):
             raise ValueError(
-                f"the position must be a whole number of global batches of {size}, at most {len(self)}, "
-                f"got {position}"
+                f"the position must be a multiple of the global batch size {size}, "
+                f"at most {size * len(self)}, got {position}"
             )
         self._position = self._next = (epoch, position // size)
 
     def _identity(self) -> dict[str, Any]:
-        """What must agree for a position to mean the same."""
+        """What must be equal for a position to have the same meaning."""
         options = self.options
         order = options.order if options.shuffle else "sequential"
         identity = {"seed": int(options.seed), "order": order, "num_records": len(self.split)}
@@ -200,7 +202,7 @@ class Loader:
         return identity
 
     def close(self) -> None:
-        """Let go of buffers and files; batches already handed out stay. May be called twice."""
+        """Release buffers and files; batches already given stay valid. May be called twice."""
         self._backend = None
 
     def __enter__(self) -> "Loader":
@@ -229,11 +231,27 @@ class Loader:
             self.close()
 
     def __repr__(self) -> str:
-        options = self.options
-        return (
-            f"Loader({self.split!r}, batch_size={options.batch_size}, batches={len(self)}, "
-            f"backend={options.backend!r}, epoch={self._position[0]})"
-        )
+        options, layout = self.options, self.split.layout
+        height, width = crop_size(options.augment, layout)
+        shape = (layout.channels, height, width)
+        if options.layout == "NHWC":
+            shape = (height, width, layout.channels)
+        order = options.order if options.shuffle else "sequential"
+        lines = [
+            repr(self.split),
+            f"{len(self)} batches of {options.batch_size}: images {options.dtype} {options.layout} "
+            f"{(options.batch_size, *shape)}, labels int64 ({options.batch_size},)",
+            f"order={order!r}, seed={options.seed}, drop_last={options.drop_last}, "
+            f"rank={options.rank} of {options.world_size}",
+            f"labels={'the stored ones' if options.labels is None else 'given'}",
+            f"augment={options.augment!r}",
+            f"normalize={options.normalize!r}",
+            f"backend={options.backend!r}, device={options.device!r}, io={options.io!r}, "
+            f"num_threads={options.num_threads}, prefetch_batches={options.prefetch_batches}, "
+            f"pin_memory={options.pin_memory}",
+            "closed" if self._backend is None else "epoch={}, batch={}".format(*self._position),
+        ]
+        return "Loader(\n  " + ",\n  ".join(lines) + "\n)"
 
 
 def _check_device(options: LoaderOptions) -> None:

@@ -19,7 +19,7 @@ class NativeBackend:
         options = reader.options
         self._reader = reader
         self._device = torch.device(options.device)
-        # Workers take a batch each: with fewer in flight than workers, some would idle.
+        # Each worker takes a batch: with fewer in flight than workers, some would idle.
         self._ring_batches = max(options.prefetch_batches, options.num_threads)
         self._pool: _core.BufferPool | None = None
         self._pool_owner = -1
@@ -69,7 +69,7 @@ class NativeBackend:
         options = self._reader.options
         batch = batch_of(images, labels, record_ids, indices, options.dtype)
         if options.pin_memory:
-            batch = batch.pinned()
+            batch = batch.pin_memory()
         if self._device.type != "cpu":
             batch = Batch(*(tensor.to(self._device, non_blocking=True) for tensor in batch))
         return batch

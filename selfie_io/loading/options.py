@@ -1,4 +1,4 @@
-"""What a user may ask of a loader, checked when it is said."""
+"""The options of a loader, checked where they are made."""
 
 import math
 import os
@@ -28,29 +28,29 @@ def _choice(name: str, value: object, known: object) -> None:
         raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
 
 
-def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
-        bound = f"at least {least}" if most is None else f"in {least}..{most}"
-        raise ValueError(f"{name} must be a whole number {bound}, got {value!r}")
+def _integer(name: str, value: object, least: int, most: int | None = None) -> None:
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or value < least or (most is not None and value > most):  # type: ignore[operator]
+        bound = f"of at least {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{name} must be an integer {bound}, got {value!r}")
 
 
 def check_epoch(epoch: int) -> None:
-    """Raise ValueError unless the epoch is one that the random draws are defined for."""
-    _whole("epoch", epoch, 0, MAX_EPOCH)
+    """Raise ValueError unless the random draws are defined for the epoch: 0..2^32-1."""
+    _integer("epoch", epoch, 0, MAX_EPOCH)
 
 
 @dataclass(frozen=True)
 class PerImage:
-    """Standardise each picture over all its values: (x - mean) / max(std, 1 / sqrt(C * H * W))."""
+    """Standardise each image over all its values: (x - mean) / max(std, 1 / sqrt(C * H * W))."""
 
 
 @dataclass(frozen=True, init=False)
 class PerChannel:
     """Standardise each channel by a given mean and standard deviation, for pixels in 0..1 as in torchvision.
 
-    One number per channel; a single number will do for one channel. Raises ValueError unless all are finite,
-    every std is positive and there are as many of one as of the other.
+    One number per channel; a bare number is one channel. Raises ValueError unless all are finite, every std
+    is positive and both have the same length.
     """
 
     mean: tuple[float, ...]
@@ -60,21 +60,23 @@ class PerChannel:
         object.__setattr__(self, "mean", tuple(map(float, np.atleast_1d(mean))))
         object.__setattr__(self, "std", tuple(map(float, np.atleast_1d(std))))
         if len(self.mean) != len(self.std):
-            raise ValueError(f"mean and std must have one number per channel, got {self.mean} and {self.std}")
+            raise ValueError(
+                f"mean and std must have one number per channel each, got {self.mean} and {self.std}"
+            )
         if not all(map(math.isfinite, self.mean + self.std)) or min(self.std, default=0) <= 0:
             raise ValueError(f"mean must be finite and std positive, got {self.mean} and {self.std}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Random changes of a picture, in this order: pad, crop, flip, brightness, contrast, (normalise,) cutout.
+    """Random changes of an image, in this order: pad, crop, flip, brightness, contrast, (normalise,) cutout.
 
     pad: pixels added on each side, with byte 0 or by reflection without repeating the edge
-    crop: (height, width) of a window at a random place; None keeps the picture's size
-    flip: "random" mirrors half of the pictures; "alternate" mirrors each in every other epoch
+    crop: (height, width) of a window at a random place; None keeps the image's size
+    flip: "random" mirrors half of the images; "alternate" mirrors each image in every other epoch
     brightness: adds a delta from [-brightness, brightness), in byte units, without clipping
     contrast: (low, high), scales each channel around its mean by a factor from that range
-    cutout: side of a square that is set to 0.0 after normalisation; its centre is uniform over the picture
+    cutout: side of a square that is set to 0.0 after normalisation; its centre is uniform over the image
     """
 
     pad: int = 0
@@ -86,15 +88,15 @@ class Augment:
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        _whole("pad", self.pad, 0)
-        _whole("cutout", self.cutout, 0)
+        _integer("pad", self.pad, 0)
+        _integer("cutout", self.cutout, 0)
         _choice("pad_mode", self.pad_mode, PadMode)
         _choice("flip", self.flip, Flip)
         if self.crop is not None:
             if not isinstance(self.crop, Sequence) or len(self.crop) != 2:
                 raise ValueError(f"crop must be (height, width), got {self.crop!r}")
-            _whole("crop height", self.crop[0], 1)
-            _whole("crop width", self.crop[1], 1)
+            _integer("crop height", self.crop[0], 1)
+            _integer("crop width", self.crop[1], 1)
         if not (math.isfinite(self.brightness) and self.brightness >= 0):
             raise ValueError(f"brightness must be finite and not negative, got {self.brightness!r}")
         contrast = self.contrast or (1.0, 1.0)
@@ -126,12 +128,12 @@ class LoaderOptions:
     world_size: int
 
     def __post_init__(self) -> None:
-        _whole("batch_size", self.batch_size, 1)
-        _whole("seed", self.seed, 0, MAX_SEED)
-        _whole("num_threads", self.num_threads, 1)
-        _whole("prefetch_batches", self.prefetch_batches, 1)
-        _whole("world_size", self.world_size, 1)
-        _whole("rank", self.rank, 0, self.world_size - 1)
+        _integer("batch_size", self.batch_size, 1)
+        _integer("seed", self.seed, 0, MAX_SEED)
+        _integer("num_threads", self.num_threads, 1)
+        _integer("prefetch_batches", self.prefetch_batches, 1)
+        _integer("world_size", self.world_size, 1)
+        _integer("rank", self.rank, 0, self.world_size - 1)
         for name, known in (
             ("dtype", Dtype),
             ("layout", Layout),
@@ -147,7 +149,7 @@ class LoaderOptions:
 
 
 def crop_size(augment: Augment, layout: RecordLayout) -> tuple[int, int]:
-    """The (height, width) of the pictures that come out."""
+    """The (height, width) of the loader's images."""
     return augment.crop or (layout.height, layout.width)
 
 
@@ -159,13 +161,11 @@ def default_threads() -> int:
 def check_labels(labels: npt.ArrayLike, num_records: int, num_classes: int | None) -> npt.NDArray[np.int64]:
     """Labels to use instead of the stored ones, as contiguous int64 (N,).
 
-    Raises ValueError unless they are whole numbers, one per record, each naming a class.
+    Raises ValueError unless they are integers, one per record, each naming a class.
     """
     array = np.asarray(labels)
     if array.shape != (num_records,) or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
-            f"labels must be {num_records} whole numbers, got shape {array.shape} of {array.dtype}"
-        )
+        raise ValueError(f"labels must be {num_records} integers, got shape {array.shape} of {array.dtype}")
     array = np.ascontiguousarray(array, dtype=np.int64)
     wrong = np.flatnonzero((array < 0) | (array >= (num_classes or np.iinfo(np.int64).max)))
     if wrong.size:

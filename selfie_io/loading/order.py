@@ -1,4 +1,4 @@
-"""Which positions of an epoch make up a batch, for every rank: pure functions of the options."""
+"""The positions of an epoch that form a batch, for every rank: pure functions of the options."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class EpochSlices:
 
     A global batch has batch_size * world_size positions; the last one may be shorter. Each rank takes a
     contiguous part of every global batch, as even as possible, so that all ranks make the same number of
-    steps; of a short last batch a rank's part may be empty.
+    steps. A rank's part of a short last batch may be empty.
     """
 
     num_records: int

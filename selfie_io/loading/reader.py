@@ -1,4 +1,4 @@
-"""What every backend asks of the native core: record files, the epoch's order, draws, and the pixel plan."""
+"""What every backend needs of the native core: record files, the epoch's order, draws and the pixel plan."""
 
 from typing import NamedTuple
 
@@ -15,9 +15,9 @@ from selfie_io.records.layout import RecordLayout
 class Draws(NamedTuple):
     """The augmentation of n records, one array entry each.
 
-    top, left: int32, of the crop in the unpadded picture (negative inside the padding)
+    top, left: int32, of the crop in the unpadded image (negative inside the padding)
     flip: bool; brightness: float32, in byte units; contrast: float32, a factor
-    cutout_top, cutout_left: int32, of the square in the finished picture (it may stick out)
+    cutout_top, cutout_left: int32, of the square in the finished image (it may reach outside)
     """
 
     top: npt.NDArray[np.int32]
@@ -30,7 +30,7 @@ class Draws(NamedTuple):
 
 
 class Records(NamedTuple):
-    """What is known of n records apart from their pixels; indices, labels and record_ids: int64 (n,)."""
+    """n records without their pixels; indices, labels and record_ids: int64 (n,)."""
 
     indices: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
@@ -41,7 +41,7 @@ class Records(NamedTuple):
 class Reader:
     """One split read under one set of options.
 
-    Raises ValueError where the options do not fit the split's pictures, OSError if a file cannot be opened.
+    Raises ValueError if the options do not fit the split's images, OSError if a file cannot be opened.
     """
 
     def __init__(self, split: RecordSplit, options: LoaderOptions) -> None:
@@ -65,7 +65,7 @@ class Reader:
         )
 
     def indices(self, epoch: int, batch: int) -> npt.NDArray[np.int64]:
-        """The records of this rank's slice of a global batch; there may be none."""
+        """The records of this rank's slice of a global batch; possibly none."""
         return self.epoch_order(epoch).indices(*self.slices[batch])
 
     def gather(
@@ -73,27 +73,29 @@ class Reader:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Copy the pixels of some records into out, uint8 (n, C, H, W), contiguous.
 
-        Returns their labels, the loader's own ones or the stored ones, and ids, int64 (n,) each.
-        Raises ValueError for a stored label that names no class, with file, record and byte.
+        Returns their labels (the loader's, else the stored ones) and ids, int64 (n,) each.
+        Raises ValueError for a stored label outside the classes, with file, record and byte.
         """
         labels, record_ids = self.files.gather(indices, out)
         return labels if self.options.labels is None else self.options.labels[indices], record_ids
 
     def draws(self, epoch: int, indices: npt.NDArray[np.int64]) -> Draws:
         """The augmentation of some records in an epoch."""
-        return Draws(*self.plan.draws(self.options.seed, epoch, indices))
+        return Draws(**self.plan.draws(self.options.seed, epoch, indices))
 
-    def maps(
+    def scale_and_shift(
         self, epoch: int, indices: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Scale and shift, float32 (n, C) each: value = fmaf(byte, scale, shift)."""
-        return self.plan.maps(self.files, self.options.seed, epoch, indices)
+        return self.plan.scale_and_shift(self.files, self.options.seed, epoch, indices)
 
 
 def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool = False) -> _core.PixelPlan:
-    """What happens to every picture; of_windows: to those that were padded, cropped and flipped before.
+    """The options of a loader as the native core takes them.
 
-    Raises ValueError where the options do not fit the pictures.
+    of_windows: for images that are padded, cropped and flipped already
+
+    Raises ValueError if the options do not fit the images.
     """
     augment, normalize = options.augment, options.normalize
     mean: tuple[float, ...] = ()
@@ -103,7 +105,8 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
         kind, mean, std = "per_channel", normalize.mean, normalize.std
         if len(mean) != layout.channels:
             raise ValueError(
-                f"PerChannel needs a mean and std per channel, got {len(mean)} for {layout.channels} channels"
+                f"PerChannel must have one mean and std per channel, "
+                f"got {len(mean)} for {layout.channels} channels"
             )
     crop_height, crop_width = crop_size(augment, layout)
     low, high = augment.contrast or (1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The resident backend: the split lies on the device as bytes, and a batch is a few operations there."""
+"""The resident backend: the split's bytes stay on the device; a batch takes a few operations there."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ STAGING_BYTES = 64 << 20
 class ResidentBackend:
     """Keeps the split's pixels on the device, uint8 (N, C, H, W), and makes batches of them there.
 
-    Raises MemoryError, with the bytes that are needed and free, if the split does not fit the device.
+    Raises MemoryError, with the bytes needed and free, if the split does not fit the device.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -59,12 +59,12 @@ def _check_room(needed: int, device: torch.device) -> None:
     if free is not None and needed > free:
         raise MemoryError(
             f'backend="resident" keeps the split on {device}: it needs {needed} bytes, {free} are free; '
-            'backend="native" and "dali" do not need the room'
+            'use backend="native" or "dali"'
         )
 
 
 def _free_bytes(device: torch.device) -> int | None:
-    """The bytes that can still be had on a device; None where nobody tells."""
+    """The free bytes of a device; None if unknown."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused

@@ -1,6 +1,6 @@
-"""The pixel work of the native core told once more in torch, for backends whose pixels are on another device.
+"""The pixel work of the native core in torch, for backends whose pixels are on another device.
 
-The results equal the native core's bit for bit, on every device (docs/gpu.md tells why).
+The results equal the native core's bit for bit, on every device (docs/gpu.md says why).
 """
 
 import math
@@ -24,7 +24,7 @@ _PROCESS = os.getpid()
 def check_not_forked() -> None:
     """Raise RuntimeError in a child forked after this module was loaded.
 
-    torch's threads are not there, and its next parallel loop would wait for them for ever.
+    torch's threads do not exist there, and its next parallel loop would wait for them for ever.
     """
     if os.getpid() != _PROCESS:
         raise RuntimeError(
@@ -34,9 +34,9 @@ def check_not_forked() -> None:
 
 
 class RecordNumbers(NamedTuple):
-    """All that is known of the n records of a batch apart from their pixels, (n,) each, on one device.
+    """The n records of a batch without their pixels, (n,) each, on one device.
 
-    int64, but for brightness and contrast: float64
+    int64; brightness and contrast are float64
     """
 
     labels: torch.Tensor
@@ -54,7 +54,7 @@ class RecordNumbers(NamedTuple):
 def number_table(records: Records) -> npt.NDArray[np.int64]:
     """The RecordNumbers of a batch as the rows of one table, which one copy moves to a device.
 
-    The float64 rows are there as their bits.
+    The float64 rows are stored as their bits.
     """
     draws = records.draws
     stored = (records.labels, records.record_ids, records.indices)
@@ -71,7 +71,7 @@ def unpack(table: torch.Tensor) -> RecordNumbers:
 
 
 class TorchPixels:
-    """What happens to the pictures of one loader, on one device; RuntimeError in a forked child."""
+    """What happens to the images of one loader, on one device; RuntimeError in a forked child."""
 
     def __init__(self, reader: Reader, device: torch.device) -> None:
         check_not_forked()
@@ -92,17 +92,20 @@ class TorchPixels:
                 for values in (self._options.normalize.mean, self._options.normalize.std)
             )
             self._unit, self._mean_in_units = (255 * std).to(device), (mean / std).to(device)
-        self._constant_map: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._constant_scale_and_shift: tuple[torch.Tensor, torch.Tensor] | None = None
         if isinstance(self._options.normalize, PerChannel) and not (
             self._augment.brightness or self._augment.contrast
         ):
-            # Laid out like a picture: so the loop over it is one of vectors.
+            # Laid out like an image, so that torch's loop uses vectors.
             scale, shift = ((1 / self._unit).float()[None], (-self._mean_in_units).float()[None])
             plane = (1, self._rows, 1) if self._channels_last else (1, 1, self._rows, self._columns)
-            self._constant_map = self._spread(scale).repeat(plane), self._spread(shift).repeat(plane)
+            self._constant_scale_and_shift = (
+                self._spread(scale).repeat(plane),
+                self._spread(shift).repeat(plane),
+            )
 
     def send(self, records: Records) -> RecordNumbers:
-        """Bring what is known of the records to the device."""
+        """Copy the records' numbers to the device."""
         check_not_forked()
         numbers = torch.from_numpy(number_table(records))
         if self._device.type == "cuda":
@@ -134,30 +137,33 @@ class TorchPixels:
         return pixels
 
     def finish(self, pixels: torch.Tensor, numbers: RecordNumbers) -> Batch:
-        """Layout, brightness, contrast, normalisation, dtype and cutout of cut pictures, and their batch.
+        """Layout, brightness, contrast, normalisation, dtype and cutout of cut images, and their batch.
 
-        pixels: uint8 (n, C, h, w), contiguous; they are used up
+        pixels: uint8 (n, C, h, w), contiguous; they are overwritten
         """
         if self._channels_last:
             pixels = pixels.permute(0, 2, 3, 1).contiguous()
         if self._keeps_bytes:
             images = pixels.to(self._dtype)
         else:
-            scale, shift = self._constant_map or map(self._spread, self._scale_and_shift(pixels, numbers))
-            images = self._mapped(pixels, scale, shift)
+            scale, shift = self._constant_scale_and_shift or map(
+                self._spread, self._scale_and_shift(pixels, numbers)
+            )
+            images = self._apply(pixels, scale, shift)
         if self._augment.cutout:
             images = images.masked_fill_(self._cutout(numbers), 0)
         batch = Batch(images, numbers.labels, numbers.record_ids, numbers.indices)
         if self._options.pin_memory and self._device.type == "cpu":
-            batch = batch.pinned()
+            batch = batch.pin_memory()
         return batch
 
     def _scale_and_shift(
         self, pixels: torch.Tensor, numbers: RecordNumbers
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The map of every picture and channel, float32 (n, C) each.
+        """The scale and shift of every image and channel, float32 (n, C) each.
 
-        These are the formulas of linear_map() in csrc/augment.cpp, operation by operation, in float64.
+        The formulas are those of compose_scale_and_shift() in csrc/augment.cpp, operation by operation,
+        in float64.
         """
         normalize, channels = self._options.normalize, self._layout.channels
         count = self._rows * self._columns
@@ -185,7 +191,7 @@ class TorchPixels:
         return scale.float().expand(size), shift.float().expand(size)
 
     def _sums(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sum and sum of squares of every picture and channel, float64 (n, C): exact, being below 2^53."""
+        """Sum and sum of squares of every image and channel, float64 (n, C): exact, being below 2^53."""
         size, axis = (len(pixels), self._layout.channels), 1 if self._channels_last else 2
         sums, squares = (pixels.new_empty(size, dtype=torch.float64) for _ in range(2))
         for part in _parts(pixels):
@@ -195,10 +201,10 @@ class TorchPixels:
         return sums, squares
 
     def _spread(self, values: torch.Tensor) -> torch.Tensor:
-        """(n, C) values over their pictures: over whole rows in NHWC, where loops over a pixel are short."""
+        """(n, C) values over their images: over whole rows in NHWC, where loops over a pixel are short."""
         return values.repeat(1, self._columns)[:, None] if self._channels_last else values[:, :, None, None]
 
-    def _mapped(self, pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    def _apply(self, pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """fmaf(pixel, scale, shift), then rounded to the dtype."""
         rows = pixels.flatten(2) if self._channels_last else pixels
         values = multiply_add(rows, scale, shift, self._addcmul_is_fused).view(pixels.shape)
@@ -225,8 +231,8 @@ def multiply_add(
 ) -> torch.Tensor:
     """pixels * scale + shift with one rounding to float32, for uint8 pixels.
 
-    Where torch does not fuse the two, float64 does: the product is exact there, and so is the sum unless
-    product and shift are 2^21 times apart; only then may a second rounding cost the last bit.
+    Where torch does not fuse the two, float64 serves. The product is exact there, and so is the sum unless
+    product and shift are 2^21 times apart; only then a second rounding may cost the last bit.
     """
     values = torch.empty(pixels.shape, device=pixels.device)
     for part in _parts(pixels):
@@ -239,21 +245,21 @@ def multiply_add(
 
 
 def _parts(pixels: torch.Tensor) -> list[slice]:
-    """The batch in parts that torch works on as a whole: on the CPU, below the size where threads share one.
+    """The batch in parts. On the CPU each is below the size from which torch's threads share the work.
 
     Where the processor has other work, such as DALI's, threads wait for each other longer than they save.
     """
     if pixels.device.type != "cpu" or torch.get_num_threads() == 1:
         return [slice(None)]
-    pictures = max(1, UNSHARED_VALUES // max(1, pixels[:1].numel()))
-    return [slice(begin, begin + pictures) for begin in range(0, len(pixels), pictures)]
+    images = max(1, UNSHARED_VALUES // max(1, pixels[:1].numel()))
+    return [slice(begin, begin + images) for begin in range(0, len(pixels), images)]
 
 
 @cache
 def _addcmul_is_fused(device: torch.device) -> bool:
-    """Whether torch.addcmul rounds once on this device: so it does in some builds, by way of an instruction.
+    """Whether torch.addcmul rounds once on this device, as in builds that use a fused instruction.
 
-    Asked of rows of every length up to 64, since a loop's vectors and its rest may differ.
+    Tries rows of every length up to 64, because a loop's vectors and its rest may differ.
     """
     for length in range(1, 65):
         step = torch.arange(3 * length, dtype=torch.float32).view(3, length)

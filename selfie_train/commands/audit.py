@@ -11,7 +11,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from selfie_io.labels.overlay import save_overlay
 from selfie_io.records.atomic import atomic_path
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.config import TrainConfig
@@ -38,6 +37,7 @@ def audit(run: Path, out: Path) -> RichTable:
 
     Returns a table of what was found. Raises OSError if there is no run, ValueError if it has no checkpoint.
     """
+    from selfie_io.labels.overlay import save_overlay
     from selfie_train.training.checkpoint import latest_checkpoint
     from selfie_train.training.components import Components
     from selfie_train.training.label_scores import find_issues
@@ -45,7 +45,9 @@ def audit(run: Path, out: Path) -> RichTable:
     config = TrainConfig.read(run)
     checkpoint, defects = latest_checkpoint(run / "checkpoints")
     if checkpoint is None:
-        raise ValueError(f"{run} has no checkpoint to audit with" + "".join(f"; {text}" for text in defects))
+        raise ValueError(
+            f"an audit needs a checkpoint, and {run} has none" + "".join(f"; {text}" for text in defects)
+        )
     components = Components(config)
     components.load_state(checkpoint)
     issues = find_issues(components)

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from selfie_io.convert.pack import Pack
-from selfie_io.labels.noise import inject_noise, transition_matrix
-from selfie_io.labels.overlay import save_overlay
 from selfie_io.records.dataset import RecordDataset, open_dataset
 from selfie_train.commands.compare import compare
 from selfie_train.commands.reproduce import complete
@@ -58,7 +55,7 @@ class DemoResult:
 def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
     """Run the demo into `out`, on digits, a source that `selfie-convert pack` reads, or a folder of records.
 
-    What is there already of an earlier demo is used. Raises as pack, `train` and `resume` do.
+    What an earlier demo left in `out` is used. Raises as pack, `train` and `resume` do.
     """
     dataset = _records(data, out)
     labels = _noisy_labels(dataset, seed)
@@ -85,6 +82,8 @@ def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
 
 
 def _records(data: str, out: Path) -> RecordDataset:
+    from selfie_io.convert.pack import Pack
+
     if (Path(data) / "dataset.json").exists():
         return open_dataset(data)
     folder = out / Path(data).resolve().name
@@ -96,6 +95,9 @@ def _records(data: str, out: Path) -> RecordDataset:
 
 def _noisy_labels(dataset: RecordDataset, seed: int) -> str:
     """Write the noisy labels as an overlay and return its name; the record files keep the true ones."""
+    from selfie_io.labels.noise import inject_noise, transition_matrix
+    from selfie_io.labels.overlay import save_overlay
+
     name = f"demo-pair-{NOISE_RATE}-s{seed}"
     matrix = transition_matrix("pair", dataset.num_classes, NOISE_RATE)
     noisy = inject_noise(dataset.train.labels, matrix, seed=seed, record_ids=dataset.train.record_ids)

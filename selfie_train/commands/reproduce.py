@@ -61,14 +61,14 @@ def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
 def expand_grid(grid: dict[str, Any], out: Path) -> list[TrainConfig]:
     """One config for each combination of the grid's "axes" (name -> values), over its "base" settings.
 
-    The runs' folders lie in `out`, named by their values. Raises ValueError for a grid that is not one.
+    The runs' folders lie in `out`, named by their values. Raises ValueError for a malformed grid.
     """
     base, axes = (grid.get(name, {}) if isinstance(grid, dict) else None for name in ("base", "axes"))
     if not (isinstance(base, dict) and isinstance(axes, dict) and set(grid) <= {"base", "axes"}) or not all(
         isinstance(values, list) for values in axes.values()
     ):
         raise ValueError(
-            f'a grid is {{"base": {{setting: value}}, "axes": {{setting: [values]}}}}, got {grid}'
+            f'a grid must be {{"base": {{setting: value}}, "axes": {{setting: [values]}}}}, got {grid}'
         )
     configs = []
     for values in itertools.product(*axes.values()):
@@ -81,7 +81,7 @@ def expand_grid(grid: dict[str, Any], out: Path) -> list[TrainConfig]:
 def reproduce(grid_path: Path, out: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
     """Run the grid in a JSON file, skip what is done, compare; True if every run came to its end.
 
-    A run that diverges is told and passed over. The comparison is rewritten after every run.
+    A run that diverges is reported and skipped. The comparison is rewritten after every run.
     """
     try:
         configs = expand_grid(json.loads(grid_path.read_text()), out)

@@ -46,5 +46,5 @@ class ActiveBias(Method):
         return {"moments": self.moments.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`."""
+        """Restore `state`."""
         self.moments.load_state_dict(state["moments"])

@@ -118,7 +118,7 @@ class Method:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`."""
+        """Restore `state`."""
 
 
 _MethodClass = TypeVar("_MethodClass", bound=type[Method])

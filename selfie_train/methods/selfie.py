@@ -81,5 +81,5 @@ class Selfie(Method):
         return {"refurbisher": self.refurbisher.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`."""
+        """Restore `state`."""
         self.refurbisher.load_state_dict(state["refurbisher"])

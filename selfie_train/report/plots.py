@@ -1,4 +1,4 @@
-"""Curves as SVG whose ink is the page's text colour, so that they read on light and dark screens."""
+"""Curves as SVG in the page's text colour, readable on light and dark screens."""
 
 from __future__ import annotations
 

@@ -168,14 +168,14 @@ def comparison_columns(groups: Sequence[RunGroup]) -> tuple[list[str], list[list
 
 
 def informative_columns(rows: Sequence[Sequence[str]]) -> list[int]:
-    """The columns that say something: known for some row, and not just that all of one run are done."""
+    """The columns with information: known in some row, and more than "1 of 1" runs finished."""
     return [
         place for place in range(len(rows[0])) if any(row[place] not in ("n/a", "1 of 1") for row in rows)
     ]
 
 
 def terminal_table(groups: Sequence[RunGroup]) -> RichTable:
-    """The comparison for the terminal; columns that say nothing about any group are left out."""
+    """The comparison for the terminal; columns without information are left out."""
     columns, rows = comparison_columns(groups)
     kept = informative_columns(rows)
     table = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="percent; mean ± deviation over seeds")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
-from selfie_train.runs.training_labels import TrainingLabels
+
+if TYPE_CHECKING:
+    from selfie_train.runs.training_labels import TrainingLabels
 
 
 @dataclass(frozen=True)

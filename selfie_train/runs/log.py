@@ -1,6 +1,6 @@
 """log.csv: one row an epoch.
 
-It holds nothing of the clock: a resumed run ends with the same file as one that never stopped.
+It has no times, so a resumed run ends with the same file as one that never stopped.
 """
 
 from __future__ import annotations

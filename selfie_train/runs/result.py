@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from selfie_train.config import TrainConfig
 from selfie_train.runs.log import Row
-from selfie_train.runs.training_labels import TrainingLabels
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from selfie_train.runs.training_labels import TrainingLabels
 
 
 class Divergence(RuntimeError):

@@ -1,7 +1,7 @@
 """Checkpoints: arrays in a safetensors file, the rest in a JSON file beside it, checked by digest, two kept.
 
-The JSON file is written last and names the digest of the other: a checkpoint without it, or that it does not
-fit, is none. Nothing in either can run code when it is read.
+The JSON file is written last and names the digest of the other: without it, or with
+another digest, there is no checkpoint. Reading either file cannot run code.
 """
 
 from __future__ import annotations
@@ -62,9 +62,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not a checkpoint: {error}") from None
     if version != FORMAT_VERSION:
-        raise ValueError(f"{path} has checkpoint format {version}; this version reads {FORMAT_VERSION}")
+        raise ValueError(
+            f"{path} must have checkpoint format {FORMAT_VERSION}, got format {version}: "
+            "use the version of selfie that wrote it"
+        )
     if stored != _json_digest(content):
-        raise ValueError(f"{path} is damaged: its digest does not fit")
+        raise ValueError(f"{path} is damaged: its content does not match its digest")
     arrays_path = path.with_suffix(".safetensors")
     if _file_digest(arrays_path) != content["safetensors_sha256"]:
         raise ValueError(f"{arrays_path} is damaged: its digest is not the one in {path.name}")

@@ -20,9 +20,9 @@ from selfie_train.training.noise_estimate import NoiseRateEstimate
 
 
 class Components:
-    """What a run trains with; everything that learns or remembers, and nothing of where the run stands.
+    """What a run trains with: everything that learns or remembers, but not the position of the run.
 
-    Raises ValueError where config, data and processes do not fit, OSError if the data is not there.
+    Raises ValueError where config, data and processes do not fit, OSError if the data cannot be read.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -30,13 +30,11 @@ class Components:
         self.group = join_processes(config.device)
         if config.batch_size % self.group.world_size:
             raise ValueError(
-                "batch_size counts over all processes and must be a multiple of their number, "
-                f"{self.group.world_size}; got {config.batch_size}"
+                f"batch_size must be a multiple of the number of processes, {self.group.world_size}, "
+                f"because it counts the samples of all of them; got {config.batch_size}"
             )
         if config.sync_batchnorm and self.group.world_size > 1 and self.group.device.type != "cuda":
-            raise ValueError(
-                f"sync_batchnorm works on CUDA only, got device {self.group.device}: leave it out"
-            )
+            raise ValueError(f"sync_batchnorm needs CUDA, got device {self.group.device}: leave it out")
         self.dataset = open_dataset(config.dataset, shape=config.shape)
         self.labels = training_labels(self.dataset, config)
         num_samples, num_classes = len(self.labels.given), self.dataset.num_classes
@@ -46,8 +44,9 @@ class Components:
         if self.labels.noise_rate is None and make_method.needs_noise_rate:
             if not 1 <= config.warmup < config.epochs:
                 raise ValueError(
-                    "an unknown noise rate is estimated after warm-up, so 1 <= warmup < epochs must hold, "
-                    f"got warmup {config.warmup} of {config.epochs}; or set noise_rate"
+                    "1 <= warmup < epochs must hold because the unknown noise rate is estimated after the "
+                    f"warm-up, got warmup {config.warmup} of epochs {config.epochs}: change them, or set "
+                    "noise_rate"
                 )
             self.estimate = NoiseRateEstimate(
                 num_samples, num_classes, history_length=config.history, threshold=config.threshold
@@ -71,7 +70,7 @@ class Components:
         )
 
     def loader(self, split: RecordSplit, *, training: bool) -> Loader:
-        """A loader of this process's part: shuffled, augmented, with noisy labels; or as it lies on disk."""
+        """A loader of this process's part: for training shuffled, augmented and with the given labels."""
         config, layout = self.config, split.layout
         augment = None
         if training and config.augment == "crop-flip":
@@ -104,7 +103,7 @@ class Components:
         return self.learner.state() | arrays, {"memory": values, **known}
 
     def load_state(self, checkpoint: Checkpoint) -> None:
-        """Go back to the `state` that a checkpoint holds."""
+        """Restore the `state` that a checkpoint holds."""
         memory = checkpoint.values["memory"] | checkpoint.arrays
         self.learner.load_state(checkpoint.arrays)
         self.method.load_state_dict(unflatten_state(memory, "method"))

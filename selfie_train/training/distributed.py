@@ -1,4 +1,4 @@
-"""The processes of a run: who they are, and what they tell each other. One process is a group of one."""
+"""The processes of a run and what they exchange. A single process is a group of one."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ class ProcessGroup:
         return bool(self.sum(torch.tensor([float(flag)], device=self.device)).item())
 
     def broadcast_buffers(self, network: nn.Module) -> None:
-        """Give every process the first one's buffers (the running statistics of batch norm)."""
+        """Copy the first process's buffers (the running statistics of batch norm) to every process."""
         if self.world_size > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, 0)
 
     def barrier(self) -> None:
-        """Return when all processes have come here."""
+        """Wait until all processes are here."""
         if self.world_size > 1:
             dist.barrier()
 
@@ -111,7 +111,7 @@ def hold_run(folder: Path, group: ProcessGroup) -> Iterator[None]:
 
 
 def join_processes(device: str) -> ProcessGroup:
-    """Join the processes that torchrun started, or be a group of one; `device` is cpu, cuda, cuda:N or auto.
+    """Join the processes that torchrun started; `device` is cpu, cuda, cuda:N or auto.
 
     Raises ValueError for a device that this machine does not have.
     """
@@ -123,7 +123,9 @@ def join_processes(device: str) -> ProcessGroup:
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}") from error
     if place.type == "cuda":
         if not torch.cuda.is_available():
-            raise ValueError(f"device {device!r} needs CUDA, which torch does not find here")
+            raise ValueError(
+                f"device {device!r} needs CUDA, which torch does not find on this machine: use cpu or auto"
+            )
         if place.index is None:
             place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)

@@ -1,4 +1,4 @@
-"""The metrics of one epoch: summed batch by batch, told as a row of log.csv."""
+"""The metrics of one epoch: summed batch by batch, reported as a row of log.csv."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from selfie_train.training.distributed import ProcessGroup
 
 
 class EpochMetrics:
-    """What an epoch has come to so far, in this process."""
+    """Sums over the epoch so far, in this process."""
 
     def __init__(self, group: ProcessGroup, labels: TrainingLabels, method: Method) -> None:
         self.group, self.labels, self.method = group, labels, method
@@ -77,7 +77,7 @@ class EpochMetrics:
         }
 
     def load_state(self, values: dict[str, Any]) -> None:
-        """Go on from `state`: the first process takes the sums of all, the others begin at zero."""
+        """Restore `state`: the first process takes the sums of all, the others begin at zero."""
         if self.group.is_first:
             self.sums += self.sums.new_tensor(values["sums"])
         self.selections = [SelectionCounts(**counts) for counts in values["selections"]]

@@ -302,7 +302,7 @@ class Learner:
         return arrays
 
     def load_state(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Go back to `state()`; RuntimeError if it is of another network."""
+        """Restore `state()`; raises RuntimeError if it belongs to another network."""
         for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
             prefix = f"network{number}."
             network.load_state_dict(

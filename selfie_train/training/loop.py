@@ -46,7 +46,10 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
     training = Training(config, folder, quiet=quiet)
     with hold_run(folder, training.group):
         if (folder / "config.json").exists():
-            raise FileExistsError(f"{folder} holds a run already: resume it, or choose another folder")
+            raise FileExistsError(
+                f"a new run needs a new folder, but {folder} holds a run already: "
+                "resume it, or choose another"
+            )
         training.group.barrier()  # until every process has looked
         if training.group.is_first:
             with atomic_path(folder / "config.json") as temporary:
@@ -87,7 +90,7 @@ class Position:
 
 
 class Training:
-    """A run with everything it needs: all of its training runs, epochs and batches."""
+    """A run with everything it needs. It trains all epochs once, and again from new weights if asked."""
 
     def __init__(self, config: TrainConfig, folder: Path, *, quiet: bool) -> None:
         self.config = config
@@ -203,14 +206,14 @@ class Training:
             self.early_stopping.record(scores)
 
     def _check_loss_and_show_progress(self) -> None:
-        """Raise Divergence if the epoch's loss is not finite in some process; else move the progress bar."""
+        """Raise Divergence if the loss is not finite in some process, else update the progress bar."""
         loss, error = self.metrics.means()
         if not self.metrics.is_finite():
             self._diverged(f"the loss is {loss}")
         self.log.advance(self.position.batch, loss, error, self.position.images_per_second)
 
     def _evaluate_and_log_epoch(self) -> None:
-        """Test the networks, add the epoch's row to the log, and go to the next epoch."""
+        """Test the networks, log the epoch, and move on to the next one."""
         position, method = self.position, self.method
         test_loss, test_error = self.learner.evaluate(
             self.test_loader, batch_means=self.config.variant == "official"
@@ -230,7 +233,7 @@ class Training:
         self.metrics = EpochMetrics(self.group, self.labels, method)
 
     def _estimate_noise_rate_after_warmup(self) -> None:
-        """Tell the method the noise rate that the warm-up's predictions give, if nobody knows it."""
+        """Estimate an unknown noise rate from the predictions of the warm-up, and tell the method."""
         estimate = self.components.estimate
         if estimate is None or self.position.epoch != self.config.warmup:
             return
@@ -275,7 +278,7 @@ class Training:
         return best + 1
 
     def _start_next_run(self) -> None:
-        """Go to the next run, with new weights, if there is one."""
+        """Start the next run, if there is one, with new weights."""
         position = self.position
         position.run += 1
         if position.run < self.num_runs:
@@ -308,10 +311,10 @@ class Training:
         self.last_checkpoint = write_checkpoint(self.checkpoints, self.position.step, arrays, values)
 
     def restore(self) -> None:
-        """Go to the last whole checkpoint; stay at the start where there is none."""
+        """Load the last whole checkpoint, if there is one."""
         checkpoint, defects = latest_checkpoint(self.checkpoints)
         for defect in defects:
-            self.log.say(f"passed over: {defect}")
+            self.log.say(f"checkpoint skipped: {defect}")
         if checkpoint is None:
             return
         self.components.load_state(checkpoint)
@@ -332,7 +335,7 @@ class Training:
         )
 
     def _global_size(self, local_size: int, batch: int) -> int:
-        """Samples of a batch over all processes; only the last batch of an epoch can be a smaller one."""
+        """Samples of a batch over all processes; only the last batch of an epoch can be smaller."""
         if batch + 1 < len(self.train_loader) or self.group.world_size == 1:
             return local_size * self.group.world_size
         return int(self.group.sum(torch.tensor([local_size], device=self.group.device)).item())

@@ -3,7 +3,7 @@
 Deep networks learn clean samples before they memorise noisy ones: at the end of warm-up a sample whose
 predictions agree with each other but not with its given label is probably mislabelled. The estimate is the
 share of those among the samples whose predictions agree. It is rough: too high where the network still errs
-consistently, too low once it has memorised noise. Who knows the rate better should say it.
+consistently, too low once it has memorised noise. Set `noise_rate` if you know it better.
 """
 
 from __future__ import annotations
@@ -42,5 +42,5 @@ class NoiseRateEstimate:
         return self.history.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`."""
+        """Restore `state`."""
         self.history.load_state_dict(state)

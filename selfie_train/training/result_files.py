@@ -20,7 +20,7 @@ from selfie_train.runs.result import TrainResult
 def write_results(
     result: TrainResult, dataset: RecordDataset, method: Method, *, say: Callable[[str], None]
 ) -> None:
-    """Write labels.csv, report.html (or say how to get it) and last summary.json: with it the run is done."""
+    """Write labels.csv, report.html (or say how to get it), and last summary.json: then the run is done."""
     with atomic_path(result.folder / "labels.csv") as temporary:
         _write_labels(temporary, result, dataset, method)
     try:

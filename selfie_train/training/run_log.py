@@ -87,7 +87,7 @@ class RunLog:
             self._progress = None
 
     def close(self) -> None:
-        """End what is open."""
+        """Remove the bar and close TensorBoard's file."""
         self.end_epoch()
         if self._board is not None:
             self._board.close()
@@ -97,5 +97,7 @@ def _tensorboard_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ValueError("tensorboard=True needs the extra: pip install 'selfie[report]'") from error
+        raise ValueError(
+            "tensorboard needs TensorBoard, which is not installed: pip install 'selfie[report]'"
+        ) from error
     return SummaryWriter(str(folder))

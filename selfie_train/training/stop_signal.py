@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that the training loop grants after a whole batch."""
+"""Ctrl-C and SIGTERM ask the training loop to stop after the current batch."""
 
 from __future__ import annotations
 

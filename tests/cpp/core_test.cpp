@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 #include <set>
 #include <string>
@@ -24,9 +25,8 @@ namespace {
 class RecordFile {
   public:
     RecordFile(const RecordLayout& layout, std::size_t records, std::uint32_t label = 3) {
-        char name[] = "/tmp/selfie_core_test_XXXXXX";
-        const int descriptor = ::mkstemp(name);
-        path_ = name;
+        path_ = (std::filesystem::temp_directory_path() / "selfie_core_test_XXXXXX").string();
+        const int descriptor = ::mkstemp(path_.data());
         bytes_.assign(records * layout.record_bytes(), 0);
         for (std::size_t i = 0; i < records; ++i) {
             std::uint8_t* record = bytes_.data() + i * layout.record_bytes();
@@ -137,8 +137,8 @@ void test_decoder() {
             const std::vector<Batch> shared = decode_all(file.open(layout, mode), plan, threads, 7);
             bool same = alone.size() == shared.size();
             for (std::size_t i = 0; same && i < alone.size(); ++i)
-                same = std::memcmp(alone[i].images, shared[i].images,
-                                   alone[i].count * plan.picture_bytes()) == 0 &&
+                same = std::memcmp(alone[i].images, shared[i].images, alone[i].count * plan.image_bytes()) ==
+                           0 &&
                        std::equal(alone[i].indices, alone[i].indices + alone[i].count, shared[i].indices) &&
                        shared[i].record_ids[0] == (shared[i].indices[0] + 1) % 256;
             check(same, "batches do not depend on threads or on how files are read");
@@ -163,9 +163,9 @@ void test_steps() {
                   std::equal(ids.begin(), ids.end(), batch.record_ids),
               "labels and ids are gathered");
         BufferPool pool(batch_bytes(plan, batch.count), 1);
-        const auto decoded = decode_pictures(plan, pool, 0, 0, batch.indices, batch.count, pixels.data());
-        check(std::memcmp(decoded.get(), batch.images, batch.count * plan.picture_bytes()) == 0,
-              "gathered pictures are decoded as records are");
+        const auto decoded = decode_images(plan, pool, 0, 0, batch.indices, batch.count, pixels.data());
+        check(std::memcmp(decoded.get(), batch.images, batch.count * plan.image_bytes()) == 0,
+              "gathered images are decoded as records are");
     }
     const std::int64_t beyond[] = {0, 20};
     check_throws<std::out_of_range>(
@@ -173,8 +173,8 @@ void test_steps() {
         "an index to gather beyond the end");
     BufferPool small(batch_bytes(plan, 1), 1);
     check_throws<std::invalid_argument>(
-        [&] { decode_pictures(plan, small, 0, 0, batch.indices, batch.count, pixels.data()); },
-        "more pictures than fit a buffer");
+        [&] { decode_images(plan, small, 0, 0, batch.indices, batch.count, pixels.data()); },
+        "more images than fit a buffer");
 }
 
 // Large buffers can be of huge pages, and are used again.
@@ -236,7 +236,8 @@ void test_errors() {
     check_throws<std::invalid_argument>([&] { file.open(make_layout(3, 31, 32), ReadMode::kMmap); },
                                         "a file of another shape");
     check_throws<std::out_of_range>([&] { files->check_index(5); }, "an index beyond the end");
-    check_throws<FileError>([] { RecordFiles({"/nonexistent"}, make_layout(1, 1, 1), 0, ReadMode::kMmap); },
+    const std::string missing = file.path() + ".missing";
+    check_throws<FileError>([&] { RecordFiles({missing}, make_layout(1, 1, 1), 0, ReadMode::kMmap); },
                             "a missing file");
 }
 

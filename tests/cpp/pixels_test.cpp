@@ -58,20 +58,20 @@ std::uint32_t expected(const PixelPlan& plan, const std::uint8_t* pixels, const 
     return rounded(std::fma(static_cast<float>(value), scale[c], shift[c]), plan.type);
 }
 
-void check_picture(const PixelPlan& plan, const std::uint8_t* pixels, std::uint64_t index, bool stream) {
+void check_image(const PixelPlan& plan, const std::uint8_t* pixels, std::uint64_t index, bool stream) {
     const Draw draw = draw_augmentation(plan.augment, plan.layout, 7, 1, index);
     std::vector<std::uint8_t> scratch(plan.scratch_bytes());
     // Exactly the room that there is in a batch, aligned as there: a sanitizer sees every byte too many.
-    const std::size_t bytes = (plan.picture_bytes() + 63) / 64 * 64;
+    const std::size_t bytes = (plan.image_bytes() + 63) / 64 * 64;
     auto* out = static_cast<std::uint8_t*>(std::aligned_alloc(64, bytes));
     std::memset(out, 0xAB, bytes);
     float scale[kMaxChannels];
     float shift[kMaxChannels];
     const PixelKernel& kernel = pixel_kernel();
-    kernel.picture_map(plan, pixels, draw, scratch.data(), scale, shift);
+    kernel.scale_and_shift(plan, pixels, draw, scratch.data(), scale, shift);
     kernel.decode(plan, pixels, draw, scratch.data(), stream, Prefetch(pixels, plan.layout.pixel_bytes()),
                   out);
-    kernel.settle();
+    kernel.flush_stream();
     const std::size_t value_bytes = pixel_type_bytes(plan.type);
     std::size_t wrong = 0;
     for (std::size_t c = 0; c < plan.layout.channels; ++c)
@@ -84,7 +84,7 @@ void check_picture(const PixelPlan& plan, const std::uint8_t* pixels, std::uint6
                 std::memcpy(&got, out + place * value_bytes, value_bytes);
                 wrong += got != expected(plan, pixels, draw, scale, shift, c, y, x);
             }
-    for (std::size_t i = plan.picture_bytes(); i < bytes; ++i) wrong += out[i] != 0xAB;
+    for (std::size_t i = plan.image_bytes(); i < bytes; ++i) wrong += out[i] != 0xAB;
     check(wrong == 0, std::to_string(wrong) + " values of " + std::to_string(plan.layout.channels) + "x" +
                           std::to_string(plan.layout.height) + "x" + std::to_string(plan.layout.width) +
                           " type " + std::to_string(static_cast<int>(plan.type)) +
@@ -122,15 +122,15 @@ void test_pixels() {
                 plan.normalize.std.assign(layout.channels, number & 1 ? 0.25 : 1e-6);
             }
             for (std::uint64_t index = 0; index < 4; ++index) {
-                check_picture(plan, pixels.data(), index, false);
-                if (plan.can_stream()) check_picture(plan, pixels.data(), index, true);
+                check_image(plan, pixels.data(), index, false);
+                if (plan.can_stream()) check_image(plan, pixels.data(), index, true);
             }
         }
     }
 }
 
 void test_sums() {
-    // PerImage of a picture that is half 0, half 255: mean 127.5, deviation 127.5, so -1 and 1.
+    // PerImage of an image that is half 0, half 255: mean 127.5, deviation 127.5, so -1 and 1.
     PixelPlan plan = make_plan(make_layout(1, 300, 300));
     plan.normalize.mode = NormalizeMode::kPerImage;
     std::vector<std::uint8_t> pixels(90000);
@@ -138,6 +138,6 @@ void test_sums() {
     std::vector<std::uint8_t> scratch(plan.scratch_bytes());
     float scale = 0;
     float shift = 0;
-    pixel_kernel().picture_map(plan, pixels.data(), Draw(), scratch.data(), &scale, &shift);
+    pixel_kernel().scale_and_shift(plan, pixels.data(), Draw(), scratch.data(), &scale, &shift);
     check(scale == static_cast<float>(1 / 127.5) && shift == -1.0f, "sums over more than 2^16 pixels");
 }

@@ -1,4 +1,4 @@
-"""Draws results as bars, one panel a table, to an SVG file."""
+"""Draws results as bar charts in an SVG file, one panel a table."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,7 @@ FIRST, OTHERS = "#0090d0", "#b8b8b8"
 
 
 class Bar(NamedTuple):
-    """A row: its name, its length and what is written at its end."""
+    """A bar: its name, its length and the text at its end."""
 
     name: str
     value: float
@@ -15,7 +15,7 @@ class Bar(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A table: `unit` tells what the bars' lengths are; the first bar is what the others are held against."""
+    """A table: `unit` is that of the lengths; the other bars are compared with the first."""
 
     title: str
     unit: str
