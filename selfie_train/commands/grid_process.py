@@ -64,7 +64,8 @@ class RunProcess:
 
     def outcome(self) -> Outcome:
         """How it ended; waits for the end."""
-        said = self._process.stdout.read() if self._process.stdout is not None else b""
+        with self._process.stdout as pipe:  # type: ignore[union-attr]
+            said = pipe.read()
         status = self._process.wait()
         with contextlib.suppress(ValueError, TypeError, KeyError):
             return Outcome(**json.loads(said))

@@ -98,6 +98,8 @@ class LocalProcesses(Workers):
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             for process in self._running.values():
                 process.kill()
+        for process in self._running.values():
+            process.outcome()
         self._running.clear()
 
 
