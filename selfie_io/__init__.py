@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfie_io.labels.history import LabelHistory
+    from selfie_io.labels.human_labels import import_human_labels
     from selfie_io.labels.instance_noise import inject_instance_noise
     from selfie_io.labels.noise import inject_noise
-    from selfie_io.labels.overlay import import_human_labels, save_overlay
+    from selfie_io.labels.overlay_writer import save_overlay
     from selfie_io.labels.transition import observed_matrix, transition_matrix
     from selfie_io.loading.batch import Batch
     from selfie_io.loading.loader import Loader
@@ -24,8 +25,8 @@ _HOME = {
     "inject_noise": "labels.noise",
     "observed_matrix": "labels.transition",
     "transition_matrix": "labels.transition",
-    "import_human_labels": "labels.overlay",
-    "save_overlay": "labels.overlay",
+    "import_human_labels": "labels.human_labels",
+    "save_overlay": "labels.overlay_writer",
     "Batch": "loading.batch",
     "Loader": "loading.loader",
     "Augment": "loading.options",

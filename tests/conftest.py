@@ -50,7 +50,7 @@ def authors_folder(tmp_path):
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """scikit-learn's digits as records, 1,438 + 359 of 1x8x8 in 10 classes. Not to be written to."""
-    from selfie_io.convert.pack import Pack  # only the tests of the trainer pay for it
+    from selfie_io.convert.commands.pack import Pack  # only the tests of the trainer pay for it
 
     folder = tmp_path_factory.mktemp("data") / "digits"
     Pack(source="digits", out=folder, workers=1).run()
@@ -59,7 +59,7 @@ def digits(tmp_path_factory):
 
 @pytest.fixture
 def members():
-    """Twelve 5x4 colour pictures of two classes in the layout of an image folder, by file name."""
+    """Twelve 5x4 colour images of two classes in the layout of an image folder, by file name."""
     from converting import encoded
 
     rng = np.random.default_rng(0)

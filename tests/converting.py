@@ -30,7 +30,7 @@ def complaint(capsys, status, *arguments):
 
 
 def encoded(pixels, suffix=".png", **options):
-    """The bytes of a picture file of uint8 (H, W) or (H, W, 3)."""
+    """The bytes of an image file of uint8 (H, W) or (H, W, 3)."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, {".png": "PNG", ".jpg": "JPEG"}[suffix], **options)
     return file.getvalue()

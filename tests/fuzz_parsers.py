@@ -27,12 +27,13 @@ with atheris.instrument_imports(include=PARSED):
     from PIL import Image
     from test_convert_fuzz import FOLDER, PIXELS, RNG, SOURCES, saved
 
-    from selfie_io.convert.adopt import Adopt
-    from selfie_io.convert.command import CommandError
-    from selfie_io.convert.info import Info
-    from selfie_io.convert.pack import Pack
+    from selfie_io.convert.commands.adopt import Adopt
+    from selfie_io.convert.commands.info import Info
+    from selfie_io.convert.commands.pack import Pack
     from selfie_io.convert.shard_plan import read_plan
-    from selfie_io.labels.overlay import import_human_labels, save_overlay
+    from selfie_io.convert.subcommand import CommandError
+    from selfie_io.labels.human_labels import import_human_labels
+    from selfie_io.labels.overlay_writer import save_overlay
     from selfie_io.labels.transition import read_matrix
     from selfie_io.records.dataset import open_dataset
     from selfie_io.records.verify import verify_folder
@@ -60,7 +61,7 @@ def pack_file(folder):
     pack(path)
 
 
-def pack_pictures(folder):
+def pack_images(folder):
     pack(folder, test_fraction=0.0, size="4x4", skip_bad=True)
 
 
@@ -122,7 +123,7 @@ def set_with_human_labels():
 
 
 def plan_and_matrix():
-    from selfie_io.convert.shards import Plan
+    from selfie_io.convert.commands.plan import Plan
 
     with tempfile.TemporaryDirectory() as temporary:
         plan = Path(temporary) / "plan.json"
@@ -130,7 +131,7 @@ def plan_and_matrix():
         return {"plan.json": plan.read_bytes(), "matrix.csv": b"0.5,0.5\n0,1e0\n"}
 
 
-def pictures():
+def images():
     colour, grey = Image.fromarray(RNG.integers(0, 256, (6, 5, 3), "u1")), Image.new("L", (5, 6), 7)
     forms = {
         "PNG": "png",
@@ -184,7 +185,7 @@ PARSERS = {
     "zip": (pack_file, as_file(as_zip, "source.zip")),
     "tar": (pack_file, as_file(as_tar, "source.tar")),
     "tar.gz": (pack_file, as_file(as_tar, "source.tar.gz", "w:gz")),
-    "pictures": (pack_pictures, pictures),
+    "images": (pack_images, images),
     "adopt": (adopt, record_files),
     "manifest": (read_set, data_set),
     "labels": (read_labels, set_with_human_labels),

@@ -30,7 +30,7 @@ def test_adopt(tmp_path, capsys):
         f"data_batch_{number}.bin" for number in (9, 10, 11, 12)
     ]
     assert run("verify", tmp_path, "--deep") == 0
-    assert "has a manifest; --force" in complaint(capsys, 2, "adopt", tmp_path)
+    assert "has one; --force" in complaint(capsys, 2, "adopt", tmp_path)
     names = tmp_path / "names.txt"
     names.write_text("a\nb\nc\nd\ne\nf\ng\n")
     assert run("adopt", tmp_path, "--force", "--class-names", names, "--shape", "3,32,32") == 0
@@ -44,10 +44,12 @@ def test_adopt_refuses_defects_and_writes_nothing(tmp_path, capsys):
     said = complaint(capsys, 1, "adopt", tmp_path, "--shape", "1,2,2")
     assert "record 2: byte 24: record id 1 is also that of data_batch_1.bin record 1" in said
     said = complaint(capsys, 1, "adopt", tmp_path, "--shape", "1,2,2", "--num-classes", 1)
-    assert "record 1: byte 16: label 1 is outside 0..0" in said
+    assert "record 1: byte 16: a label must be in 0..0, got 1" in said
     assert run("adopt", tmp_path, "--shape", "1,2,2", "--json") == 1
     assert json.loads(capsys.readouterr().out)["defects"][0]["record"] == 2
-    assert "a shape is CHANNELS,HEIGHT,WIDTH" in complaint(capsys, 2, "adopt", tmp_path, "--shape", "1x2x2")
+    assert "a shape must be CHANNELS,HEIGHT,WIDTH" in complaint(
+        capsys, 2, "adopt", tmp_path, "--shape", "1x2x2"
+    )
     assert "must be given: the files fit none" in complaint(capsys, 1, "adopt", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["data_batch_1.bin"]
 
@@ -73,7 +75,7 @@ def test_verify_says_what_is_wrong(tmp_path, members, capsys):
     assert (report["ok"], report["defects"][0]["byte"]) == (False, 476)
     (out / "dataset.json").write_text("{")
     assert "dataset.json" in complaint(capsys, 1, "verify", out)
-    assert "there is no folder" in complaint(capsys, 2, "verify", tmp_path / "absent")
+    assert "FOLDER must be a folder" in complaint(capsys, 2, "verify", tmp_path / "absent")
 
 
 def test_noise_and_preview(tmp_path, members, capsys):
@@ -82,7 +84,7 @@ def test_noise_and_preview(tmp_path, members, capsys):
     before = (out / "data_batch_1.bin").read_bytes()
     assert run("noise", out, "--kind", "pair", "--rate", 1, "--name", "all") == 0
     assert (out / "data_batch_1.bin").read_bytes() == before
-    assert "either --rate or --matrix" in complaint(capsys, 2, "noise", out)
+    assert "exactly one of --rate and --matrix" in complaint(capsys, 2, "noise", out)
     assert run("info", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["overlays"] == ["all"]
     assert run("preview", out, tmp_path / "plain.png", "--columns", 4) == 0
@@ -92,7 +94,7 @@ def test_noise_and_preview(tmp_path, members, capsys):
         red = [np.all(np.asarray(image) == (200, 30, 30), axis=2).sum() for image in (plain, noisy)]
         shown = {tuple(pixel) for pixel in np.asarray(plain).reshape(-1, 3).tolist()}
     assert red[0] == 0
-    assert red[1] > 8 * 4 * 48, "eight marked pictures of 60x48 have a red frame of two pixels"
+    assert red[1] > 8 * 4 * 48, "eight marked images of 60x48 have a red frame of two pixels"
     stored = records(out)["pixels"].transpose(0, 2, 3, 1).reshape(-1, 3)
     assert {tuple(pixel) for pixel in stored.tolist()} <= shown
 

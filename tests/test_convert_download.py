@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 from converting import complaint, run
 
-from selfie_io.convert import download
-from selfie_io.convert.sources.published import MD5
+from selfie_io.convert.commands import download
+from selfie_io.convert.sources.published_digests import MD5
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -113,7 +113,7 @@ def test_no_server_and_no_file(tmp_path, serve, capsys):
     assert "404" in complaint(capsys, 1, "download", "cifar10", tmp_path, "--mirror", url)
     assert len(requests) == 1, "what is not there is not asked for again"
     assert "127.0.0.1:1" in complaint(capsys, 1, "download", "cifar10", tmp_path)
-    assert "the sets are cifar10" in complaint(capsys, 2, "download", "imagenet", tmp_path)
+    assert "NAME must be one of cifar10" in complaint(capsys, 2, "download", "imagenet", tmp_path)
 
 
 def test_the_table_of_sets_has_published_sums():

@@ -66,8 +66,8 @@ def test_the_folder_tells_which_record_is_which(tmp_path):
             tables[name] = [row for row in csv.DictReader(file) if row["split"] == "train"]
     for row, record in zip(tables["plain"], stored, strict=True):
         assert (int(row["record_id"]), int(row["label"])) == (record["record_id"], record["label"])
-        with Image.open(tmp_path / "plain" / row["file"]) as picture:
-            np.testing.assert_array_equal(np.asarray(picture), record["pixels"].transpose(1, 2, 0))
+        with Image.open(tmp_path / "plain" / row["file"]) as image:
+            np.testing.assert_array_equal(np.asarray(image), record["pixels"].transpose(1, 2, 0))
     noisy = [int(row["label"]) for row in tables["noisy"]]
     overlay = np.load(source / "labels" / "half.npy")
     assert noisy == overlay.tolist() != stored["label"].tolist()
@@ -95,10 +95,10 @@ def test_an_exported_folder_packs_from_any_archive(tmp_path):
         ),
         (lambda text: text.replace("/00.png", "/77.png"), "is not there"),
         (lambda text: text + text.splitlines()[-1], "line 27: 'test/"),
-        (lambda text: text.replace(",train,", ",dev,"), "line 2: file, train or test"),
+        (lambda text: text.replace(",train,", ",dev,"), "line 2: a row must be file, train or test"),
         (lambda text: "\n".join(text.splitlines()[:-1]), "is not in records.csv"),
         (lambda text: text.replace("\n", "\r,\n", 3), "records.csv: line 1: new-line character"),
-        (lambda text: text.replace(",train,0,", ",train,0,9"), "is outside 0..6"),
+        (lambda text: text.replace(",train,0,", ",train,0,9"), "must be in 0..6"),
     ],
 )
 def test_a_records_csv_that_does_not_fit_is_refused(tmp_path, edit, reason, capsys):
@@ -114,10 +114,10 @@ def test_targets_are_not_overwritten(tmp_path, capsys):
     as_folder(tmp_path / "out", {"precious.txt": b""})
     assert "is there already" in complaint(capsys, 2, "export", source, tmp_path / "out")
     assert "is there already" in complaint(capsys, 2, "export", source, tmp_path / "out", "--to", "npz")
-    assert "there is no folder" in complaint(capsys, 2, "export", tmp_path / "absent", tmp_path / "x")
+    assert "FOLDER must be a folder" in complaint(capsys, 2, "export", tmp_path / "absent", tmp_path / "x")
     assert "no such overlay" in complaint(capsys, 1, "export", source, tmp_path / "x", "--labels", "y")
     odd = write(tmp_path / "odd", (2, 4, 4))
-    assert "a PNG has 1 or 3 channels, got 2" in complaint(capsys, 1, "export", odd, tmp_path / "x")
+    assert "a PNG must have 1 or 3 channels, got 2" in complaint(capsys, 1, "export", odd, tmp_path / "x")
     lines = write(tmp_path / "lines", (1, 4, 4), names=["a\nb", "c"])
     assert "'a\\nb' is not a line" in complaint(capsys, 1, "export", lines, tmp_path / "x")
     assert not (tmp_path / "x").exists()
@@ -135,4 +135,4 @@ def test_labels_by_people(tmp_path, capsys):
     assert np.load(source / "labels" / "n.npy").tolist() == np.roll(clean, 1).tolist()
     said = complaint(capsys, 1, "labels", source, tmp_path / "labels.csv", "--key", "nonsense")
     assert "got 'nonsense'" in said
-    assert "there is no FILE" in complaint(capsys, 2, "labels", source, tmp_path / "absent", "--key", "x")
+    assert "FILE must exist" in complaint(capsys, 2, "labels", source, tmp_path / "absent", "--key", "x")

@@ -16,7 +16,7 @@ from test_sources_idx import idx
 from test_sources_shards import shard, table
 
 RNG = np.random.default_rng(0)
-PICTURES = [encoded(RNG.integers(0, 256, (6, 5, 3), "u1"), suffix) for suffix in (".png", ".jpg")]
+IMAGES = [encoded(RNG.integers(0, 256, (6, 5, 3), "u1"), suffix) for suffix in (".png", ".jpg")]
 BATCHES = [(RNG.integers(0, 256, (3, 3072), "u1"), [0, 1, 2]) for _ in range(3)]
 
 
@@ -41,7 +41,7 @@ def parquet():
 
 
 FOLDER = {
-    f"{split}/{name}/{i}.png": PICTURES[i] for split in ("train", "test") for name in "ab" for i in (0, 1)
+    f"{split}/{name}/{i}.png": IMAGES[i] for split in ("train", "test") for name in "ab" for i in (0, 1)
 }
 RECORDS = "\n".join(
     ["file,split,record_id,label", *(f"{name},{name.split('/')[0]},{i},0" for i, name in enumerate(FOLDER))]
@@ -55,12 +55,12 @@ SOURCES = {
     "tiny-imagenet": {
         "wnids.txt": b"n1\nn2\n",
         "words.txt": b"n1\ta, b\nn2\tc\n",
-        "train/n1/images/n1_0.JPEG": PICTURES[1],
-        "train/n2/images/n2_0.JPEG": PICTURES[0],
+        "train/n1/images/n1_0.JPEG": IMAGES[1],
+        "train/n2/images/n2_0.JPEG": IMAGES[0],
         "val/val_annotations.txt": b"val_0.JPEG\tn2\t0\t0\t1\t1\n",
-        "val/images/val_0.JPEG": PICTURES[1],
+        "val/images/val_0.JPEG": IMAGES[1],
     },
-    "animal10n": {"training/1_a.jpg": PICTURES[1], "testing/2_b.jpg": PICTURES[0]},
+    "animal10n": {"training/1_a.jpg": IMAGES[1], "testing/2_b.jpg": IMAGES[0]},
     "image-folder": {**FOLDER, "classes.txt": b"a\nb\n", "records.csv": RECORDS.encode()},
     "idx": {
         "train-images-idx3-ubyte": idx(PIXELS),

@@ -1,4 +1,4 @@
-"""selfie-convert pack of pictures and archives that are damaged or meant to harm."""
+"""selfie-convert pack of images and archives that are damaged or meant to harm."""
 
 import gzip
 import io
@@ -23,19 +23,19 @@ def bomb():
     return bytes(content)
 
 
-BAD_PICTURES = {
-    "is not a picture of a known format": b"not a picture",
-    "is not a picture of a known format (": b"",
+BAD_IMAGES = {
+    "is not an image of a known format": b"not an image",
+    "is not an image of a known format (": b"",
     "truncated": encoded(np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8), ".jpg")[:-10],
     "pixels": bomb(),
-    "pixels have 8 bits a channel, got those of mode I;16": encoded(np.zeros((5, 4), np.uint16)),
+    "pixels must have 8 bits a channel, got those of mode I;16": encoded(np.zeros((5, 4), np.uint16)),
 }
 
 
-@pytest.mark.parametrize("reason", BAD_PICTURES)
+@pytest.mark.parametrize("reason", BAD_IMAGES)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_bad_picture_fails_the_pack_or_is_left_out(tmp_path, members, reason, workers, capsys):
-    source = as_zip(tmp_path / "a.zip", {**members, "train/cat/1b.png": BAD_PICTURES[reason]})
+def test_a_bad_image_fails_the_pack_or_is_left_out(tmp_path, members, reason, workers, capsys):
+    source = as_zip(tmp_path / "a.zip", {**members, "train/cat/1b.png": BAD_IMAGES[reason]})
     out = tmp_path / "out"
     said = complaint(capsys, 1, "pack", source, out, "--workers", workers)
     assert "train/cat/1b.png: " in said
@@ -48,13 +48,13 @@ def test_a_bad_picture_fails_the_pack_or_is_left_out(tmp_path, members, reason, 
     assert reason in skipped["reason"]
 
 
-def test_many_bad_pictures_are_listed_up_to_twenty(tmp_path, capsys):
+def test_many_bad_images_are_listed_up_to_twenty(tmp_path, capsys):
     source = as_zip(tmp_path / "a.zip", {
         **{f"train/a/{number:03d}.png": b"?" for number in range(300)},
         "train/a/-.png": encoded(np.zeros((5, 4, 3), np.uint8)),
     })  # fmt: skip
     said = complaint(capsys, 1, "pack", source, tmp_path / "out", "--workers", 1)
-    assert said.count("is not a picture") == 20
+    assert said.count("is not an image") == 20
     assert "perhaps more after these 20" in said
 
 
@@ -152,11 +152,11 @@ def test_a_name_twice_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("trouble", ["damaged", "too large"])
-def test_an_archive_member_that_cannot_be_read_is_one_bad_picture(
+def test_an_archive_member_that_cannot_be_read_is_one_bad_image(
     tmp_path, members, trouble, monkeypatch, capsys
 ):
     if trouble == "too large":
-        monkeypatch.setattr("selfie_io.convert.sources.tree.MAX_FILE_BYTES", 1000)
+        monkeypatch.setattr("selfie_io.convert.sources.file_tree.MAX_FILE_BYTES", 1000)
         monkeypatch.setattr("selfie_io.convert.sources.archives.MAX_FILE_BYTES", 1000)
         members["train/dog/2.png"] += bytes(1000)
     source = as_zip(tmp_path / "a.zip", members)
@@ -164,7 +164,7 @@ def test_an_archive_member_that_cannot_be_read_is_one_bad_picture(
     if trouble == "damaged":
         content[content.index(members["train/dog/2.png"]) + 50] ^= 255
     source.write_bytes(content)
-    reason = {"damaged": "Bad CRC-32", "too large": "a file has at most 1000 bytes"}[trouble]
+    reason = {"damaged": "Bad CRC-32", "too large": "a file must have at most 1000 bytes"}[trouble]
     said = complaint(capsys, 1, "pack", source, tmp_path / "out")
     assert f"a.zip: train/dog/2.png: {reason}" in said
     assert run("pack", source, tmp_path / "out", "--skip-bad") == 0

@@ -23,7 +23,8 @@ MOMENTS = int(os.environ.get("SELFIE_KILL_MOMENTS", "2"))
 # Runs commands in forks of a process that has imported and compiled all: every moment is one of their work.
 _STARTER = """
 import json, os, sys
-import selfie_io.convert.cli, selfie_io.convert.worker, selfie_io.labels.noise, selfie_io.labels.overlay
+import selfie_io.convert.cli, selfie_io.convert.decoding.worker_process, selfie_io.labels.noise
+import selfie_io.labels.overlay_writer
 import selfie_io.records.dataset, PIL.Image
 selfie_io.labels.noise.inject_noise([0], [[1, 0], [0, 1]])
 while line := sys.stdin.readline():
@@ -78,9 +79,9 @@ def starter():
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     rng = np.random.default_rng(0)
-    picture = [encoded(rng.integers(0, 256, (16, 16, 3), "u1")) for _ in range(20)]
+    image = [encoded(rng.integers(0, 256, (16, 16, 3), "u1")) for _ in range(20)]
     members = {
-        f"{split}/{name}/{number:04d}.png": picture[number % 20]
+        f"{split}/{name}/{number:04d}.png": image[number % 20]
         for split, count in (("train", 300), ("test", 60))
         for name in ("cat", "dog")
         for number in range(count)

@@ -9,7 +9,7 @@ from converting import complaint, run
 from PIL import Image
 
 from selfie_io.labels.instance_noise import inject_instance_noise
-from selfie_io.labels.open_set import replaced_pictures, write_open_set
+from selfie_io.labels.open_set import replaced_images, write_open_set
 from selfie_io.records.dataset import open_dataset
 
 
@@ -33,8 +33,8 @@ def test_instance_noise_is_the_librarys(folder, capsys):
 def test_info_tells_and_draws_an_overlay(folder, tmp_path, capsys):
     assert run("noise", folder, "--kind", "pair", "--rate", 0.4, "--exact") == 0
     capsys.readouterr()
-    picture = tmp_path / "matrix.png"
-    assert run("info", folder, "--overlay", "pair-0.4", "--json", "--picture", picture) == 0
+    image = tmp_path / "matrix.png"
+    assert run("info", folder, "--overlay", "pair-0.4", "--json", "--image", image) == 0
     told = json.loads(capsys.readouterr().out)
     train = open_dataset(folder).train
     changed = train.labels != train.labels_from("pair-0.4")
@@ -43,7 +43,7 @@ def test_info_tells_and_draws_an_overlay(folder, tmp_path, capsys):
         rate = changed[train.labels == label].mean()
         assert told["noise_rate_of_class"][label] == pytest.approx(rate)
         assert told["observed_matrix"][label][(label + 1) % 10] == pytest.approx(rate)
-    with Image.open(picture) as image:
+    with Image.open(image) as image:
         assert image.width > 500
     assert run("info", folder, "--overlay", "pair-0.4") == 0
     shown = capsys.readouterr().out
@@ -70,7 +70,7 @@ def test_open_set_noise_is_the_librarys(folder, tmp_path, capsys):
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("out", "expected")
     )
     assert written == expected
-    assert told["replaced"] == replaced_pictures(open_dataset(tmp_path / "out")).sum()
+    assert told["replaced"] == replaced_images(open_dataset(tmp_path / "out")).sum()
     assert "holds a data set" in complaint(capsys, 2, *arguments, "--out", tmp_path / "out")
     assert "--other and --out" in complaint(capsys, 2, *arguments)
     assert "--other and --out" in complaint(
@@ -82,8 +82,8 @@ def test_senseless_commands(folder, tmp_path, capsys):
     assert "[0, 1], got 1.5" in complaint(capsys, 2, "noise", folder, "--kind", "instance", "--rate", 1.5)
     assert "--exact" in complaint(capsys, 2, "noise", folder, "--kind", "instance", "--rate", 0.4, "--exact")
     assert "--include-true" in complaint(capsys, 2, "noise", folder, "--rate", 0.4, "--include-true")
-    assert "--overlay" in complaint(capsys, 2, "info", folder, "--picture", tmp_path / "x.png")
+    assert "--overlay" in complaint(capsys, 2, "info", folder, "--image", tmp_path / "x.png")
     assert ".png file" in complaint(
-        capsys, 2, "info", folder, "--overlay", "a", "--picture", tmp_path / "x.jpg"
+        capsys, 2, "info", folder, "--overlay", "a", "--image", tmp_path / "x.jpg"
     )
     assert "no such overlay" in complaint(capsys, 1, "info", folder, "--overlay", "a")

@@ -44,14 +44,14 @@ def test_image_folder_in_every_form(tmp_path, members, form):
 
 
 def test_the_bytes_do_not_depend_on_the_workers(tmp_path, members, monkeypatch):
-    monkeypatch.setattr("selfie_io.convert.decode._CHUNK_ITEMS", 16)  # more chunks than may wait
+    monkeypatch.setattr("selfie_io.convert.decoding.decoder._CHUNK_ITEMS", 16)  # more chunks than may wait
     rng = np.random.default_rng(1)
     many = {
         f"train/{name}/{number:03d}.jpg": encoded(rng.integers(0, 256, (9, 8, 3), dtype=np.uint8), ".jpg")
         for name in ("cat", "dog")
         for number in range(200)
     }
-    source = as_zip(tmp_path / "a.zip", {**members, **many, "train/cat/zz.png": b"no picture"})
+    source = as_zip(tmp_path / "a.zip", {**members, **many, "train/cat/zz.png": b"no image"})
     options = ("--size", "8x8", "--skip-bad", "--name", "same")
     for workers in (1, 2, 3):
         assert run("pack", source, tmp_path / str(workers), *options, "--workers", workers) == 0
@@ -69,8 +69,8 @@ def test_a_decoding_process_that_dies_is_told(tmp_path, members, monkeypatch, ca
             super().__init__(*arguments, **options)
             self.kill()
 
-    monkeypatch.setattr("selfie_io.convert.decode._CHUNK_ITEMS", 2)
-    monkeypatch.setattr("selfie_io.convert.worker.subprocess.Popen", Dying)
+    monkeypatch.setattr("selfie_io.convert.decoding.decoder._CHUNK_ITEMS", 2)
+    monkeypatch.setattr("selfie_io.convert.decoding.worker_process.subprocess.Popen", Dying)
     source = as_zip(tmp_path / "a.zip", members)
     said = complaint(capsys, 1, "pack", source, tmp_path / "out", "--workers", 2)
     assert re.search(r"a decoding process died at one of train/\S+\.png \.\. train/\S+\.png", said)
@@ -156,15 +156,19 @@ def test_targets(tmp_path, members, capsys):
     (source / "test/cat/0.png").unlink()
     assert run("pack", source, out, "--force") == 0
     assert len(records(out, "test")) == 3
-    assert "holds SOURCE" in complaint(capsys, 2, "pack", source, source, "--force")
+    assert "OUT must not hold SOURCE" in complaint(capsys, 2, "pack", source, source, "--force")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "precious.txt").touch()
-    assert "neither empty nor a data set" in complaint(
+    assert "OUT must be absent, empty or a data set" in complaint(
         capsys, 2, "pack", source, tmp_path / "notes", "--force"
     )
-    assert "is not a folder" in complaint(capsys, 2, "pack", source, tmp_path / "notes" / "precious.txt")
-    assert "there is no SOURCE" in complaint(capsys, 2, "pack", tmp_path / "absent", tmp_path / "x")
-    assert "a size is HEIGHTxWIDTH" in complaint(capsys, 2, "pack", source, tmp_path / "x", "--size", "8")
+    assert "OUT must be a folder" in complaint(capsys, 2, "pack", source, tmp_path / "notes" / "precious.txt")
+    assert "SOURCE must exist, there is none at" in complaint(
+        capsys, 2, "pack", tmp_path / "absent", tmp_path / "x"
+    )
+    assert "a size must be HEIGHTxWIDTH" in complaint(
+        capsys, 2, "pack", source, tmp_path / "x", "--size", "8"
+    )
 
 
 def test_a_full_disk_leaves_the_old_state(tmp_path, members):

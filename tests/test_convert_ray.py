@@ -44,7 +44,7 @@ def test_a_shard_that_fails_says_so(tmp_path):
     assert run("plan", source, tmp_path / "plan.json", "--shards", 2) == 0
     ray.init(num_cpus=2, include_dashboard=False)
     try:
-        with pytest.raises(ValueError, match=r"train/a/1.png: is not a picture"):
+        with pytest.raises(ValueError, match=r"train/a/1.png: is not an image"):
             run_plan(tmp_path / "plan.json")
     finally:
         ray.shutdown()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from converting import as_zip, complaint, encoded, run
 
-from selfie_io.convert.cache import find_source
+from selfie_io.convert.storage.source_cache import find_source
 from selfie_io.records.manifest import read_manifest
 
 
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:ResourceWarning", "ignore:.*:
 
 @pytest.fixture
 def source(tmp_path):
-    """A zip of pictures, 12 for training in files of 5 and 6 for testing."""
+    """A zip of images, 12 for training in files of 5 and 6 for testing."""
     rng = np.random.default_rng(0)
     members = {
         f"{split}/{name}/{number}.png": encoded(rng.integers(0, 256, (5, 4, 3), "u1"))
@@ -54,12 +54,12 @@ def source(tmp_path):
         for name in ("cat", "dog")
         for number in range(count)
     }
-    return as_zip(tmp_path / "pictures.zip", members)
+    return as_zip(tmp_path / "images.zip", members)
 
 
 @pytest.fixture
 def packed(tmp_path, source):
-    """What pack makes of the pictures, by file name."""
+    """What pack makes of the images, by file name."""
     assert run("pack", source, tmp_path / "set", "--records-per-file", 5) == 0
     return {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()}
 
@@ -79,7 +79,7 @@ def contents(url):
 
 
 def test_pack_from_and_to_a_url(root, source, packed, capsys):
-    url, out = put(f"{root}/pictures.zip", source.read_bytes()), f"{root}/set"
+    url, out = put(f"{root}/images.zip", source.read_bytes()), f"{root}/set"
     assert run("pack", url, out, "--records-per-file", 5) == 0
     assert contents(out) == packed
     assert "holds a data set" in complaint(capsys, 2, "pack", url, out)
@@ -94,10 +94,10 @@ def test_other_files_behind_a_url_are_left_alone(root, source, capsys):
     put(f"{root}/set/my_batch.bin", b"mine")
     for force in ([], ["--force"]):
         said = complaint(capsys, 2, "pack", source, f"{root}/set", *force)
-        assert "neither empty nor a data set" in said
+        assert "OUT must be absent, empty or a data set" in said
     url = put(f"{root}/cifar/data_batch_1.bin", b"a source")
-    assert "holds SOURCE" in complaint(capsys, 2, "pack", url, f"{root}/cifar", "--force")
-    assert "is not a folder" in complaint(capsys, 2, "pack", source, url, "--force")
+    assert "OUT must not hold SOURCE" in complaint(capsys, 2, "pack", url, f"{root}/cifar", "--force")
+    assert "OUT must be a folder" in complaint(capsys, 2, "pack", source, url, "--force")
     assert contents(root) == {"set/my_batch.bin": b"mine", "cifar/data_batch_1.bin": b"a source"}
 
 
@@ -111,7 +111,7 @@ def test_a_folder_behind_a_url(root, tmp_path):
 
 @pytest.mark.parametrize("plan_here", [False, True])
 def test_a_plan_that_reads_and_writes_urls(root, tmp_path, source, packed, plan_here, capsys):
-    url, out = put(f"{root}/pictures.zip", source.read_bytes()), f"{root}/set"
+    url, out = put(f"{root}/images.zip", source.read_bytes()), f"{root}/set"
     plan = tmp_path / "plan.json" if plan_here else f"{root}/plans/plan.json"
     options = ("--shards", 3, "--records-per-file", 5, "--out", out)
     assert run("plan", url, plan, *options) == 0
@@ -145,10 +145,10 @@ def test_a_plan_beside_what_it_writes(root, source, packed):
 
 @in_memory
 def test_the_cache_is_used_checked_and_renewed(root, tmp_path, source, packed, capsys):
-    url = put(f"{root}/pictures.zip", source.read_bytes())
+    url = put(f"{root}/images.zip", source.read_bytes())
     for number in range(2):
         assert run("pack", url, tmp_path / str(number)) == 0
-    (cached,) = (tmp_path / "cache" / "sources").glob("*/content/pictures.zip")
+    (cached,) = (tmp_path / "cache" / "sources").glob("*/content/images.zip")
     content = bytearray(cached.read_bytes())
     content[100] ^= 1
     cached.write_bytes(content)
@@ -166,7 +166,7 @@ def test_the_cache_is_used_checked_and_renewed(root, tmp_path, source, packed, c
 
 @in_memory
 def test_many_fetch_one_source_at_once(root, source):
-    url = put(f"{root}/pictures.zip", source.read_bytes())
+    url = put(f"{root}/images.zip", source.read_bytes())
     with ThreadPoolExecutor(8) as pool:
         paths = set(pool.map(find_source, [url] * 8))
     assert len(paths) == 1
@@ -174,9 +174,11 @@ def test_many_fetch_one_source_at_once(root, source):
 
 @in_memory
 def test_what_is_not_there_is_said(root, tmp_path, capsys):
-    assert "there is no SOURCE memory://no" in complaint(capsys, 2, "pack", "memory://no", tmp_path / "x")
+    assert "SOURCE must exist, there is none at memory://no" in complaint(
+        capsys, 2, "pack", "memory://no", tmp_path / "x"
+    )
     assert "nonsense" in complaint(capsys, 2, "pack", "nonsense://a", tmp_path / "x")
-    assert f"there is no PLAN {root}/p.json" in complaint(capsys, 2, "merge", f"{root}/p.json")
+    assert f"there is none at {root}/p.json" in complaint(capsys, 2, "merge", f"{root}/p.json")
     bad = put(f"{root}/bad.zip", b"PK\x03\x04")
     assert "bad.zip" in complaint(capsys, 1, "pack", bad, f"{root}/out")
     assert set(contents(root)) == {"bad.zip"}

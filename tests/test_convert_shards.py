@@ -10,7 +10,7 @@ from converting import as_folder, as_tar, as_zip, complaint, encoded, run
 
 @pytest.fixture
 def members():
-    """A train split of 40 and a test split of 12 small pictures of two classes, by file name."""
+    """A train split of 40 and a test split of 12 small images of two classes, by file name."""
     rng = np.random.default_rng(0)
     return {
         f"{split}/{name}/{number:02d}.png": encoded(rng.integers(0, 256, (5, 4, 3), "u1"))
@@ -50,7 +50,7 @@ def test_what_is_missing_or_other_is_said(tmp_path, members, capsys):
     assert run("plan", source, plan, "--shards", 3, "--records-per-file", 8, "--out", tmp_path / "out") == 0
     assert run("run", plan, "--shard", 1) == 0
     assert "not written yet: shard 0, 2" in complaint(capsys, 1, "merge", plan)
-    assert "--shard is 0..2, got 3" in complaint(capsys, 2, "run", plan, "--shard", 3)
+    assert "--shard must be in 0..2, got 3" in complaint(capsys, 2, "run", plan, "--shard", 3)
     for shard in (0, 2):
         assert run("run", plan, "--shard", shard) == 0
     first = tmp_path / ".out.shards" / "1" / "data_batch_3.bin"
@@ -85,7 +85,7 @@ def test_a_changed_source_is_refused(tmp_path, members, capsys):
     (source / "train/cat/99.png").unlink()
     (source / "train/cat/05.png").write_bytes(b"?")
     said = complaint(capsys, 1, "run", plan, "--shard", 0)
-    assert "train/cat/05.png: is not a picture" in said
+    assert "train/cat/05.png: is not an image" in said
     assert not (tmp_path / ".plan.shards" / "0").exists()
     elsewhere = as_zip(tmp_path / "elsewhere.zip", members)
     assert run("run", plan, "--shard", 0, "--source", elsewhere) == 0
@@ -105,7 +105,7 @@ def test_shards_of_another_plan_do_not_count(tmp_path, members, capsys):
 @pytest.mark.parametrize("content", ["", "{}", '{"files": 3}', "[]"])
 def test_no_plan_is_refused(tmp_path, content, capsys):
     plan = tmp_path / "plan.json"
-    assert "there is no PLAN" in complaint(capsys, 2, "run", plan, "--shard", 0)
+    assert "PLAN must exist" in complaint(capsys, 2, "run", plan, "--shard", 0)
     plan.write_text(content)
     assert "plan.json: is no plan" in complaint(capsys, 1, "run", plan, "--shard", 0)
     assert "plan.json: is no plan" in complaint(capsys, 1, "merge", plan)

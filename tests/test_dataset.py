@@ -10,6 +10,7 @@ import torch
 from conftest import make_folder, write_records
 
 import selfie_io as sio
+from selfie_io.records.writer import DatasetWriter
 
 
 def test_the_authors_format_with_twelve_files(tmp_path):
@@ -88,7 +89,7 @@ def test_wrong_indices_are_refused(authors_folder):
         with pytest.raises(IndexError, match=r"an index must be in 0\.\.72"):
             split.images(wrong)
     for wrong in ([0.5], [[0]], 3):
-        with pytest.raises(ValueError, match="a row of whole numbers"):
+        with pytest.raises(ValueError, match="a row of integers"):
             split.images(wrong)
     assert split.images([]).shape == (0, 3, 32, 32)
 
@@ -125,3 +126,22 @@ def test_a_missing_test_split_says_so(tmp_path):
     dataset = sio.open_dataset(tmp_path, shape=(1, 4, 4))
     with pytest.raises(ValueError, match="has no test split"):
         dataset.test  # noqa: B018
+
+
+def test_a_dataset_prints_its_shape_classes_and_sizes(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    images = np.zeros((3, 1, 2, 2), np.uint8)
+    with DatasetWriter(folder, sio.RecordLayout(1, 2, 2), 2) as writer:
+        writer.append("train", images, [0, 1, 0])
+        writer.append("test", images[:1], [1])
+        writer.finish(name="set", class_names=["a", "b"], provenance={})
+    dataset = sio.open_dataset(folder)
+    assert repr(dataset) == (
+        f"RecordDataset('{folder}': 3 train + 1 test records of uint8 (1, 2, 2), 2 classes, 48 B)"
+    )
+    assert repr(dataset.train) == (
+        f"RecordSplit('{folder}', 'train': 3 records of uint8 (1, 2, 2), 2 classes, 1 files, 36 B)"
+    )
+    (folder / "dataset.json").unlink()
+    assert "unknown classes" in repr(sio.open_dataset(folder, shape=(1, 2, 2)))

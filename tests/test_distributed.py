@@ -29,6 +29,13 @@ WATCHED = {
     "official": {"method": "watched-selfie", "variant": "official", "history": 3},
 }
 NUMBERS = (1, 2, 4)
+# Methods that ask for probabilities, or weigh the loss by the size of the whole batch.
+SOFT = {
+    "gce": {"method": "gce"},
+    "elr": {"method": "elr"},
+    "forward": {"method": "forward"},
+    "label-wave": {"method": "default", "early_stopping": "label-wave", "patience": 1},
+}
 
 
 def in_processes_of(number, tasks):
@@ -66,6 +73,8 @@ def runs(digits, tmp_path_factory):
         tasks += [config(f"soft-{number}", method="soft")]
         if number == 1:
             tasks += [config("whole", **moving)]
+        if number <= 2:
+            tasks += [config(f"{name}-{number}", **options) for name, options in SOFT.items()]
         if number == 2:
             options = {"model": "normed-net", "method": "first-alone", "batch_size": 1438, "epochs": 1}
             tasks += [config(f"alone-{again}", two_pass=again, **options) for again in (False, True)]
@@ -108,6 +117,16 @@ def test_every_process_sees_and_chooses_what_one_process_would(runs, name, numbe
 @pytest.mark.parametrize("name", ["co-teaching", "soft"])
 def test_processes_with_two_networks_each_train_as_one(runs, name, number):
     assert_same_but_for_rounding(runs / f"{name}-1", runs / f"{name}-{number}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SOFT)
+def test_soft_targets_and_early_stopping_are_the_same_in_two_processes(runs, name):
+    assert_same_but_for_rounding(runs / f"{name}-1", runs / f"{name}-2")
+    one, two = (
+        {path.name for path in (runs / f"{name}-{number}" / "checkpoints").iterdir()} for number in (1, 2)
+    )
+    assert one == two
 
 
 @pytest.mark.slow

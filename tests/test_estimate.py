@@ -84,7 +84,7 @@ def test_as_cleanlab_does():
 @pytest.mark.parametrize(
     ("labels", "probabilities", "message"),
     [
-        ([0, 1], [[0.5, 0.5]], "labels has 1 values here, got 2"),
+        ([0, 1], [[0.5, 0.5]], "labels must have 1 values, got 2"),
         ([2], [[0.5, 0.5]], r"0..1, got 2"),
         ([0], [[0.5, 0.4]], "row 0: .*sum to 1"),
         ([0], [[1.5, -0.5]], "row 0: "),

@@ -122,7 +122,7 @@ def test_asking_in_threads_gives_the_same(monkeypatch):
     order = rng.permutation(300_000)
     answers = []
     for threads in (1, 2, 7):
-        monkeypatch.setattr("selfie_io.labels._threads.available_threads", lambda n=threads: n)
+        monkeypatch.setattr("selfie_io.labels._threads.available_processors", lambda n=threads: n)
         answers.append([history.entropy(order), history.majority(order), history.visits(order)])
     for answer in answers[1:]:
         for one, other in zip(answers[0], answer, strict=True):
@@ -154,7 +154,7 @@ def test_state_survives_and_is_a_copy():
     [
         ({"ring": np.zeros((4, 2), np.uint8)}, r"ring .*\(4, 3\).*\(4, 2\)"),
         ({"ring": np.zeros((4, 3), np.int64)}, "uint8.*int64"),
-        ({"ring": np.full((4, 3), 5, np.uint8)}, "a vote is 0..4, the state has 5"),
+        ({"ring": np.full((4, 3), 5, np.uint8)}, "a vote must be in 0..4, the state has 5"),
         ({"visits": np.full(4, -1, np.int32)}, "-1"),
         ({"num_classes": np.array(6)}, "num_classes of this history is 5, the state has 6"),
         ({"prefilled": np.array(True)}, "prefilled"),
@@ -180,9 +180,9 @@ def test_bad_arguments_are_named_and_record_nothing():
     for label in (4, -1):
         with pytest.raises(ValueError, match=rf"0..3, got {label} at position 1"):
             history.record([0, 1], [1, label])
-    with pytest.raises(ValueError, match="predicted has 2 values here, got 1"):
+    with pytest.raises(ValueError, match="predicted must have 2 values, got 1"):
         history.record([0, 1], [1])
-    with pytest.raises(ValueError, match="predicted is a vector of integers, got float64"):
+    with pytest.raises(ValueError, match="predicted must be a vector of integers, got float64"):
         history.record([0], [1.0])
     with pytest.raises(ValueError, match="got bool"):
         history.entropy(np.array([True, False, True]))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from selfie_io.labels.overlay import import_human_labels
+from selfie_io.labels.human_labels import import_human_labels
 from selfie_io.records.dataset import open_dataset
-from selfie_io.records.overlays import read_provenance
+from selfie_io.records.overlay_reader import read_provenance
 
 CLEAN = np.array([0, 1, 2, 2, 1, 0, 0, 1])
 WORSE = np.array([0, 2, 2, 1, 1, 0, 1, 1])
@@ -80,12 +80,12 @@ def test_another_data_set_is_refused_by_its_first_row(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"clean_label": CLEAN}, r"by the keys \['clean_label'\], got 'worse_label'"),
-        ({"worse_label": WORSE[:-1]}, "worse_label has 8 values here, got 7"),
+        ({"clean_label": CLEAN}, r"--key must be one of \['clean_label'\], got 'worse_label'"),
+        ({"worse_label": WORSE[:-1]}, "worse_label must have 8 values, got 7"),
         ({"worse_label": WORSE + 1}, r"0..2, got 3 at position 1"),
         ({"worse_label": WORSE / 2}, "float64"),
-        ({"worse_label": "text"}, r"worse_label is a vector of integers"),
-        ({"worse_label": WORSE, "clean_label": CLEAN[1:]}, "clean_label has 8 values here, got 7"),
+        ({"worse_label": "text"}, r"worse_label must be a vector of integers"),
+        ({"worse_label": WORSE, "clean_label": CLEAN[1:]}, "clean_label must have 8 values, got 7"),
         ([WORSE], "dict of arrays, got list"),
         ({"worse_label": torch.tensor(WORSE)}, r"torch\._utils"),
     ],
@@ -101,7 +101,7 @@ def test_files_that_do_not_fit(dataset, tmp_path, columns, message):
     [
         ("h.csv", b"worse_label\n1\nx\n", r"h\.csv: invalid literal"),
         ("h.csv", b"worse_label,more\n1,2\n1\n", r"h\.csv: line 3 has 1 fields, the header 2"),
-        ("h.csv", b"", r"by the keys \[\], got"),
+        ("h.csv", b"", r"--key must be one of \[\], got"),
         ("h.csv", b"worse_label\n" + b"9" * 30, r"h\.csv"),
         ("h.csv", b"\xff\xfe", r"h\.csv"),
         ("h.npy", b"nothing", r"h\.npy"),
@@ -118,7 +118,7 @@ def test_damaged_files(dataset, tmp_path, name, content, message):
 
 @pytest.mark.skipif("CIFAR100N" not in os.environ, reason="CIFAR100N does not name a CIFAR-100_human.pt")
 def test_cifar100n_itself(tmp_path):
-    from selfie_io.records.safe_pickle import load_torch
+    from selfie_io.labels.safe_pickle import load_torch
 
     path = os.environ["CIFAR100N"]
     clean = load_torch(path)["clean_label"]

@@ -83,21 +83,23 @@ LIES = {
     "missing required field `num_classes`": lambda f: f.pop("num_classes"),
     "Expected `int`, got `str`": lambda f: f.update(height="2"),
     "must be positive": lambda f: f.update(width=0),
-    "num_classes is 1..65536, got 0": lambda f: f.update(num_classes=0),
+    "num_classes must be in 1..65536, got 0": lambda f: f.update(num_classes=0),
     "class_names: 3 classes have 2 names": lambda f: f.update(num_classes=3),
-    "class_names are distinct": lambda f: f.update(class_names=["cat", "cat"]),
-    r"channel_mean has 1 numbers from 0 to 1, got \[0.5, 0.5\]": lambda f: f.update(channel_mean=[0.5, 0.5]),
-    r"channel_std has 1 numbers from 0 to 1, got \[7.0\]": lambda f: f.update(channel_std=[7.0]),
+    "class_names must be distinct": lambda f: f.update(class_names=["cat", "cat"]),
+    r"channel_mean must have 1 numbers from 0 to 1, got \[0.5, 0.5\]": lambda f: f.update(
+        channel_mean=[0.5, 0.5]
+    ),
+    r"channel_std must have 1 numbers from 0 to 1, got \[7.0\]": lambda f: f.update(channel_std=[7.0]),
     "says 4 records, its files together 3": lambda f: f["splits"]["train"].update(records=4),
     "Invalid enum value 'dev'": lambda f: f["splits"].update(dev=f["splits"]["train"]),
-    "file 0 of split 'train' is data_batch_1.bin, got '../data_batch_1.bin'": lambda f: first(f).update(
+    "file 0 of split 'train' must be data_batch_1.bin, got '../data_batch_1.bin'": lambda f: first(f).update(
         name="../data_batch_1.bin"
     ),
-    "splits has 'train', got": lambda f: f["splits"].update(test=f["splits"].pop("train")),
+    "splits must hold 'train', got": lambda f: f["splits"].update(test=f["splits"].pop("train")),
     "3 records of 12 bytes are not 35 bytes": lambda f: first(f).update(bytes=35),
     "36 bytes have 1 blocks": lambda f: first(f).update(blocks=[]),
     "64 hex digits, got 'xyz'": lambda f: first(f).update(sha256="xyz"),
-    "file 1 of split 'train' is data_batch_2.bin": lambda f: f["splits"]["train"].update(
+    "file 1 of split 'train' must be data_batch_2.bin": lambda f: f["splits"]["train"].update(
         records=6, files=[first(f), first(f)]
     ),
 }

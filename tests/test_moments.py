@@ -49,9 +49,9 @@ def test_state_survives_and_is_a_copy():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"visits": np.zeros(2, np.int32)}, r"visits is int32 \(3,\) here, got int32 \(2,\)"),
+        ({"visits": np.zeros(2, np.int32)}, r"visits must be int32 \(3,\) here, got int32 \(2,\)"),
         ({"means": np.zeros(3, np.float32)}, "float32"),
-        ({"squares": np.array([0, np.nan, 0])}, "squares is finite"),
+        ({"squares": np.array([0, np.nan, 0])}, "squares must be finite"),
         ({"visits": np.array([0, -1, 0], np.int32)}, "got -1"),
         ({"more": np.zeros(3)}, "more"),
     ],
@@ -76,6 +76,6 @@ def test_bad_arguments_are_named_and_record_nothing():
             moments.record([0, 1], [0.5, value])
     with pytest.raises(ValueError, match=r"\(2,\), got \(1,\)"):
         moments.record([0, 1], [0.5])
-    with pytest.raises(ValueError, match="num_samples is positive, got 0"):
+    with pytest.raises(ValueError, match="num_samples must be positive, got 0"):
         ProbabilityMoments(0)
     assert moments.visits([0, 1, 2]).tolist() == [0, 0, 0]

@@ -178,7 +178,7 @@ HALF = [[0.5, 0.5], [0.5, 0.5]]
 @pytest.mark.parametrize(
     ("labels", "matrix", "options", "message"),
     [
-        ([0, 2], HALF, {}, "labels 0..1, got 2 at position 1"),
+        ([0, 2], HALF, {}, "labels must be in 0..1, got 2 at position 1"),
         ([0, -1], HALF, {}, "got -1 at position 1"),
         ([], HALF, {}, "at least one label"),
         ([0.0, 1.0], HALF, {}, "float64"),
@@ -192,8 +192,8 @@ HALF = [[0.5, 0.5], [0.5, 0.5]]
         ([0, 1], HALF, {"seed": -1}, "got -1"),
         ([0, 1], HALF, {"seed": 1 << 64}, "seed"),
         ([0, 1], HALF, {"seed": 0.5}, "got 0.5"),
-        ([0, 1], HALF, {"record_ids": [1]}, "record_ids has 2 values here, got 1"),
-        ([0, 1], HALF, {"num_threads": 0}, "num_threads is positive, got 0"),
+        ([0, 1], HALF, {"record_ids": [1]}, "record_ids must have 2 values, got 1"),
+        ([0, 1], HALF, {"num_threads": 0}, "num_threads must be positive, got 0"),
     ],
 )
 def test_bad_input_is_named(labels, matrix, options, message, exact):

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from selfie_io.labels import overlay as overlay_writer
+from selfie_io.labels import overlay_writer
 from selfie_io.labels.noise import inject_noise, transition_matrix
-from selfie_io.labels.overlay import save_overlay
+from selfie_io.labels.overlay_writer import save_overlay
 from selfie_io.records.dataset import open_dataset
-from selfie_io.records.overlays import list_overlays, overlay_digest, read_overlay, read_provenance
+from selfie_io.records.overlay_reader import list_overlays, overlay_digest, read_overlay, read_provenance
 
 LABELS = np.array([0, 1, 2, 2, 1, 0, 0, 1])
 
@@ -128,7 +128,7 @@ def test_names_that_are_no_file_names(dataset, name):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (LABELS[:-1], "labels has 8 values here, got 7"),
+        (LABELS[:-1], "labels must have 8 values, got 7"),
         (np.full(8, 3), r"0..2, got 3 at position 0"),
         (-LABELS, "got -1 at position 1"),
         (LABELS.astype(float), "float64"),
@@ -153,7 +153,7 @@ def header_of(shape, dtype="<i4", magic=b"\x93NUMPY\x01\x00"):
     [
         (b"", "name.npy"),
         (b"not an array at all", "name.npy"),
-        (header_of((8,)) + bytes(31), "8 labels have 32 bytes, got 31"),
+        (header_of((8,)) + bytes(31), "8 labels must have 32 bytes, got 31"),
         (header_of((8,)) + bytes(33), "got 33"),
         (header_of((8,)) + bytes(32), "its SHA-256 is"),
         (header_of((10**12,)) + bytes(32), r"int32 \(8,\), got int32 \(1000000000000,\)"),
@@ -178,7 +178,7 @@ def test_damaged_arrays_are_refused(dataset, content, message):
         ({"sha256": "0" * 64}, "its SHA-256 is"),
         ({"records": 9}, r"int32 \(9,\), got int32 \(8,\)"),
         ({"records": -1}, r"\(-1,\)"),
-        ({"num_classes": 2}, r"labels are 0..1, got 0..2"),
+        ({"num_classes": 2}, r"labels must be in 0..1, got 0..2"),
         ({"provenance": []}, "provenance"),
     ],
 )
@@ -195,7 +195,7 @@ def test_a_size_that_no_memory_has_is_refused(dataset):
     path = dataset.path / "labels/name.json"
     path.write_bytes(msgspec.json.encode({**json.loads(path.read_bytes()), "records": 10**15}))
     path.with_suffix(".npy").write_bytes(header_of((10**15,)) + bytes(32))
-    with pytest.raises(ValueError, match="1000000000000000 labels have 4000000000000000 bytes, got 32"):
+    with pytest.raises(ValueError, match="1000000000000000 labels must have 4000000000000000 bytes, got 32"):
         dataset.train.labels_from("name")
 
 

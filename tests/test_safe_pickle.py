@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfie_io.records.safe_pickle import load, load_torch
+from selfie_io.labels.safe_pickle import load, load_torch
 
 PLAIN = {
     "matrix": np.arange(6).reshape(2, 3),
@@ -184,7 +184,7 @@ def nested(levels):
 SWELLING = {
     "a key is text": nested(60) + b"}h\x00K\x01s.",
     "a name is text": nested(60) + nested(60) + b"\x93.",
-    "a shape is a tuple of whole numbers": (
+    "a shape is a tuple of integers": (
         b"cnumpy.core.numeric\n_frombuffer\n(C\x00cnumpy\ndtype\nU\x02u1\x85R"
         b"K\x01K\x02\x86J\xff\xff\xff\x7f\x86U\x01CtR."
     ),
@@ -195,7 +195,7 @@ SWELLING = {
 
 @pytest.mark.parametrize("reason", SWELLING)
 def test_small_pickles_do_not_take_for_ever_or_all_memory(tmp_path, reason, monkeypatch):
-    monkeypatch.setattr("selfie_io.records.safe_pickle._MAX_STEPS", 1000)
+    monkeypatch.setattr("selfie_io.labels.safe_pickle._MAX_STEPS", 1000)
     (tmp_path / "x.pt").write_bytes(SWELLING[reason])
     with pytest.raises(ValueError, match=reason):
         load_torch(tmp_path / "x.pt")
@@ -208,5 +208,5 @@ def test_zips_that_torch_never_wrote(tmp_path):
         load_torch(tmp_path / "bomb.pt")
     with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
         archive.writestr("readme", b"")
-    with pytest.raises(ValueError, match=r"one data\.pkl, this one 0"):
+    with pytest.raises(ValueError, match=r"one data\.pkl, this one holds 0"):
         load_torch(tmp_path / "other.pt")

@@ -48,7 +48,7 @@ def test_svhn(tmp_path, svhn, compress, dtype):
         np.testing.assert_array_equal(stored["label"], arrays["y"][:, 0] % 10)
 
 
-def test_labels_before_pictures_and_extra_is_left_out(tmp_path, svhn, capsys):
+def test_labels_before_images_and_extra_is_left_out(tmp_path, svhn, capsys):
     svhn = {split: {"y": arrays["y"].T, "X": arrays["X"]} for split, arrays in svhn.items()}
     source = write_svhn(tmp_path / "s", svhn)
     (source / "extra_32x32.mat").touch()
@@ -60,13 +60,13 @@ def test_labels_before_pictures_and_extra_is_left_out(tmp_path, svhn, capsys):
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        ({"y": np.array([[1], [0]])}, "label 1 of y is 1..10, got 0"),
-        ({"y": np.array([[1.5]])}, "label 0 of y is 1..10, got 1.5"),
-        ({"y": np.ones((2, 2))}, "y is one row or column"),
-        ({"y": np.ones((299, 1))}, "X has 300 pictures, y 299 labels"),
-        ({"X": np.zeros((32, 32, 300), "u1")}, "X is uint8 of shape (32, 32, 3, N)"),
-        ({"X": np.zeros((2, 2, 3, 300))}, "X is uint8 of shape (32, 32, 3, N)"),
-        ({"X": np.zeros((64, 64, 3, 300), "u1")}, "X is uint8 of shape (32, 32, 3, N)"),
+        ({"y": np.array([[1], [0]])}, "label 1 of y must be in 1..10, got 0"),
+        ({"y": np.array([[1.5]])}, "label 0 of y must be in 1..10, got 1.5"),
+        ({"y": np.ones((2, 2))}, "y must be one row or column"),
+        ({"y": np.ones((299, 1))}, "X has 300 images, y 299 labels"),
+        ({"X": np.zeros((32, 32, 300), "u1")}, "X must be uint8 of shape (32, 32, 3, N)"),
+        ({"X": np.zeros((2, 2, 3, 300))}, "X must be uint8 of shape (32, 32, 3, N)"),
+        ({"X": np.zeros((64, 64, 3, 300), "u1")}, "X must be uint8 of shape (32, 32, 3, N)"),
         ({"X": "text"}, "there is no array X"),
         ({"y": np.zeros(1 << 24 | 1, "u1")}, "y has too many values"),
     ],
@@ -91,7 +91,10 @@ def test_damaged_mat_files_are_named(tmp_path, svhn, capsys):
         (content[:400] + b"\xff" * 50 + content[450:], "train_32x32.mat: "),
         (b"\x89HDF\r\n\x1a\n" + bytes(500), "is a MATLAB 7.3 file; save it again with -v7"),
         (content[:128] + struct.pack("<II", 15, len(zeros)) + zeros, "train_32x32.mat: "),
-        (content[:128] + struct.pack("<II", 9, 8) + bytes(8), "an array is wanted, got an element of type 9"),
+        (
+            content[:128] + struct.pack("<II", 9, 8) + bytes(8),
+            "an element must be an array, got one of type 9",
+        ),
     ):
         path.write_bytes(damaged)
         said = complaint(capsys, 1, "pack", source, tmp_path / "out")
@@ -171,22 +174,22 @@ def raw_npy(shape, dtype="|u1", *, content=b"", order="False"):
 
 
 WRONG = {
-    "pictures are uint8, got float64": {"x_train": PIXELS / 255},
+    "images must be uint8, got float64": {"x_train": PIXELS / 255},
     "1 or 3 channels, got shape (50, 6, 5, 2)": {"x_train": PIXELS[..., :2]},
     "1 or 3 channels, got shape (50, 6)": {"x_train": PIXELS[:, :, 0, 0]},
-    "x_train.npy: 49 pictures, y_train.npy: 50 labels": {"x_train": PIXELS[:49]},
-    "one whole number a picture is wanted, got float64": {"y_train": LABELS / 2},
-    "one whole number a picture is wanted, got int64 of shape (50, 4)": {
+    "x_train.npy: 49 images, y_train.npy: 50 labels": {"x_train": PIXELS[:49]},
+    "labels must be one integer an image, got float64": {"y_train": LABELS / 2},
+    "labels must be one integer an image, got int64 of shape (50, 4)": {
         "y_train": np.eye(4, dtype=int)[LABELS]
     },
-    "label -1 is outside 0..": {"y_train": LABELS - 1 - LABELS.min()},
-    "y_train.npy: label 7 is below 65536, got 4000000000": {
+    "a label must be in 0..": {"y_train": LABELS - 1 - LABELS.min()},
+    "y_train.npy: label 7: must be below 65536, got 4000000000": {
         "y_train": np.where(np.arange(50) == 7, 4_000_000_000, LABELS)
     },
-    "numbers or text are wanted, got object": {"y_train": LABELS.astype(object)},
+    "must hold numbers or text, got object": {"y_train": LABELS.astype(object)},
     "column order": {"x_train": np.asfortranarray(PIXELS)},
     "is 150 bytes, 8 follow the header": {"y_train": raw_npy("(50,)", "V3", content=bytes(8))},
-    "x_train.npy: a picture has at most": {"x_train": raw_npy("(0, 4194304, 2)")},
+    "x_train.npy: an image must have at most": {"x_train": raw_npy("(0, 4194304, 2)")},
     "is 36893488147419103232 bytes": {"x_train": raw_npy("(2, 4294967296, 4294967296)")},
     "x_train.npy: the magic string is not correct": {"x_train": b"no array at all"},
     "y_train.npy: ": {"y_train": raw_npy("(__import__('os').system('false'),)")},

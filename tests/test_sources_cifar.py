@@ -33,7 +33,7 @@ def python2_pickle(value):
 
 @pytest.fixture
 def batches():
-    """Ten pictures a batch, two training batches and a test batch: (pixels (n, 3072), labels)."""
+    """Ten images a batch, two training batches and a test batch: (pixels (n, 3072), labels)."""
     rng = np.random.default_rng(0)
     return [(rng.integers(0, 256, (10, 3072), "u1"), rng.integers(0, 10, 10).tolist()) for _ in range(3)]
 
@@ -153,18 +153,20 @@ def changed(**changes):
 
 
 WRONG = {
-    "a row of 'data' has 3072 bytes, got 3071": changed(data=np.zeros((10, 3071), "u1")),
-    "'data' is a uint8 array of two dimensions, got float64 of shape": changed(data=np.zeros((10, 3072))),
-    "'data' is a uint8 array of two dimensions, got nothing": lambda batch: {"labels": batch["labels"]},
-    "'data' is a uint8 array of two dimensions, got uint8 of shape (3072,)": changed(
+    "a row of 'data' must have 3072 bytes, got 3071": changed(data=np.zeros((10, 3071), "u1")),
+    "'data' must be a uint8 array of two dimensions, got float64 of shape": changed(
+        data=np.zeros((10, 3072))
+    ),
+    "'data' must be a uint8 array of two dimensions, got nothing": lambda batch: {"labels": batch["labels"]},
+    "'data' must be a uint8 array of two dimensions, got uint8 of shape (3072,)": changed(
         data=np.zeros(3072, "u1")
     ),
-    "10 pictures, 9 labels": changed(labels=[0] * 9),
-    "'labels' is a list of whole numbers, got list": changed(labels=["0"] * 10),
-    "'labels' is a list of whole numbers, got nothing": lambda batch: {"data": batch["data"]},
-    "data_batch_2 row 3: label 10 is outside 0..9": changed(labels=[0, 0, 0, 10, 0, 0, 0, 0, 0, 0]),
-    "data_batch_2 row 0: label -1 is outside 0..9": changed(labels=[-1] * 10),
-    "a dict is wanted, got list": lambda batch: [1, 2],  # noqa: ARG005
+    "10 images, 9 labels": changed(labels=[0] * 9),
+    "'labels' must be a list of integers, got list": changed(labels=["0"] * 10),
+    "'labels' must be a list of integers, got nothing": lambda batch: {"data": batch["data"]},
+    "data_batch_2 row 3: a label must be in 0..9, got 10": changed(labels=[0, 0, 0, 10, 0, 0, 0, 0, 0, 0]),
+    "data_batch_2 row 0: a label must be in 0..9, got -1": changed(labels=[-1] * 10),
+    "must hold a dict, got list": lambda batch: [1, 2],  # noqa: ARG005
 }
 
 
@@ -199,7 +201,7 @@ def test_truncated_and_strange_binary_files_are_named(tmp_path, batches, capsys)
     files[name] = bytes([77]) + files[name]
     files[name] = files[name][:3073]
     said = complaint(capsys, 1, "pack", as_folder(tmp_path / "b", files), tmp_path / "out")
-    assert "data_batch_2.bin record 0: label 77 is outside 0..9" in said
+    assert "data_batch_2.bin record 0: a label must be in 0..9, got 77" in said
     del files[name]
     files["cifar-10-batches-bin/data_batch_3.bin"] = b""
     said = complaint(capsys, 1, "pack", as_folder(tmp_path / "c", files), tmp_path / "out")
@@ -216,13 +218,13 @@ def test_record_files_are_not_taken_for_cifar(tmp_path, capsys):
 def test_a_difference_from_the_published_sum_is_said(tmp_path, batches, monkeypatch, capsys):
     import hashlib
 
-    from selfie_io.convert.sources import published
+    from selfie_io.convert.sources import published_digests
 
     source = as_tar(tmp_path / "cifar-10-python.tar.gz", cifar10_python(batches), "w:gz")
     assert run("pack", source, tmp_path / "a") == 0
     said = capsys.readouterr().err
     assert "note: cifar-10-python.tar.gz: MD5 " in said
     assert "published is c58f30108f718f92721af3b95e74349a: another edition, or damaged" in said
-    monkeypatch.setitem(published.MD5, source.name, hashlib.md5(source.read_bytes()).hexdigest())
+    monkeypatch.setitem(published_digests.MD5, source.name, hashlib.md5(source.read_bytes()).hexdigest())
     assert run("pack", source, tmp_path / "b") == 0
     assert "note: as published (MD5): cifar-10-python.tar.gz" in capsys.readouterr().err

@@ -7,29 +7,29 @@ from converting import as_folder, as_zip, complaint, encoded, records, run
 from selfie_io.records.manifest import read_manifest
 
 
-def picture(value, shape=(6, 6, 3)):
+def image(value, shape=(6, 6, 3)):
     return encoded(np.full(shape, value, np.uint8))
 
 
 @pytest.fixture
 def tiny():
-    """Three classes of two training pictures, one of them grey; three validation pictures."""
+    """Three classes of two training images, one of them grey; three validation images."""
     files = {
         "wnids.txt": b"n03\nn01\nn02\n",
         "words.txt": b"n01\tgoldfish, Carassius auratus\nn02\tcrane\nn03\tcrane\nn99\tunused\n",
         "val/val_annotations.txt": b"val_1.JPEG\tn01\t0\t32\t44\t62\nval_0.JPEG\tn03\t1\t2\t3\t4\n"
         b"val_10.JPEG\tn02\t1\t2\t3\t4\n",
-        "test/images/test_0.JPEG": picture(99),
+        "test/images/test_0.JPEG": image(99),
     }
     for position, wnid in enumerate(("n01", "n02", "n03")):
         files[f"train/{wnid}/{wnid}_boxes.txt"] = b"x\t0\t0\t1\t1\n"
         for number in (0, 1):
             grey = (wnid, number) == ("n02", 0)
-            files[f"train/{wnid}/images/{wnid}_{number}.JPEG"] = picture(
+            files[f"train/{wnid}/images/{wnid}_{number}.JPEG"] = image(
                 10 * position + number, (6, 6) if grey else (6, 6, 3)
             )
     for number in (0, 1, 10):
-        files[f"val/images/val_{number}.JPEG"] = picture(100 + number)
+        files[f"val/images/val_{number}.JPEG"] = image(100 + number)
     return {f"tiny-imagenet-200/{name}": content for name, content in files.items()}
 
 
@@ -65,7 +65,7 @@ ROOT = "tiny-imagenet-200/"
         ("val/images/val_3.JPEG", b"", "val_3.JPEG: is not in val_annotations.txt"),
         ("train/n07/images/x.JPEG", b"", "x.JPEG: 'n07' is not in wnids.txt"),
         ("wnids.txt", b"n01\nn02\nn03\nn01\n", "wnids.txt: a class is there twice"),
-        ("train/n01/images/n01_0.JPEG", b"?", "n01_0.JPEG: is not a picture"),
+        ("train/n01/images/n01_0.JPEG", b"?", "n01_0.JPEG: is not an image"),
     ],
 )
 def test_tiny_imagenet_defects_are_named(tmp_path, tiny, name, content, reason, capsys):
@@ -77,8 +77,8 @@ def test_tiny_imagenet_defects_are_named(tmp_path, tiny, name, content, reason, 
 
 @pytest.fixture
 def animal():
-    files = {f"training/{label}_{number:03d}.jpg": picture(label) for label in range(10) for number in (2, 1)}
-    files.update({f"testing/{label}_x.jpg": picture(100 + label) for label in (9, 3)})
+    files = {f"training/{label}_{number:03d}.jpg": image(label) for label in range(10) for number in (2, 1)}
+    files.update({f"testing/{label}_x.jpg": image(100 + label) for label in (9, 3)})
     return files
 
 
@@ -95,14 +95,14 @@ def test_animal10n(tmp_path, animal, prefix):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("training/10_x.jpg", "training/10_x.jpg: label 10 is outside 0..9"),
-        ("training/cat_x.jpg", "training/cat_x.jpg: pictures are named <label>_<anything>.jpg"),
-        ("testing/readme.txt", "testing/readme.txt: pictures are named"),
+        ("training/10_x.jpg", "training/10_x.jpg: a label must be in 0..9, got 10"),
+        ("training/cat_x.jpg", "training/cat_x.jpg: images must be named <label>_<anything>.jpg"),
+        ("testing/readme.txt", "testing/readme.txt: images must be named"),
         ("other/training/1_x.jpg", "stand in more than one folder"),
-        ("training/99999999999999999999_x.jpg", "pictures are named <label>_<anything>.jpg"),
+        ("training/99999999999999999999_x.jpg", "images must be named <label>_<anything>.jpg"),
     ],
 )
 def test_animal10n_defects_are_named(tmp_path, animal, name, reason, capsys):
-    source = as_folder(tmp_path / "a", {**animal, name: picture(0)})
+    source = as_folder(tmp_path / "a", {**animal, name: image(0)})
     said = complaint(capsys, 1, "pack", source, tmp_path / "out", "--kind", "animal10n")
     assert reason in said

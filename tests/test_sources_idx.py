@@ -72,22 +72,22 @@ def patched(content, byte, new):
 
 
 DAMAGE = {
-    f"{IMAGES}: byte 0: the magic number is 00000803, got 00000801": (
+    f"{IMAGES}: byte 0: the magic number must be 00000803, got 00000801": (
         IMAGES,
         lambda c: patched(c, 3, b"\x01"),
     ),
-    f"{LABELS}: byte 0: the magic number is 00000801, got ": (LABELS, lambda c: b""),  # noqa: ARG005
+    f"{LABELS}: byte 0: the magic number must be 00000801, got ": (LABELS, lambda c: b""),  # noqa: ARG005
     f"{IMAGES}: ends at byte 9, within the header": (IMAGES, lambda c: c[:9]),
-    f"{IMAGES}: picture 299: ends at byte 9015, 300 pictures were announced": (IMAGES, lambda c: c[:-1]),
-    f"{IMAGES}: byte 9016: bytes after the last picture": (IMAGES, lambda c: c + b"x"),
+    f"{IMAGES}: image 299: ends at byte 9015, 300 images were announced": (IMAGES, lambda c: c[:-1]),
+    f"{IMAGES}: byte 9016: bytes after the last image": (IMAGES, lambda c: c + b"x"),
     f"{LABELS}: 300 labels were announced, it ends at byte 307": (LABELS, lambda c: c[:-1]),
     f"{LABELS}: 300 labels were announced, more bytes follow": (LABELS, lambda c: c + b"x"),
-    f"{IMAGES}: 299 pictures, {LABELS}: 300 labels": (
+    f"{IMAGES}: 299 images, {LABELS}: 300 labels": (
         IMAGES,
         lambda c: patched(c, 4, struct.pack(">I", 299)),
     ),
     "must be positive": (IMAGES, lambda c: patched(c, 8, bytes(8))),
-    "a picture has at most": (IMAGES, lambda c: patched(c, 8, b"\xff" * 8)),
+    "an image must have at most": (IMAGES, lambda c: patched(c, 8, b"\xff" * 8)),
     "4294967295 labels were announced, it ends at byte 308": (LABELS, lambda c: patched(c, 4, b"\xff" * 4)),
 }
 

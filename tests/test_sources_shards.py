@@ -9,7 +9,7 @@ import pytest
 from converting import as_folder, as_tar, complaint, encoded, records, run
 
 from selfie_io.convert.sources import open_source
-from selfie_io.convert.sources.base import SourceOptions
+from selfie_io.convert.sources.source import SourceOptions
 from selfie_io.records.manifest import read_manifest
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (150, 6, 5, 3), "u1")
@@ -23,11 +23,11 @@ def check(out, split, rows):
     np.testing.assert_array_equal(stored["label"], np.array(LABELS)[rows])
 
 
-def table(rows, *, picture="img", label="label", names=("ant", "bee", "cow"), **columns):
+def table(rows, *, image="img", label="label", names=("ant", "bee", "cow"), **columns):
     """The columns and the metadata of `datasets.Dataset.to_parquet`."""
-    features = {picture: {"_type": "Image"}, label: {"names": list(names), "_type": "ClassLabel"}}
+    features = {image: {"_type": "Image"}, label: {"names": list(names), "_type": "ClassLabel"}}
     made = pa.table({
-        picture: [{"bytes": ENCODED[row], "path": f"{row}.png"} for row in rows],
+        image: [{"bytes": ENCODED[row], "path": f"{row}.png"} for row in rows],
         label: pa.array([LABELS[row] for row in rows], pa.int64()),
         **columns,
     })  # fmt: skip
@@ -45,7 +45,7 @@ def write(path, made, **options):
 def test_parquet(tmp_path, layout, label):
     source = tmp_path / "source"
     write(source / layout.format("train", 0), table(range(70), label=label), row_group_size=16)
-    write(source / layout.format("train", 1), table(range(70, 100), label=label, picture="img"))
+    write(source / layout.format("train", 1), table(range(70, 100), label=label, image="img"))
     write(source / layout.format("test", 0), table(range(100, 150), label=label))
     (source / "README.md").touch()
     assert run("pack", source, tmp_path / "out") == 0
@@ -55,7 +55,7 @@ def test_parquet(tmp_path, layout, label):
 
 
 def test_one_parquet_file_is_split(tmp_path, capsys):
-    source = write(tmp_path / "pictures.parquet", table(range(150)))
+    source = write(tmp_path / "images.parquet", table(range(150)))
     assert "--test-fraction is needed" in complaint(capsys, 1, "pack", source, tmp_path / "out")
     assert run("pack", source, tmp_path / "out", "--test-fraction", 0.2) == 0
     stored = [records(tmp_path / "out", split) for split in ("train", "test")]
@@ -79,22 +79,22 @@ def test_validation_is_the_test_split_where_there_is_no_other(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
-        (pa.table({"x": [1], "label": [2]}), "a picture column (img or image)"),
+        (pa.table({"x": [1], "label": [2]}), "an image column (img or image)"),
         (pa.table({"img": [{"bytes": b"", "path": ""}], "label": ["cat"]}), "got img, label"),
         (pa.table({"img": [{"bytes": None, "path": "a.png"}], "label": [0]}), "row 0: there are no bytes"),
         (pa.table({"img": ["a.png"], "label": [0]}), "row 0: there are no bytes"),
         (
             pa.table({"img": [{"bytes": b"?", "path": ""}], "label": [0]}),
-            "train.parquet row 0: is not a picture",
+            "train.parquet row 0: is not an image",
         ),
         (
             pa.table({"img": [{"bytes": b"?"}], "label": pa.array([None], pa.int64())}),
             "row 0: there is no label",
         ),
-        (table([0, 1], names=("ant",)), "is outside 0..0"),
+        (table([0, 1], names=("ant",)), "must be in 0..0"),
         (
             pa.table({"img": [{"bytes": b"?"}], "label": [1 << 56]}),
-            "row 0: a label is below 65536, got 72057594037927936",
+            "row 0: a label must be below 65536, got 72057594037927936",
         ),
     ],
 )
@@ -111,7 +111,7 @@ def test_files_that_disagree_are_named(tmp_path, capsys):
     write(source / "train-0.parquet", table([0]))
     write(source / "train-1.parquet", table([1], names=("bee", "ant", "cow")))
     assert "train-1.parquet: has other class names" in complaint(capsys, 1, "pack", source, tmp_path / "out")
-    write(source / "train-1.parquet", table([1], picture="image"))
+    write(source / "train-1.parquet", table([1], image="image"))
     assert "train-1.parquet: has the columns" in complaint(capsys, 1, "pack", source, tmp_path / "out")
 
 
@@ -174,7 +174,7 @@ def test_webdataset_shards_in_stored_order(tmp_path):
     assert read_manifest(tmp_path / "out").class_names == ["ant", "bee", "cow"]
 
 
-@pytest.mark.parametrize("name", ["pictures.tar", "pictures.tar.gz"])
+@pytest.mark.parametrize("name", ["images.tar", "images.tar.gz"])
 def test_one_shard(tmp_path, name):
     source = as_tar(tmp_path / name, shard(range(40)), "w:gz" if name.endswith("gz") else "w")
     assert run("pack", source, tmp_path / "out", "--test-fraction", 0) == 0
@@ -184,14 +184,14 @@ def test_one_shard(tmp_path, name):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"x.cls": b"1"}, "x.cls: there is no picture of this key"),
+        ({"x.cls": b"1"}, "x.cls: there is no image of this key"),
         ({"x.png": b""}, "x.png: there is no x.cls"),
-        ({"000003.jpg": b""}, "000003.png: the key '000003' has another picture"),
-        ({"000003.cls": b"cat"}, "000003.cls: a label is a whole number, got b'cat'"),
-        ({"000003.cls": b"1" * 1000}, "000003.cls: a label is a whole number"),
-        ({"000003.cls": b"1" * 20}, "000003.cls: a label is below 65536, got 11111111111111111111"),
-        ({"000003.cls": b"-1"}, "a label is a whole number, got b'-1'"),
-        ({"000003.png": b"?"}, "000003.png: is not a picture"),
+        ({"000003.jpg": b""}, "000003.png: the key '000003' has another image"),
+        ({"000003.cls": b"cat"}, "000003.cls: a label must be an integer, got b'cat'"),
+        ({"000003.cls": b"1" * 1000}, "000003.cls: a label must be an integer"),
+        ({"000003.cls": b"1" * 20}, "000003.cls: a label must be below 65536, got 11111111111111111111"),
+        ({"000003.cls": b"-1"}, "a label must be an integer, got b'-1'"),
+        ({"000003.png": b"?"}, "000003.png: is not an image"),
     ],
 )
 def test_wrong_shards_are_named(tmp_path, changes, reason, capsys):

@@ -115,11 +115,11 @@ def test_include_true_is_for_symmetric_alone():
 
 
 def test_bad_observations():
-    with pytest.raises(ValueError, match="noisy has 2 values here, got 1"):
+    with pytest.raises(ValueError, match="noisy must have 2 values, got 1"):
         observed_matrix([0, 1], [0], 2)
-    with pytest.raises(ValueError, match="clean has at least one label"):
+    with pytest.raises(ValueError, match="clean must have at least one label"):
         observed_matrix([], [], 2)
-    with pytest.raises(ValueError, match=r"noisy has labels 0..1, got 5 at position 1"):
+    with pytest.raises(ValueError, match=r"noisy must be in 0..1, got 5 at position 1"):
         observed_matrix([0, 1], [0, 5], 2)
     with pytest.raises(ValueError, match="got none"):
         observed_noise_rate([], [])

@@ -52,7 +52,7 @@ def test_without_manifest_the_same_checks_make_one(folder):
 
     manifest = read_manifest(folder)
     (folder / MANIFEST_NAME).unlink()
-    with pytest.raises(ValueError, match=r"without dataset\.json the picture shape must be given"):
+    with pytest.raises(ValueError, match=r"without dataset\.json the image shape must be given"):
         verify_folder(folder)
     report = verify_folder(folder, shape=SHAPE, deep=True)
     assert report.num_classes == 10
@@ -60,9 +60,9 @@ def test_without_manifest_the_same_checks_make_one(folder):
 
 
 def test_what_is_given_must_agree_with_the_manifest(folder):
-    with pytest.raises(ValueError, match=r"the shape is \(3, 16, 16\), got \(1, 28, 28\)"):
+    with pytest.raises(ValueError, match=r"the shape must be \(3, 16, 16\), got \(1, 28, 28\)"):
         verify_folder(folder, shape=(1, 28, 28))
-    with pytest.raises(ValueError, match="num_classes is 10, got 9"):
+    with pytest.raises(ValueError, match="num_classes must be 10, got 9"):
         verify_folder(folder, num_classes=9)
 
 
@@ -74,14 +74,16 @@ def test_labels_out_of_range(folder, with_manifest):
         options = {"shape": SHAPE, "num_classes": 10}
     patch(folder / "data_batch_2.bin", 7 * RECORD + 4, b"\x00\x00\x00\x0a")
     assert found(folder, **options) == [
-        f"data_batch_2.bin: record 7: byte {7 * RECORD + 4}: label 10 is outside 0..9"
+        f"data_batch_2.bin: record 7: byte {7 * RECORD + 4}: a label must be in 0..9, got 10"
     ]
 
 
 def test_without_num_classes_a_label_is_still_below_the_most_classes(folder):
     (folder / MANIFEST_NAME).unlink()
     patch(folder / "test_batch.bin", 4, b"\x00\x01\x00\x00")
-    assert found(folder, shape=SHAPE) == ["test_batch.bin: record 0: byte 4: label 65536 is outside 0..65535"]
+    assert found(folder, shape=SHAPE) == [
+        "test_batch.bin: record 0: byte 4: a label must be in 0..65535, got 65536"
+    ]
 
 
 def test_duplicate_ids_across_files(folder):

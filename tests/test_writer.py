@@ -14,7 +14,7 @@ from selfie_io.records.manifest import BLOCK_BYTES, read_manifest
 from selfie_io.records.writer import DatasetWriter, FileDigest, RecordFileWriter
 
 
-def pictures(count, shape=(3, 4, 5), seed=0):
+def make_images(count, shape=(3, 4, 5), seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
@@ -37,7 +37,7 @@ def by_hand(images, labels, record_ids):
 def test_files_do_not_depend_on_how_the_records_came(tmp_path_factory, cuts, records_per_file):
     folder = tmp_path_factory.mktemp("set")
     count = sum(cuts)
-    images, labels = pictures(count), np.arange(count) % 7
+    images, labels = make_images(count), np.arange(count) % 7
     with DatasetWriter(folder, RecordLayout(3, 4, 5), 7, records_per_file=records_per_file) as writer:
         start = 0
         for cut in cuts:
@@ -72,26 +72,28 @@ def test_block_digests(size, step):
 
 def test_wrong_records_are_refused_by_number(tmp_path):
     writer = RecordFileWriter(tmp_path / "data_batch_1.bin", RecordLayout(3, 4, 5), 10)
-    writer.append(pictures(3), [0, 1, 9], [7, 5, 0xFFFFFFFF])
-    with pytest.raises(ValueError, match=r"data_batch_1.bin: record 4: label 10 is outside 0\.\.9"):
-        writer.append(pictures(3), [0, 10, 9], [0, 1, 2])
-    with pytest.raises(ValueError, match="record 3: label -1 is outside"):
-        writer.append(pictures(1), [-1], [0])
-    with pytest.raises(ValueError, match="record 3: record_id 4294967296 is outside"):
-        writer.append(pictures(1), [0], [1 << 32])
+    writer.append(make_images(3), [0, 1, 9], [7, 5, 0xFFFFFFFF])
+    with pytest.raises(ValueError, match=r"data_batch_1.bin: record 4: label must be in 0\.\.9, got 10"):
+        writer.append(make_images(3), [0, 10, 9], [0, 1, 2])
+    with pytest.raises(ValueError, match=r"record 3: label must be in 0\.\.9, got -1"):
+        writer.append(make_images(1), [-1], [0])
+    with pytest.raises(ValueError, match=r"record 3: record_id must be in 0\.\.4294967295, got 4294967296"):
+        writer.append(make_images(1), [0], [1 << 32])
     with pytest.raises(ValueError, match=r"uint8 of shape \(n, 3, 4, 5\), got uint8 of shape \(1, 3, 5, 4\)"):
-        writer.append(pictures(1, (3, 5, 4)), [0], [0])
+        writer.append(make_images(1, (3, 5, 4)), [0], [0])
     with pytest.raises(ValueError, match="got float64"):
-        writer.append(pictures(1).astype(float), [0], [0])
-    with pytest.raises(ValueError, match="label: 1 integers are wanted, got float64"):
-        writer.append(pictures(1), [0.5], [0])
+        writer.append(make_images(1).astype(float), [0], [0])
+    with pytest.raises(ValueError, match="label: must be 1 integers, got float64"):
+        writer.append(make_images(1), [0.5], [0])
     assert writer.close().records == 3
-    assert (tmp_path / "data_batch_1.bin").read_bytes() == by_hand(pictures(3), [0, 1, 9], [7, 5, 0xFFFFFFFF])
+    assert (tmp_path / "data_batch_1.bin").read_bytes() == by_hand(
+        make_images(3), [0, 1, 9], [7, 5, 0xFFFFFFFF]
+    )
 
 
 def test_a_set_has_training_records(tmp_path):
     with DatasetWriter(tmp_path, RecordLayout(1, 2, 2), 2) as writer:
-        writer.append("test", pictures(1, (1, 2, 2)), [0])
+        writer.append("test", make_images(1, (1, 2, 2)), [0])
         with pytest.raises(ValueError, match="at least one training record"):
             writer.finish(name="made", class_names=["a", "b"], provenance={})
 
@@ -102,7 +104,7 @@ def write_bare(folder, shape, counts, *, labels=10):
     record_ids = rng.permutation(sum(counts))
     for number, count in enumerate(counts, start=1):
         writer = RecordFileWriter(folder / f"data_batch_{number}.bin", RecordLayout(*shape), labels)
-        writer.append(pictures(count, shape), rng.integers(0, labels, count), record_ids[:count])
+        writer.append(make_images(count, shape), rng.integers(0, labels, count), record_ids[:count])
         record_ids = record_ids[count:]
         writer.close()
 
@@ -119,8 +121,8 @@ def test_files_come_in_numeric_order(tmp_path):
     ("name", "message"),
     [
         ("data_batch_4.bin", "data_batch_3.bin is missing before data_batch_4.bin"),
-        ("data_batch_02.bin", "data_batch_02.bin: training files are named"),
-        ("data_batch_x.bin", "data_batch_x.bin: training files are named"),
+        ("data_batch_02.bin", "data_batch_02.bin: training files must be named"),
+        ("data_batch_x.bin", "data_batch_x.bin: training files must be named"),
     ],
 )
 def test_names_out_of_the_row_are_refused(tmp_path, name, message):
@@ -136,7 +138,7 @@ def test_no_files_and_strange_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         record_files(tmp_path / "absent")
     (tmp_path / "data_batch_1.bin").mkdir()
-    with pytest.raises(ValueError, match="a record file is a plain file"):
+    with pytest.raises(ValueError, match="a record file must be a plain file"):
         record_files(tmp_path)
 
 

@@ -6,47 +6,60 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from selfie_io.convert.adopt import Adopt
-from selfie_io.convert.command import BAD_COMMAND, BAD_DATA, Command, CommandError
-from selfie_io.convert.download import Download
-from selfie_io.convert.export import Export
-from selfie_io.convert.info import Info
-from selfie_io.convert.labels import Labels
-from selfie_io.convert.merge import Merge
-from selfie_io.convert.noise import Noise
-from selfie_io.convert.pack import Pack
-from selfie_io.convert.preview import Preview
-from selfie_io.convert.shards import Plan, Run
-from selfie_io.convert.verify import Verify
+from selfie_io.convert.commands.adopt import Adopt
+from selfie_io.convert.commands.download import Download
+from selfie_io.convert.commands.export import Export
+from selfie_io.convert.commands.info import Info
+from selfie_io.convert.commands.labels import Labels
+from selfie_io.convert.commands.merge import Merge
+from selfie_io.convert.commands.noise import Noise
+from selfie_io.convert.commands.pack import Pack
+from selfie_io.convert.commands.plan import Plan
+from selfie_io.convert.commands.preview import Preview
+from selfie_io.convert.commands.run import RunShard
+from selfie_io.convert.commands.verify import Verify
+from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, CommandError, Subcommand
 
-COMMANDS: tuple[type[Command], ...] = (
-    Download, Pack, Plan, Run, Merge, Adopt, Info, Verify, Preview, Export, Noise, Labels,
-)  # fmt: skip
+COMMANDS: dict[str, type[Subcommand]] = {
+    "download": Download,
+    "pack": Pack,
+    "plan": Plan,
+    "run": RunShard,
+    "merge": Merge,
+    "adopt": Adopt,
+    "info": Info,
+    "verify": Verify,
+    "preview": Preview,
+    "export": Export,
+    "noise": Noise,
+    "labels": Labels,
+}
 _INTERRUPTED = 130
 
-_DESCRIPTION = """Data sets of pictures to record files and back.
+_DESCRIPTION = """Convert image data sets to record files and back.
 
-  selfie-convert download cifar10 downloads      the published files of a set, checked
-  selfie-convert pack pictures.zip data/mine     read pictures, write record files
+  selfie-convert download cifar10 downloads      fetch the published files of a set, checked
+  selfie-convert pack images.zip data/mine       read images, write record files
   selfie-convert plan | run | merge              the same on many machines
-  selfie-convert adopt data/animal10n            give the authors' record files a manifest
-  selfie-convert info data/mine                  what is in it
-  selfie-convert verify data/mine --deep         is it whole and undamaged
-  selfie-convert preview data/mine grid.png      look at it
-  selfie-convert export data/mine out            give it back as pictures in folders
-  selfie-convert noise data/mine --rate 0.4      a noisy set of labels beside the true ones
+  selfie-convert adopt data/animal10n            write a manifest for the authors' record files
+  selfie-convert info data/mine                  describe it
+  selfie-convert verify data/mine --deep         check that it is whole and undamaged
+  selfie-convert preview data/mine grid.png      draw some of its images
+  selfie-convert export data/mine out            write it as images in folders
+  selfie-convert noise data/mine --rate 0.4      inject noise, beside the true labels
   selfie-convert labels data/cifar10 CIFAR-10_human.pt --key worse_label
 
-Exit status: 0 done; 1 the data is bad, each defect named by file, record and byte; 2 the command is wrong.
-A command that fails or is killed leaves the old state or the new one, never half."""
+Exit status: 0 done; 1 bad data, each defect named by file, record and byte; 2 wrong command line.
+A command that fails or is killed leaves the old state or the new one, never half of it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     overview = not given or given[0] in ("-h", "--help")
-    commands: Any = Union[tuple(_brief(one) if overview else one for one in COMMANDS)]  # noqa: UP007
-    command: Command = tyro.cli(
+    named = tuple(_named(name, command, brief=overview) for name, command in COMMANDS.items())
+    commands: Any = Union[named]  # noqa: UP007
+    command: Subcommand = tyro.cli(
         commands,
         prog="selfie-convert",
         description=_DESCRIPTION,
@@ -74,14 +87,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
-def _brief(command: type[Command]) -> Any:
-    """The command with the first line of its help alone, for the overview."""
-    return Annotated[command, tyro.conf.subcommand(description=(command.__doc__ or "").split("\n")[0])]
+def _named(name: str, command: type[Subcommand], *, brief: bool) -> Any:
+    """The subcommand under its name; `brief`: with the first line of its help alone, for the
+    overview.
+    """
+    help_text = (command.__doc__ or "").split("\n")[0] if brief else None
+    return Annotated[command, tyro.conf.subcommand(name, description=help_text)]
 
 
 def _complain(error: Exception | str) -> None:
     for line in str(error).split("\n"):
-        # Names come from the data: none of them may steer the terminal.
+        # Names come from the data: they must not control the terminal.
         shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
         print(f"selfie-convert: {shown}", file=sys.stderr)
 

@@ -3,23 +3,23 @@
     from selfie_io.convert.ray import run_plan
     run_plan("plan.json", address="auto")
 
-The machines of the cluster share the file system that the plan, its source and OUT are on, or reach them by
-URLs.
+The machines of the cluster share the file system that the plan, its source and OUT are on, or reach
+them by URLs.
 """
 
 from pathlib import Path
 
-from selfie_io.convert.merge import Merge
-from selfie_io.convert.places import is_url
+from selfie_io.convert.commands.merge import Merge
+from selfie_io.convert.commands.run import RunShard
 from selfie_io.convert.shard_plan import read_plan
-from selfie_io.convert.shards import Run
+from selfie_io.convert.storage.locations import is_url
 
 
 def run_plan(plan: str | Path, *, address: str | None = None, workers: int = 1, force: bool = False) -> int:
     """Write every shard of `plan` as a task and merge them; returns the exit status of the merge.
 
-    `workers` processes decode for each shard, and its task asks the cluster for as many CPUs. A shard that is
-    written already is left as it is. Raises what a shard raises.
+    `workers` processes decode for each shard, and its task asks the cluster for as many CPUs. A
+    shard that is written already is left as it is. Raises what a shard raises.
     """
     try:
         import ray
@@ -40,4 +40,4 @@ def run_plan(plan: str | Path, *, address: str | None = None, workers: int = 1, 
 
 
 def _run_shard(plan: str, shard: int, workers: int) -> int:
-    return Run(plan, shard, workers=workers).run()
+    return RunShard(plan, shard, workers=workers).run()

@@ -1,17 +1,21 @@
-"""What a plan says: which record file each shard writes, by which rules, and where; and what a shard wrote.
+"""The plan file (which shard writes which record files, where and how) and the result file of a
+shard.
 
-A shard is written to a folder of its own beside OUT, `.OUT.shards/<i>`, and its shard.json last.
+Each shard has a folder of its own beside OUT, `.OUT.shards/<i>`; its shard.json is written last.
 """
 
 import hashlib
+import json
 import os
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from selfie_io.convert.command import CommandError
-from selfie_io.convert.pictures import PictureRule
-from selfie_io.convert.places import beside, is_url, name_of, read_file, write_file
+from selfie_io.convert.decoding.images import ImageRule
+from selfie_io.convert.sources.source import Source
+from selfie_io.convert.storage.locations import beside, is_url, name_of, read_file, write_file
+from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import FileEntry
 
@@ -119,13 +123,13 @@ def read_plan(place: str) -> ShardPlan:
     """Read a plan; raises CommandError if there is none, ValueError if it makes no sense."""
     try:
         plan = msgspec.json.decode(read_file(place, _MAX_JSON_BYTES), type=ShardPlan)
-        PictureRule(**plan.rule)
+        ImageRule(**plan.rule)
         for file in plan.files:
             if file.split not in ("train", "test") or not 0 <= file.shard < plan.num_shards:
                 raise ValueError(f"{file} is no part of it")
         plan.layout  # noqa: B018 - raises for what is no shape
     except FileNotFoundError:
-        raise CommandError(f"there is no PLAN {place}") from None
+        raise CommandError(f"PLAN must exist, there is none at {place}") from None
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{place}: is no plan: {error}") from error
     return plan
@@ -140,3 +144,14 @@ def read_result(folder: str, plan: ShardPlan) -> ShardResult | None:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder}/{SHARD_NAME}: {error}") from error
     return result if result.plan_digest == plan.digest else None
+
+
+def source_digest(source: Source) -> str:
+    """Tells a source from another: its kind, classes, counts, and the names and labels of its first
+    items.
+    """
+    some = {
+        split: [(item.name, item.label) for item in islice(source.items(split), 3)] for split in source.splits
+    }
+    facts = [source.kind, source.class_names, source.splits, some]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,7 +1,9 @@
-"""The loops over labels that NumPy cannot say in one pass, compiled by numba on first use, cached on disk.
+"""The loops over labels that NumPy cannot say in one pass, compiled by numba on first use, cached
+on disk.
 
-Nothing is checked here but what memory safety and the caller's errors need. The kernels release the GIL and
-work on a range, so that plain threads share the work: numba's own thread pools do not survive a fork.
+Nothing is checked here but what memory safety and the caller's errors need. The kernels release the
+GIL and work on a range, so that plain threads share the work: numba's own thread pools do not
+survive a fork.
 """
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
@@ -44,10 +46,11 @@ def draw_bits(base, keys, bits):
 
 @_kernel
 def alias_tables(weights, table):
-    """Build the alias table of each row of `weights`: int64 (k, k), rows of sum k * 2^32; they are used up.
+    """Build the alias table of each row of `weights`: int64 (k, k), rows of sum k * 2^32; they are
+    used up.
 
-    Vose, "A linear algorithm for generating random numbers with a given distribution" (1991), in integers:
-    nothing is lost to rounding, so a class of weight 0 is never drawn.
+    Vose, "A linear algorithm for generating random numbers with a given distribution" (1991), in
+    integers: nothing is lost to rounding, so a class of weight 0 is never drawn.
     """
     num_classes = weights.shape[0]
     full = np.int64(1) << 32
@@ -77,8 +80,9 @@ def alias_tables(weights, table):
 def inject(base, table, num_classes, labels, keys, first, noisy):
     """Draw `noisy` from the alias tables of the labels' classes.
 
-    `table[label * num_classes + column]` holds a 32-bit threshold (high half) and the alias (low half). No
-    `keys` means first, first + 1, ... Returns the first position whose label is no class, or -1.
+    `table[label * num_classes + column]` holds a 32-bit threshold (high half) and the alias (low
+    half). No `keys` means first, first + 1, ... Returns the first position whose label is no class,
+    or -1.
     """
     classes = np.uint64(num_classes)
     counting = keys.size == 0
@@ -100,10 +104,11 @@ def inject(base, table, num_classes, labels, keys, first, noisy):
 
 @_kernel
 def record_votes(ring, visits, sums, majorities, table, scratch, prefilled, indices, predicted):
-    """Append `predicted` to the rings of `indices` in order, keeping sums and majorities up to date.
+    """Append `predicted` to the rings of `indices` in order, keeping sums and majorities up to
+    date.
 
-    `scratch` holds num_classes zeros and is left so. Returns the first position whose index or class is out
-    of range, before anything is changed, or -1.
+    `scratch` holds num_classes zeros and is left so. Returns the first position whose index or
+    class is out of range, before anything is changed, or -1.
     """
     num_samples, length = ring.shape
     for i in range(indices.size):
@@ -214,7 +219,8 @@ def gather(values, indices, gathered, start, stop):
 def record_moments(counts, means, squares, indices, values):
     """Add one value a time to the mean and the sum of squared deviations of its index, in order.
 
-    Returns the first position whose index or value is out of range, before anything is changed, or -1.
+    Returns the first position whose index or value is out of range, before anything is changed, or
+    -1.
     """
     for i in range(indices.size):
         if not 0 <= indices[i] < counts.size or not 0.0 <= values[i] <= 1.0:
@@ -229,11 +235,12 @@ def record_moments(counts, means, squares, indices, values):
 
 
 @_kernel
-def flip_by_picture(pixels, label, weights, flip_rates, uniforms, noisy, start, stop):
-    """Draw `noisy[start:stop]` for pictures (n, F) of one class from softmax(picture @ weights (F, k)).
+def flip_by_image(pixels, label, weights, flip_rates, uniforms, noisy, start, stop):
+    """Draw `noisy[start:stop]` for images (n, F) of one class from softmax(image @ weights (F, k)).
 
-    A picture is standardised over all its pixels; sums are in float64 and in order, so that a picture's draw
-    does not depend on its neighbours. Returns the first position whose pixels are not finite, or -1.
+    An image is standardised over all its pixels; sums are in float64 and in order, so that an
+    image's draw does not depend on its neighbours. Returns the first position whose pixels are not
+    finite, or -1.
     """
     size, num_classes = weights.shape
     scores = np.empty(num_classes)

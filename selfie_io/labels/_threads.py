@@ -1,23 +1,22 @@
 """Cuts a range over plain threads, for kernels that release the GIL."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+from selfie_io.processors import available_processors
 
 _WORTH_A_THREAD = 1 << 17  # below about 0.2 ms of work a thread costs more than it brings
 
 
-def available_threads() -> int:
-    """Count the processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run_range(kernel: Callable[[int, int], int], count: int, num_threads: int | None = None) -> int:
-    """Call `kernel(start, stop)` on parts of 0..count-1; returns the lowest result that is not -1, else -1.
+    """Call `kernel(start, stop)` on parts of 0..count-1; returns the lowest result that is not -1,
+    else -1.
 
     By default as many threads as processors where the range is long enough.
     """
-    threads = min(available_threads(), 1 + count // _WORTH_A_THREAD) if num_threads is None else num_threads
+    threads = (
+        min(available_processors(), 1 + count // _WORTH_A_THREAD) if num_threads is None else num_threads
+    )
     if threads == 1:
         return kernel(0, count)
     # Four parts a thread: one that the system holds up does not hold up a whole half of the range.

@@ -12,20 +12,21 @@ Vector = npt.NDArray[np.int64]
 def integer_vector(name: str, values: npt.ArrayLike, size: int | None = None) -> Vector:
     """Return `values` as a contiguous int64 vector, without a copy where it is one.
 
-    Raises ValueError, naming the argument, if it is not one-dimensional, not of integers or not of `size`.
+    Raises ValueError, naming the argument, if it is not one-dimensional, not of integers or not of
+    `size`.
     """
     array: npt.NDArray[Any] = np.asarray(values)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-        raise ValueError(f"{name} is a vector of integers, got {array.dtype} of shape {array.shape}")
+        raise ValueError(f"{name} must be a vector of integers, got {array.dtype} of shape {array.shape}")
     if size is not None and array.size != size:
-        raise ValueError(f"{name} has {size} values here, got {array.size}")
+        raise ValueError(f"{name} must have {size} values, got {array.size}")
     return np.ascontiguousarray(array, np.int64)
 
 
 def class_count(num_classes: int) -> int:
     """Return `num_classes` as an int; raises ValueError if it is not an integer of at least 2."""
     if not isinstance(num_classes, int | np.integer) or num_classes < 2:
-        raise ValueError(f"labels have at least 2 classes, got num_classes={num_classes!r}")
+        raise ValueError(f"num_classes must be an integer of at least 2, got num_classes={num_classes!r}")
     return int(num_classes)
 
 
@@ -33,9 +34,9 @@ def labels_of_classes(name: str, values: npt.ArrayLike, num_classes: int, size: 
     """Do as `integer_vector`; raises ValueError also if there are no labels or one is out of range."""
     labels = integer_vector(name, values, size)
     if not labels.size:
-        raise ValueError(f"{name} has at least one label, got none")
+        raise ValueError(f"{name} must have at least one label, got none")
     for bad in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
-        raise ValueError(f"{name} has labels 0..{num_classes - 1}, got {labels[bad]} at position {bad}")
+        raise ValueError(f"{name} must be in 0..{num_classes - 1}, got {labels[bad]} at position {bad}")
     return labels
 
 
@@ -43,20 +44,22 @@ def check_indices(indices: npt.ArrayLike, count: int) -> Vector:
     """Do as `integer_vector`; also raises IndexError if one is not in 0..count-1."""
     where = integer_vector("indices", indices)
     for bad in np.flatnonzero((where < 0) | (where >= count))[:1]:
-        raise IndexError(f"an index is 0..{count - 1}, got {where[bad]} at position {bad}")
+        raise IndexError(f"an index must be in 0..{count - 1}, got {where[bad]} at position {bad}")
     return where
 
 
 def check_state(
     own: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.ArrayLike]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of `state`; raises ValueError unless keys, dtypes and shapes are as in `own`."""
+    """Return the arrays of `state`; raises ValueError unless keys, dtypes and shapes are as in
+    `own`.
+    """
     if set(state) != set(own):
-        raise ValueError(f"this state has the keys {sorted(own)}, got {sorted(state)}")
+        raise ValueError(f"this state must have the keys {sorted(own)}, got {sorted(state)}")
     given = {key: np.asarray(value) for key, value in state.items()}
     for key, value in own.items():
         if (given[key].dtype, given[key].shape) != (value.dtype, value.shape):
             raise ValueError(
-                f"{key} is {value.dtype} {value.shape} here, got {given[key].dtype} {given[key].shape}"
+                f"{key} must be {value.dtype} {value.shape} here, got {given[key].dtype} {given[key].shape}"
             )
     return given

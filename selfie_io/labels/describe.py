@@ -7,14 +7,15 @@ import numpy as np
 
 from selfie_io.labels.transition import observed_matrix
 from selfie_io.records.dataset import RecordDataset
-from selfie_io.records.overlays import load_overlay
+from selfie_io.records.overlay_reader import load_overlay
 
 
 def describe_overlay(dataset: RecordDataset, name: str) -> dict[str, Any]:
-    """Tell kind, asked and observed noise rate, of all and of each class, and observed matrix, for JSON.
+    """Tell kind, asked and observed noise rate, of all and of each class, and observed matrix, for
+    JSON.
 
-    The rate of a class without records is None. Raises FileNotFoundError if there is no such overlay,
-    ValueError if it is damaged or was made from other labels.
+    The rate of a class without records is None. Raises FileNotFoundError if there is no such
+    overlay, ValueError if it is damaged or was made from other labels.
     """
     noisy = dataset.train.labels_from(name)
     told = load_overlay(dataset.path, name)[0]
@@ -34,7 +35,9 @@ def describe_overlay(dataset: RecordDataset, name: str) -> dict[str, Any]:
 
 
 def print_overlay(facts: Mapping[str, Any], class_names: Sequence[str]) -> None:
-    """Print what `describe_overlay` tells: a line a class, with its noise rate and where most of it goes."""
+    """Print what `describe_overlay` tells: a line a class, with its noise rate and where most of it
+    goes.
+    """
     from rich.console import Console
     from rich.table import Table
 

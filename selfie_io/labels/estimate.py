@@ -1,7 +1,7 @@
 """Estimates of the noise in given labels, where no clean ones are known.
 
-The confident joint of Northcutt, Jiang and Chuang, "Confident learning" (JAIR 2021) needs out-of-sample
-probabilities, no anchor points and no clean samples.
+The confident joint of Northcutt, Jiang and Chuang, "Confident learning" (JAIR 2021) needs
+out-of-sample probabilities, no anchor points and no clean samples.
 """
 
 from dataclasses import dataclass
@@ -33,10 +33,11 @@ class NoiseEstimate:
 def confident_joint(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Vector:
     """Count the samples given class i that are confidently of class j, int64 (k, k).
 
-    `probabilities` (N, k) must come from networks that did not train on the sample. A sample is confidently
-    of a class if its probability reaches the mean one of the samples given that class; if it is of several,
-    of its most probable class. Each class counts at least one sample that is given right.
-    Raises ValueError if the labels and probabilities do not fit or a row does not sum to 1.
+    `probabilities` (N, k) must come from networks that did not train on the sample. A sample is
+    confidently of a class if its probability reaches the mean one of the samples given that class;
+    if it is of several, of its most probable class. Each class counts at least one sample that is
+    given right. Raises ValueError if the labels and probabilities do not fit or a row does not sum
+    to 1.
     """
     given, rows = _check(labels, probabilities)
     num_classes = rows.shape[1]
@@ -55,7 +56,8 @@ def confident_joint(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Vect
 
 
 def estimate_noise(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> NoiseEstimate:
-    """Estimate how labels were corrupted: the confident joint, scaled to the given labels' frequencies.
+    """Estimate how labels were corrupted: the confident joint, scaled to the given labels'
+    frequencies.
 
     Raises ValueError as `confident_joint` does.
     """
@@ -74,11 +76,11 @@ def _check(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Vector,
     rows = np.asarray(probabilities)
     if rows.ndim != 2 or rows.shape[1] < 2 or rows.dtype.kind != "f":
         raise ValueError(
-            f"probabilities are floats (N, k), k at least 2; got {rows.dtype} of shape {rows.shape}"
+            f"probabilities must be floats (N, k), k at least 2; got {rows.dtype} of shape {rows.shape}"
         )
     given = labels_of_classes("labels", labels, rows.shape[1], len(rows))
     rows = rows.astype(np.float64)
     sums = rows.sum(axis=1)
     for bad in np.flatnonzero(~((rows >= 0).all(axis=1) & (np.abs(sums - 1) <= 1e-3)))[:1]:
-        raise ValueError(f"row {bad}: probabilities are not negative and sum to 1, got {rows[bad]}")
+        raise ValueError(f"row {bad}: probabilities must not be negative and must sum to 1, got {rows[bad]}")
     return given, rows

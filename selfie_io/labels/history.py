@@ -1,4 +1,6 @@
-"""LabelHistory: the last predictions of every sample, their entropy and majority (SELFIE, ICML 2019)."""
+"""LabelHistory: the last predictions of every sample, their entropy and majority (SELFIE, ICML
+2019).
+"""
 
 import math
 from collections.abc import Mapping
@@ -16,13 +18,14 @@ _EVERYONE = np.empty(0, np.int64)
 
 
 class LabelHistory:
-    """A ring of the last `length` predicted classes a sample, from 1 byte a vote up to 256 classes, 2 beyond.
+    """A ring of the last `length` predicted classes a sample, from 1 byte a vote up to 256 classes,
+    2 beyond.
 
-    Beside the ring stand 13 or 14 bytes a sample: the visits, the majority and the sum of c ln c over the
-    vote counts c, kept up to date by `record`, so that asking reads no ring. The sum is an integer (fixed
-    point): it does not drift, and the entropy is a pure function of the counts. With `prefilled` a ring
-    starts full of class 0, and these votes count, as in the authors' program. `indices=None` asks for every
-    sample.
+    Beside the ring stand 13 or 14 bytes a sample: the visits, the majority and the sum of c ln c
+    over the vote counts c, kept up to date by `record`, so that asking reads no ring. The sum is an
+    integer (fixed point): it does not drift, and the entropy is a pure function of the counts. With
+    `prefilled` a ring starts full of class 0, and these votes count, as in the authors' program.
+    `indices=None` asks for every sample.
 
     Raises ValueError if a size is not positive, or num_classes < 2.
     """
@@ -32,10 +35,10 @@ class LabelHistory:
     ) -> None:
         if num_samples < 1 or not 1 <= length < 1 << 31:
             raise ValueError(
-                f"num_samples and length are positive, got num_samples={num_samples}, length={length}"
+                f"num_samples and length must be positive, got num_samples={num_samples}, length={length}"
             )
         if class_count(num_classes) > MAX_CLASSES:
-            raise ValueError(f"a history keeps up to {MAX_CLASSES} classes, got num_classes={num_classes}")
+            raise ValueError(f"num_classes must be at most {MAX_CLASSES}, got num_classes={num_classes}")
         self.num_samples, self.num_classes, self.length = num_samples, num_classes, length
         self.prefilled = prefilled
         votes = np.uint8 if num_classes <= 256 else np.uint16
@@ -52,9 +55,11 @@ class LabelHistory:
         self._sums = np.full(num_samples, self._table[-1] if prefilled else 0)
 
     def record(self, indices: npt.ArrayLike, predicted: npt.ArrayLike) -> None:
-        """Append `predicted` (n,) to the histories of `indices` (n,), in order: an index may come twice.
+        """Append `predicted` (n,) to the histories of `indices` (n,), in order: an index may come
+        twice.
 
-        Raises IndexError for an index and ValueError for a class out of range; nothing is recorded then.
+        Raises IndexError for an index and ValueError for a class out of range; nothing is recorded
+        then.
         """
         where = integer_vector("indices", indices)
         classes = integer_vector("predicted", predicted, where.size)
@@ -65,7 +70,8 @@ class LabelHistory:
         if bad >= 0:
             check_indices(where, self.num_samples)
             raise ValueError(
-                f"a predicted class is 0..{self.num_classes - 1}, got {classes[bad]} at position {bad}"
+                f"a predicted class must be in 0..{self.num_classes - 1}, "
+                f"got {classes[bad]} at position {bad}"
             )
 
     def counts(self, indices: npt.ArrayLike | None = None) -> npt.NDArray[np.int32]:
@@ -78,8 +84,8 @@ class LabelHistory:
     def entropy(self, indices: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
         """Return the entropy of the votes over ln(num_classes), float64 (n,) in 0..1.
 
-        A ring that is not full yet counts the votes it has (`visits` tells); one without any has 1.0, since
-        nothing is known. Raises IndexError.
+        A ring that is not full yet counts the votes it has (`visits` tells); one without any has
+        1.0, since nothing is known. Raises IndexError.
         """
         where, count = self._where(indices)
         entropy = np.empty(count)
@@ -102,7 +108,8 @@ class LabelHistory:
         return entropy
 
     def majority(self, indices: npt.ArrayLike | None = None) -> Vector:
-        """Return the most frequent class, ties to the lowest, int64 (n,); 0 where nothing is recorded.
+        """Return the most frequent class, ties to the lowest, int64 (n,); 0 where nothing is
+        recorded.
 
         Raises IndexError.
         """
@@ -113,7 +120,8 @@ class LabelHistory:
         return self._gather(self._visits, indices)
 
     def clear(self, *, keep_visits: bool = False) -> None:
-        """Forget the votes, and the visits too unless `keep_visits`, which needs a prefilled history.
+        """Forget the votes, and the visits too unless `keep_visits`, which needs a prefilled
+        history.
 
         Raises ValueError if it is not: the visits tell how full a ring is.
         """
@@ -137,7 +145,8 @@ class LabelHistory:
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
         """Take over what `state_dict` of a history of the same settings returned.
 
-        Raises ValueError if a key, shape, dtype or value does not fit; the history is unchanged then.
+        Raises ValueError if a key, shape, dtype or value does not fit; the history is unchanged
+        then.
         """
         own = self.state_dict()
         given = check_state(own, state)
@@ -145,9 +154,11 @@ class LabelHistory:
             if given[key] != own[key]:
                 raise ValueError(f"{key} of this history is {own[key]}, the state has {given[key]}")
         if given["ring"].max() >= self.num_classes:
-            raise ValueError(f"a vote is 0..{self.num_classes - 1}, the state has {given['ring'].max()}")
+            raise ValueError(
+                f"a vote must be in 0..{self.num_classes - 1}, the state has {given['ring'].max()}"
+            )
         if given["visits"].min() < 0:
-            raise ValueError(f"visits are not negative, the state has {given['visits'].min()}")
+            raise ValueError(f"visits must not be negative, the state has {given['visits'].min()}")
         self._ring[:] = given["ring"]
         self._visits[:] = given["visits"]
         _kernels.rebuild_votes(

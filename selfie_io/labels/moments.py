@@ -13,33 +13,35 @@ Floats = npt.NDArray[np.float64]
 
 
 class ProbabilityMoments:
-    """The number, mean and variance of the probabilities recorded for each sample; 20 bytes a sample.
+    """The number, mean and variance of the probabilities recorded for each sample; 20 bytes a
+    sample.
 
     Raises ValueError if `num_samples` is not positive.
     """
 
     def __init__(self, num_samples: int) -> None:
         if num_samples < 1:
-            raise ValueError(f"num_samples is positive, got {num_samples}")
+            raise ValueError(f"num_samples must be positive, got {num_samples}")
         self.num_samples = num_samples
         self._visits = np.zeros(num_samples, np.int32)
         self._means = np.zeros(num_samples)
         self._squares = np.zeros(num_samples)  # sum of squared deviations from the mean
 
     def record(self, indices: npt.ArrayLike, probabilities: npt.ArrayLike) -> None:
-        """Add `probabilities` (n,) to the samples `indices` (n,), in order: an index may come twice.
+        """Add `probabilities` (n,) to the samples `indices` (n,), in order: an index may come
+        twice.
 
-        Raises IndexError for an index out of range, ValueError for what is no probability; nothing is
-        recorded then.
+        Raises IndexError for an index out of range, ValueError for what is no probability; nothing
+        is recorded then.
         """
         where = integer_vector("indices", indices)
         values = np.ascontiguousarray(probabilities, np.float64)
         if values.shape != where.shape:
-            raise ValueError(f"probabilities has one value an index, {where.shape}, got {values.shape}")
+            raise ValueError(f"probabilities must have one value an index, {where.shape}, got {values.shape}")
         bad = _kernels.record_moments(self._visits, self._means, self._squares, where, values)
         if bad >= 0:
             check_indices(where, self.num_samples)
-            raise ValueError(f"a probability is in [0, 1], got {values[bad]} at position {bad}")
+            raise ValueError(f"a probability must be in [0, 1], got {values[bad]} at position {bad}")
 
     def visits(self, indices: npt.ArrayLike) -> Vector:
         """Return how many probabilities were recorded, int64 (n,). Raises IndexError."""
@@ -76,6 +78,6 @@ class ProbabilityMoments:
         given = check_state(own, state)
         for key in own:
             if not (np.isfinite(given[key]) & (given[key] >= 0)).all():
-                raise ValueError(f"{key} is finite and not negative, got {given[key].min()}")
+                raise ValueError(f"{key} must be finite and not negative, got {given[key].min()}")
         for array, key in ((self._visits, "visits"), (self._means, "means"), (self._squares, "squares")):
             array[:] = given[key]

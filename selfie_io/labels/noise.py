@@ -1,4 +1,6 @@
-"""Label noise from a transition matrix: each label drawn on its own, or in exact counts (docs/noise.md)."""
+"""Label noise from a transition matrix: each label drawn on its own, or in exact counts
+(docs/noise.md).
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -37,10 +39,11 @@ def inject_noise(
 ) -> Vector:
     """Draw a noisy label for each of `labels` (N,) from its class's row of `matrix`; int64 (N,).
 
-    A draw depends on (seed, record id) alone, or on the position where no `record_ids` (distinct, (N,)) are
-    given. With `exact` each class sends as many labels to each other one as its row says, to the nearest
-    integer; which ones depends on all members of the class. The threads change nothing.
-    Raises ValueError if the labels, the matrix, the seed or the ids are not what they should be.
+    A draw depends on (seed, record id) alone, or on the position where no `record_ids` (distinct,
+    (N,)) are given. With `exact` each class sends as many labels to each other one as its row says,
+    to the nearest integer; which ones depends on all members of the class. The threads change
+    nothing. Raises ValueError if the labels, the matrix, the seed or the ids are not what they
+    should be.
     """
     rows = check_matrix(matrix)
     num_classes = len(rows)
@@ -50,7 +53,7 @@ def inject_noise(
     )
     base = stream_base(seed, MATRIX_STREAM)
     if num_threads is not None and num_threads < 1:
-        raise ValueError(f"num_threads is positive, got {num_threads}")
+        raise ValueError(f"num_threads must be positive, got {num_threads}")
     if exact or not clean.size:
         clean = labels_of_classes("labels", clean, num_classes)
         return _inject_exact(clean, rows, keyed_bits(base, keys if keys.size else np.arange(clean.size)))
@@ -69,9 +72,11 @@ def inject_noise(
 
 
 def stream_base(seed: int, stream: int) -> np.uint64:
-    """Return where the draws of (seed, stream) begin. Raises ValueError if `seed` is not in 0..2^64-1."""
+    """Return where the draws of (seed, stream) begin. Raises ValueError if `seed` is not in
+    0..2^64-1.
+    """
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
-        raise ValueError(f"a seed is an integer in 0..2^64-1, got {seed!r}")
+        raise ValueError(f"a seed must be an integer in 0..2^64-1, got {seed!r}")
     return np.uint64(keyed_bits(np.uint64(seed), np.array([stream]))[0])
 
 
@@ -106,10 +111,12 @@ def _inject_exact(labels: Vector, matrix: Matrix, bits: npt.NDArray[np.uint64]) 
 
 
 def _exact_counts(row: npt.NDArray[np.float64], members: int, label: int) -> Vector:
-    """Share `members` by the largest remainder; of equal ones the class next after `label` comes first."""
+    """Share `members` by the largest remainder; of equal ones the class next after `label` comes
+    first.
+    """
     shares = row / row.sum() * members
     counts = np.floor(shares)
-    # Rounded, so that a share just below a whole number, which it should be, has the largest remainder.
+    # Rounded, so that a share just below an integer, which it should be, has the largest remainder.
     remainders = np.where(row > 0, np.round(shares - counts, 9), -1)
     distance = (np.arange(row.size) - label - 1) % row.size
     most = np.lexsort((distance, -remainders))[: members - int(counts.sum())]

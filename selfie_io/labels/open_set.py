@@ -1,7 +1,7 @@
-"""Open-set noise: pictures of another data set under given labels (Wang et al., CVPR 2018).
+"""Open-set noise: images of another data set under given labels (Wang et al., CVPR 2018).
 
-No label of such a picture would be right, so an overlay cannot say it: a new data set is written, and the
-record files of both stay as they are.
+No label of such an image would be right, so an overlay cannot say it: a new data set is written,
+and the record files of both stay as they are.
 """
 
 from pathlib import Path
@@ -19,28 +19,29 @@ from selfie_io.records.writer import DatasetWriter
 KIND = "open-set"
 
 # Streams of draws, far from those of the other kinds of noise.
-_REPLACED_STREAM, _PICTURE_STREAM = 1 << 32, (1 << 32) + 1
-_CHUNK = 1024  # pictures in memory
+_REPLACED_STREAM, _IMAGE_STREAM = 1 << 32, (1 << 32) + 1
+_CHUNK = 1024  # images in memory
 
 
 def write_open_set(
     dataset: RecordDataset, other: RecordDataset, rate: float, out: str | Path, *, seed: int = 0
 ) -> Manifest:
-    """Write `dataset` anew to the folder `out`, about `rate` of its training pictures replaced by `other`'s.
+    """Write `dataset` anew to the folder `out`, about `rate` of its training images replaced by
+    `other`'s.
 
-    Whether a picture is replaced, and by which one, depends on (seed, index) alone; a picture of `other`
-    comes twice only if `dataset` is larger. Labels and the test split stay. Returns the manifest, whose
-    provenance tells all.
-    Raises ValueError if the shapes of the pictures differ or the rate is outside [0, 1], FileExistsError if
-    `out` exists.
+    Whether an image is replaced, and by which one, depends on (seed, index) alone; an image of
+    `other` comes twice only if `dataset` is larger. Labels and the test split stay. Returns the
+    manifest, whose provenance tells all. Raises ValueError if the shapes of the images differ or
+    the rate is outside [0, 1], FileExistsError if `out` exists.
     """
     check_rate(rate)
     if dataset.layout != other.layout:
         raise ValueError(
-            f"both data sets have pictures of one shape, got {dataset.layout.shape} and {other.layout.shape}"
+            f"both data sets must have images of one shape, got {dataset.layout.shape} "
+            f"and {other.layout.shape}"
         )
     replaced = _replaced(len(dataset.train), rate, seed)
-    deck = np.argsort(keyed_bits(stream_base(seed, _PICTURE_STREAM), np.arange(len(other.train))))
+    deck = np.argsort(keyed_bits(stream_base(seed, _IMAGE_STREAM), np.arange(len(other.train))))
     with atomic_folder(out) as folder, DatasetWriter(folder, dataset.layout, dataset.num_classes) as writer:
         for name, split in dataset.splits.items():
             for indices in _chunks(split):
@@ -62,8 +63,8 @@ def write_open_set(
         )
 
 
-def replaced_pictures(dataset: RecordDataset) -> npt.NDArray[np.bool_]:
-    """Tell which training pictures of a data set by `write_open_set` are another's, bool (N,).
+def replaced_images(dataset: RecordDataset) -> npt.NDArray[np.bool_]:
+    """Tell which training images of a data set by `write_open_set` are another's, bool (N,).
 
     Raises ValueError if it was not written so.
     """
@@ -72,7 +73,7 @@ def replaced_pictures(dataset: RecordDataset) -> npt.NDArray[np.bool_]:
         raise ValueError(f"{dataset.path}: not written with open-set noise")
     replaced = _replaced(len(dataset.train), told["rate"], told["seed"])
     if replaced.sum() != told["replaced"]:
-        raise ValueError(f"{dataset.path}: {told['replaced']} pictures were replaced, not {replaced.sum()}")
+        raise ValueError(f"{dataset.path}: {told['replaced']} images were replaced, not {replaced.sum()}")
     return replaced
 
 

@@ -1,4 +1,6 @@
-"""Transition matrices, T[i, j] = P(noisy label j | clean label i): made by rule, read from CSV, observed."""
+"""Transition matrices, T[i, j] = P(noisy label j | clean label i): made by rule, read from CSV,
+observed.
+"""
 
 import csv
 from collections.abc import Callable
@@ -30,28 +32,30 @@ _CIFAR100_SUPERCLASSES = (
 
 
 def transition_matrix(kind: str, num_classes: int, rate: float, *, include_true: bool = False) -> Matrix:
-    """Make the matrix of a kind of noise: "symmetric" ("symmetry"), "pair" ("pairflip") or "asymmetric".
+    """Make the matrix of a kind of noise: "symmetric" ("symmetry"), "pair" ("pairflip") or
+    "asymmetric".
 
-    symmetric sends `rate` of each class to the other classes evenly, or to all with `include_true`; pair to
-    the next class, the last to the first; asymmetric to the class it is mistaken for: truck to automobile,
-    bird to airplane, deer to horse, cat and dog to each other with 10 classes (CIFAR-10), the next one of the
-    superclass with 100 (CIFAR-100). Returns float64 (num_classes, num_classes); rows sum to 1.
-    Raises ValueError for an unknown kind, num_classes < 2, a rate outside [0, 1], or classes without a map.
+    symmetric sends `rate` of each class to the other classes evenly, or to all with `include_true`;
+    pair to the next class, the last to the first; asymmetric to the class it is mistaken for: truck
+    to automobile, bird to airplane, deer to horse, cat and dog to each other with 10 classes
+    (CIFAR-10), the next one of the superclass with 100 (CIFAR-100). Returns float64 (num_classes,
+    num_classes); rows sum to 1. Raises ValueError for an unknown kind, num_classes < 2, a rate
+    outside [0, 1], or classes without a map.
     """
     class_count(num_classes)
     check_rate(rate)
     if kind not in _KINDS:
-        raise ValueError(f"the kinds of noise are {', '.join(_KINDS)}; got {kind!r}")
+        raise ValueError(f"the kind of noise must be one of {', '.join(_KINDS)}; got {kind!r}")
     make = _KINDS[kind]
     if include_true and make is not _symmetric:
-        raise ValueError(f"include_true is for symmetric noise, got kind {kind!r}")
+        raise ValueError(f"include_true needs symmetric noise, got kind {kind!r}")
     return _symmetric(num_classes, rate, include_true) if include_true else make(num_classes, rate)
 
 
 def check_rate(rate: float) -> None:
     """Raise ValueError if `rate` is not a number in [0, 1]."""
     if not isinstance(rate, int | float | np.number) or not 0 <= rate <= 1:
-        raise ValueError(f"a noise rate is in [0, 1], got {rate!r}")
+        raise ValueError(f"a noise rate must be in [0, 1], got {rate!r}")
 
 
 def _symmetric(num_classes: int, rate: float, include_true: bool = False) -> Matrix:
@@ -102,21 +106,23 @@ _KINDS: dict[str, Callable[[int, float], Matrix]] = {
 def check_matrix(matrix: npt.ArrayLike) -> Matrix:
     """Return `matrix` as float64 if it is row-stochastic.
 
-    Raises ValueError, naming the row, if it is not square with at least 2 classes, has an entry outside
-    [0, 1] or a row whose sum is further from 1 than 1e-6.
+    Raises ValueError, naming the row, if it is not square with at least 2 classes, has an entry
+    outside [0, 1] or a row whose sum is further from 1 than 1e-6.
     """
     array = np.asarray(matrix)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.dtype.kind not in "iuf":
         raise ValueError(
-            f"a transition matrix is square and of numbers, got {array.dtype} of shape {array.shape}"
+            f"a transition matrix must be square and of numbers, got {array.dtype} of shape {array.shape}"
         )
     class_count(array.shape[0])
     array = array.astype(np.float64)
     for row, column in np.argwhere(~((array >= 0) & (array <= 1)))[:1]:
-        raise ValueError(f"row {row}, column {column}: a probability is in [0, 1], got {array[row, column]}")
+        raise ValueError(
+            f"row {row}, column {column}: a probability must be in [0, 1], got {array[row, column]}"
+        )
     sums = array.sum(axis=1)
     for row in np.flatnonzero(np.abs(sums - 1) > ROW_SUM_TOLERANCE)[:1]:
-        raise ValueError(f"row {row}: the rows of a transition matrix sum to 1, got {sums[row]}")
+        raise ValueError(f"row {row}: a row of a transition matrix must sum to 1, got {sums[row]}")
     return array
 
 
@@ -147,10 +153,11 @@ def _number(field: str, line: int) -> float:
 
 
 def observed_matrix(clean: npt.ArrayLike, noisy: npt.ArrayLike, num_classes: int) -> Matrix:
-    """Measure the transition matrix from two label vectors (N,); float64 (num_classes, num_classes).
+    """Measure the transition matrix from two label vectors (N,); float64 (num_classes,
+    num_classes).
 
-    A class without samples keeps its row of the identity. Raises ValueError if a label is out of range, the
-    vectors are empty or of different lengths.
+    A class without samples keeps its row of the identity. Raises ValueError if a label is out of
+    range, the vectors are empty or of different lengths.
     """
     class_count(num_classes)
     before = labels_of_classes("clean", clean, num_classes)
@@ -164,7 +171,9 @@ def observed_matrix(clean: npt.ArrayLike, noisy: npt.ArrayLike, num_classes: int
 
 
 def observed_noise_rate(clean: npt.ArrayLike, noisy: npt.ArrayLike) -> float:
-    """Return the share of labels that differ. Raises ValueError if they are empty or of different lengths."""
+    """Return the share of labels that differ. Raises ValueError if they are empty or of different
+    lengths.
+    """
     before = integer_vector("clean", clean)
     after = integer_vector("noisy", noisy, before.size)
     if not before.size:

@@ -1,7 +1,6 @@
 """The options of a loader, checked where they are made."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from selfie_io.processors import available_processors
 from selfie_io.records.layout import RecordLayout
 
 PadMode = Literal["zeros", "reflect"]
@@ -155,7 +155,7 @@ def crop_size(augment: Augment, layout: RecordLayout) -> tuple[int, int]:
 
 def default_threads() -> int:
     """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_processors()
 
 
 def check_labels(labels: npt.ArrayLike, num_records: int, num_classes: int | None) -> npt.NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """Writes a file or a folder so that a reader finds the old state or the new one, never half.
 
-The new state is written beside the target under a name that starts with a dot, and renamed when it is whole.
-Its writer holds a lock on it, so that what a killed writer left is told from work in progress and removed.
+The new state is written beside the target under a name that starts with a dot, and renamed when it
+is whole. Its writer holds a lock on it. So leftovers of a killed writer, which nobody locks, are
+recognised and removed.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ _RENAME_EXCHANGE = 2
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary file beside `path`, which takes its place when the block ends without an exception.
+    """Yield a temporary file beside `path`, which takes its place when the block ends without an
+    exception.
 
     The temporary name keeps the suffix of `path`. Raises OSError if the folder cannot be written.
     """
@@ -45,10 +47,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`, which takes its place when the block ends without an exception.
+    """Yield a temporary folder beside `path`, which takes its place when the block ends without an
+    exception.
 
-    With `replace` a folder that stands there is exchanged in one step where the system can (Linux), and is
-    absent for a moment elsewhere. Raises FileExistsError if `path` exists and `replace` is False.
+    With `replace` a folder that stands there is exchanged in one step where the system can (Linux),
+    and is absent for a moment elsewhere. Raises FileExistsError if `path` exists and `replace` is
+    False.
     """
     target = Path(path)
     if not replace and os.path.lexists(target):
@@ -114,7 +118,7 @@ def _sync_tree(folder: Path, descriptor: int) -> None:
     """Wait until all that `folder`, open as `descriptor`, holds is on the disk."""
     paths = [Path(inner, name) for inner, folders, files in os.walk(folder) for name in (*folders, *files)]
     if len(paths) > _MANY_FILES and sys.platform.startswith("linux"):
-        # One wait for the whole file system is shorter than one for each of thousands of pictures.
+        # One wait for the whole file system is shorter than one for each of thousands of images.
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
         return
@@ -123,7 +127,9 @@ def _sync_tree(folder: Path, descriptor: int) -> None:
 
 
 def _claim(target: Path, *, folder: bool) -> tuple[Path, int]:
-    """Make a temporary file or folder for `target`; returns it and the descriptor that holds its lock."""
+    """Make a temporary file or folder for `target`; returns it and the descriptor that holds its
+    lock.
+    """
     while True:
         temporary = _temporary_name(target)
         if folder:

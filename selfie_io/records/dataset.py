@@ -1,4 +1,4 @@
-"""A folder of record files, opened: shape, classes and splits, without reading any record."""
+"""Opens a folder of record files: shape, classes and splits, without reading a record."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io import _core
+from selfie_io._core import RecordFiles
 from selfie_io.records.files import guess_shape, record_files
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 from selfie_io.records.manifest import Manifest, SplitEntry, read_manifest
-from selfie_io.records.overlays import read_overlay
+from selfie_io.records.overlay_reader import read_overlay
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +37,12 @@ class RecordSplit:
         self.name = name
         self.files = list(files)
         self.layout = layout
-        self.num_classes = num_classes  # None: unknown, labels are only held against MAX_CLASSES
+        self.num_classes = num_classes  # None: unknown, so labels are only checked against MAX_CLASSES
         self._records = self.open_files(use_mmap=True)
 
-    def open_files(self, *, use_mmap: bool) -> _core.RecordFiles:
+    def open_files(self, *, use_mmap: bool) -> RecordFiles:
         """The files as the native core reads them, opened anew."""
-        return _core.RecordFiles(
+        return RecordFiles(
             paths=[str(path) for path in self.files],
             channels=self.layout.channels,
             height=self.layout.height,
@@ -76,14 +76,17 @@ class RecordSplit:
     def labels_from(self, name: str) -> npt.NDArray[np.int64]:
         """The labels of an overlay of the training split, int64 (N,).
 
-        Raises ValueError if it was made from other labels, FileNotFoundError if there is none of that name.
+        Raises ValueError if it was made from other labels, FileNotFoundError if there is none of
+        that name.
         """
         if self.name != "train":
-            raise ValueError(f"overlays are labels of the training split, this is {self.name!r}")
+            raise ValueError(f"only the training split has overlays, this is {self.name!r}")
         return read_overlay(self.dataset_path, name, self.labels)
 
     def images(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-        """The pixels of some records, uint8 (n, C, H, W). Raises IndexError for an index outside 0..N-1."""
+        """The pixels of some records, uint8 (n, C, H, W). Raises IndexError for an index outside
+        0..N-1.
+        """
         wanted = self.check_indices(indices)
         pixels = np.empty((wanted.size, *self.layout.shape), np.uint8)
         self._records.images(wanted, pixels)
@@ -92,20 +95,18 @@ class RecordSplit:
     def check_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """The indices as contiguous int64 (n,).
 
-        Raises ValueError unless they are a row of whole numbers, IndexError for one outside 0..N-1.
+        Raises ValueError unless they are a row of integers, IndexError for one outside 0..N-1.
         """
         array = np.asarray(indices)
         if array.ndim != 1 or not (array.size == 0 or np.issubdtype(array.dtype, np.integer)):
-            raise ValueError(
-                f"indices must be a row of whole numbers, got shape {array.shape} of {array.dtype}"
-            )
+            raise ValueError(f"indices must be a row of integers, got shape {array.shape} of {array.dtype}")
         wrong = (array < 0) | (array >= len(self))
         if wrong.any():
             raise IndexError(f"an index must be in 0..{len(self) - 1}, got {array[wrong][0]}")
         return np.ascontiguousarray(array, dtype=np.int64)
 
     def __getitem__(self, index: int) -> tuple["torch.Tensor", int]:
-        import torch  # only users of torch pay for it
+        import torch  # only users of torch pay for the import
 
         if not -len(self) <= index < len(self):
             raise IndexError(f"an index must be in {-len(self)}..{len(self) - 1}, got {index}")
@@ -127,14 +128,18 @@ class RecordSplit:
         self._records = self.open_files(use_mmap=True)
 
     def __repr__(self) -> str:
-        path = str(self.dataset_path)
-        return f"RecordSplit({path!r}, {self.name!r}, records={len(self)}, shape={self.layout.shape})"
+        classes = "unknown" if self.num_classes is None else self.num_classes
+        size = _size(len(self) * self.layout.record_bytes)
+        return (
+            f"RecordSplit({str(self.dataset_path)!r}, {self.name!r}: {len(self):,} records of "
+            f"uint8 {self.layout.shape}, {classes} classes, {len(self.files)} files, {size})"
+        )
 
 
 class RecordDataset:
     """A folder of record files: its layout, classes and splits.
 
-    Of a folder without manifest, what is not known is found out when asked for, from the training split.
+    Without a manifest, classes and statistics are read from the training split on first use.
     """
 
     def __init__(
@@ -164,12 +169,12 @@ class RecordDataset:
 
     @cached_property
     def num_classes(self) -> int:
-        """The number of classes; of a folder that does not say, the largest training label + 1."""
+        """The number of classes; without a manifest the largest training label + 1."""
         return self.train.num_classes or int(self.train.labels.max()) + 1
 
     @cached_property
     def class_names(self) -> list[str]:
-        """The name of each class; of a folder that does not say, "0", "1", ..."""
+        """The name of each class; without a manifest "0", "1", ..."""
         return self.manifest.class_names if self.manifest else [str(i) for i in range(self.num_classes)]
 
     @property
@@ -198,21 +203,27 @@ class RecordDataset:
         return (mean / 255).tolist(), (std / 255).tolist()
 
     def __repr__(self) -> str:
-        splits = ", ".join(f"{name}={len(split)}" for name, split in self.splits.items())
-        return f"RecordDataset({str(self.path)!r}, {splits}, shape={self.layout.shape})"
+        splits = " + ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
+        classes = self.manifest.num_classes if self.manifest else self.train.num_classes
+        size = _size(sum(map(len, self.splits.values())) * self.layout.record_bytes)
+        return (
+            f"RecordDataset({str(self.path)!r}: {splits} records of uint8 {self.layout.shape}, "
+            f"{'unknown' if classes is None else classes} classes, {size})"
+        )
 
 
 def open_dataset(
     path: str | Path, *, shape: tuple[int, int, int] | None = None, num_classes: int | None = None
 ) -> RecordDataset:
-    """Open a folder of record files; no record is read, so the time does not grow with their number.
+    """Open a folder of record files; no record is read, so the time does not grow with their
+    number.
 
-    shape: (channels, height, width) of the pictures, for a folder without manifest; None guesses among the
+    shape: (channels, height, width) of the images, for a folder without manifest; None guesses among the
         shapes known from published data sets
-    num_classes: for a folder without manifest: labels from there on are refused when they are met
+    num_classes: for a folder without manifest: a larger label is refused when it is read
 
-    Raises ValueError if the folder contradicts itself, its manifest or what was given, OSError if it cannot
-    be read.
+    Raises ValueError if the folder contradicts itself, its manifest or what was given, OSError if
+    it cannot be read.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -233,9 +244,18 @@ def open_dataset(
     return RecordDataset(folder, layout, splits, manifest)
 
 
+def _size(num_bytes: float) -> str:
+    """Bytes as text with a unit, for example "184.8 MB"."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} GB"
+
+
 def _check_agrees(what: str, given: object, stored: object, folder: Path) -> None:
     if given is not None and given != stored:
-        raise ValueError(f"{folder}: the manifest's {what} is {stored}, got {given}")
+        raise ValueError(f"{folder}: the manifest's {what} must be {stored}, got {given}")
 
 
 def _listed_files(folder: Path, entry: SplitEntry) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Which record files a folder holds, and which known picture shape they fit."""
+"""Lists the record files of a folder and finds the known image shape that they fit."""
 
 import re
 from pathlib import Path
@@ -16,10 +16,12 @@ _PROBED_RECORDS = 256
 
 
 def record_files(folder: str | Path) -> dict[str, list[Path]]:
-    """List the record files of `folder` by split, in reading order: data_batch_10.bin after data_batch_9.bin.
+    """List the record files of `folder` by split, in reading order: data_batch_10.bin after
+    data_batch_9.bin.
 
-    "train" is always there, "test" only where there is a test_batch.bin. Raises ValueError if a training file
-    is missing from the row or has a name that gives no place in it, OSError if `folder` cannot be listed.
+    "train" is always there, "test" only where there is a test_batch.bin. Raises ValueError if a
+    training file is missing from the row or has a name that gives no place in it, OSError if
+    `folder` cannot be listed.
     """
     folder = Path(folder)
     numbered: dict[int, Path] = {}
@@ -28,7 +30,7 @@ def record_files(folder: str | Path) -> dict[str, list[Path]]:
             continue
         match = _TRAIN_NAME.fullmatch(path.name)
         if match is None:
-            raise ValueError(f"{path}: training files are named data_batch_1.bin, data_batch_2.bin, ...")
+            raise ValueError(f"{path}: training files must be named data_batch_1.bin, data_batch_2.bin, ...")
         numbered[int(match[1])] = path
     for number in range(1, len(numbered) + 1):
         if number not in numbered:
@@ -42,7 +44,7 @@ def record_files(folder: str | Path) -> dict[str, list[Path]]:
         splits["test"] = [folder / _TEST_NAME]
     for path in (path for paths in splits.values() for path in paths):
         if not path.is_file():
-            raise ValueError(f"{path}: a record file is a plain file")
+            raise ValueError(f"{path}: a record file must be a plain file")
     return splits
 
 
@@ -71,13 +73,15 @@ def guess_shape(folder: str | Path) -> tuple[int, int, int]:
         return fitting[0]
     known = ", ".join("x".join(map(str, shape)) for shape in fitting or KNOWN_SHAPES)
     raise ValueError(
-        f"{folder}: the picture shape must be given: "
+        f"{folder}: the image shape must be given: "
         + (f"the files fit each of {known}" if fitting else f"the files fit none of {known}")
     )
 
 
 def _fits(paths: list[Path], layout: RecordLayout) -> bool:
-    """Whether whole records fill the files of a split, with small labels and distinct ids where probed."""
+    """Whether whole records fill the files of a split, with small labels and distinct ids where
+    probed.
+    """
     record_ids: list[int] = []
     for path in paths:
         count, rest = divmod(path.stat().st_size, layout.record_bytes)

@@ -1,4 +1,4 @@
-"""The shape of one record: what stands at which byte (docs/format.md)."""
+"""The shape of one record: which byte holds what (docs/format.md)."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ MAX_CHANNELS = 64
 
 @dataclass(frozen=True)
 class RecordLayout:
-    """The picture shape shared by every record of a data set.
+    """The image shape shared by every record of a data set.
 
-    Raises ValueError if a side is not positive or too large to be a picture.
+    Raises ValueError if a side is not positive or too large to be an image.
     """
 
     channels: int
@@ -24,7 +24,8 @@ class RecordLayout:
             raise ValueError(f"channels, height and width must be positive, got {self.shape}")
         if self.channels > MAX_CHANNELS or self.height * self.width > MAX_PLANE_PIXELS:
             raise ValueError(
-                f"a picture has at most {MAX_CHANNELS} planes of {MAX_PLANE_PIXELS} pixels, got {self.shape}"
+                f"an image must have at most {MAX_CHANNELS} planes of {MAX_PLANE_PIXELS} pixels, "
+                f"got {self.shape}"
             )
 
     @property

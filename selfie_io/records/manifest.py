@@ -1,4 +1,6 @@
-"""dataset.json, the manifest of a folder of record files: its fields and its checks (docs/format.md)."""
+"""dataset.json, the manifest of a folder of record files: its fields and its checks
+(docs/format.md).
+"""
 
 import math
 import re
@@ -21,7 +23,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class FileEntry(msgspec.Struct, frozen=True):
-    """One record file: its size, its SHA-256 and the SHA-256 of each block of 1 MiB, in lower-case hex."""
+    """One record file: its size, its SHA-256 and the SHA-256 of each block of 1 MiB, in lower-case
+    hex.
+    """
 
     name: str
     records: int
@@ -40,7 +44,8 @@ class SplitEntry(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """What dataset.json says; `unknown` keeps the keys that a newer minor version added.
 
-    `channel_mean` and `channel_std` are those of the training pixels, with bytes 0..255 taken as 0..1.
+    `channel_mean` and `channel_std` are those of the training pixels, with bytes 0..255 taken as
+    0..1.
     """
 
     name: str
@@ -68,8 +73,8 @@ _KEYS = [name for name in Manifest.__struct_fields__ if name != "unknown"]
 def read_manifest(folder: str | Path) -> Manifest | None:
     """Read and check the manifest of `folder`; None if it has none.
 
-    The record files are not looked at (that is `selfie_io.records.verify`). Raises ValueError if the manifest
-    contradicts itself, OSError if it cannot be read.
+    The record files are not read (`selfie_io.records.verify` does that). Raises ValueError if the
+    manifest contradicts itself, OSError if it cannot be read.
     """
     path = Path(folder) / MANIFEST_NAME
     try:
@@ -81,10 +86,12 @@ def read_manifest(folder: str | Path) -> Manifest | None:
 
 
 def decode_manifest(content: bytes, place: str) -> Manifest:
-    """Check the content of a manifest; raises ValueError, which names `place`, if it contradicts itself."""
+    """Check the content of a manifest; raises ValueError, which names `place`, if it contradicts
+    itself.
+    """
     try:
         if len(content) > MAX_MANIFEST_BYTES:
-            raise ValueError(f"a manifest has at most {MAX_MANIFEST_BYTES} bytes")
+            raise ValueError(f"a manifest must have at most {MAX_MANIFEST_BYTES} bytes")
         fields = msgspec.json.decode(content, type=dict[str, Any])
         _check_version(fields)
         known = {name: fields[name] for name in _KEYS if name in fields}
@@ -119,19 +126,19 @@ def check_manifest(manifest: Manifest) -> None:
     """Raise ValueError if the manifest contradicts itself."""
     record_bytes = manifest.layout.record_bytes
     if not 1 <= manifest.num_classes <= MAX_CLASSES:
-        raise ValueError(f"num_classes is 1..{MAX_CLASSES}, got {manifest.num_classes}")
+        raise ValueError(f"num_classes must be in 1..{MAX_CLASSES}, got {manifest.num_classes}")
     if len(manifest.class_names) != manifest.num_classes:
         raise ValueError(
             f"class_names: {manifest.num_classes} classes have {len(manifest.class_names)} names"
         )
     if len(set(manifest.class_names)) != manifest.num_classes:
-        raise ValueError("class_names are distinct, got one of them twice")
+        raise ValueError("class_names must be distinct, got one of them twice")
     for key in ("channel_mean", "channel_std"):
         values = getattr(manifest, key)
         if len(values) != manifest.channels or not all(math.isfinite(v) and 0 <= v <= 1 for v in values):
-            raise ValueError(f"{key} has {manifest.channels} numbers from 0 to 1, got {values}")
+            raise ValueError(f"{key} must have {manifest.channels} numbers from 0 to 1, got {values}")
     if "train" not in manifest.splits:
-        raise ValueError(f"splits has 'train', got {list(manifest.splits)}")
+        raise ValueError(f"splits must hold 'train', got {list(manifest.splits)}")
     for split, entry in manifest.splits.items():
         if entry.records != sum(file.records for file in entry.files):
             raise ValueError(
@@ -141,7 +148,7 @@ def check_manifest(manifest: Manifest) -> None:
         for position, file in enumerate(entry.files):
             expected = file_name(split, position)
             if file.name != expected:
-                raise ValueError(f"file {position} of split {split!r} is {expected}, got {file.name!r}")
+                raise ValueError(f"file {position} of split {split!r} must be {expected}, got {file.name!r}")
             _check_file(file, record_bytes)
 
 
@@ -157,7 +164,7 @@ def _check_file(file: FileEntry, record_bytes: int) -> None:
         )
     for digest in (file.sha256, *file.blocks):
         if not _SHA256.fullmatch(digest):
-            raise ValueError(f"{file.name}: a SHA-256 has 64 hex digits, got {digest!r}")
+            raise ValueError(f"{file.name}: a SHA-256 must have 64 hex digits, got {digest!r}")
 
 
 def _check_version(fields: dict[str, Any]) -> None:

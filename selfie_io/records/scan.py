@@ -1,4 +1,6 @@
-"""Reads the record files of one split once, in bounded memory: what they hold and what is wrong with them."""
+"""Reads the record files of a split once, in bounded memory, and lists what they hold and their
+defects.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,13 +14,15 @@ from selfie_io.records.layout import HEADER_BYTES, MAX_CLASSES, RecordLayout
 from selfie_io.records.manifest import FileEntry
 from selfie_io.records.writer import ChannelSums, FileDigest
 
-LISTED_DEFECTS = 20  # of one sort in one file; the rest is counted
+LISTED_DEFECTS = 20  # of one sort in one file; more are only counted
 _CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Defect:
-    """One thing that is wrong; `record` and `byte` count from 0 in the file, None where they say nothing."""
+    """One thing that is wrong; `record` and `byte` count from 0 in the file, None where they say
+    nothing.
+    """
 
     file: str
     message: str
@@ -33,7 +37,8 @@ class Defect:
 
 @dataclass
 class SplitScan:
-    """What one split holds; the digests of `files` and `channel_sums` are there only after a deep scan.
+    """What one split holds; the digests of `files` and `channel_sums` are there only after a deep
+    scan.
 
     `contiguous_ids` says whether the ids are exactly 0..N-1, in any order.
     """
@@ -54,7 +59,8 @@ def scan_split(
     deep: bool = False,
     advance: Callable[[int], None] | None = None,
 ) -> tuple[SplitScan, list[Defect]]:
-    """Read each record of `paths`; with `deep` its pixels count as well. `advance` is told the bytes read.
+    """Read each record of `paths`; with `deep` its pixels count as well. `advance` is told the
+    bytes read.
 
     Raises OSError if a file cannot be read.
     """
@@ -76,7 +82,9 @@ def _scan_file(
     defects: list[Defect],
     advance: Callable[[int], None] | None,
 ) -> npt.NDArray[np.uint32]:
-    """Read one file: what it holds goes to `found`, what is wrong to `defects`; returns its record ids."""
+    """Read one file: what it holds goes to `found`, what is wrong to `defects`; returns its record
+    ids.
+    """
     dtype = record_dtype(layout)
     record_ids = []
     digest = FileDigest()
@@ -94,7 +102,7 @@ def _scan_file(
             bad = np.flatnonzero(labels >= num_classes)
             for record in bad[: max(0, LISTED_DEFECTS - bad_labels)].tolist():
                 byte = (first + record) * dtype.itemsize + HEADER_BYTES // 2
-                message = f"label {labels[record]} is outside 0..{num_classes - 1}"
+                message = f"a label must be in 0..{num_classes - 1}, got {labels[record]}"
                 defects.append(Defect(path.name, message, first + record, byte))
             bad_labels += bad.size
             good = labels[labels < num_classes].astype(np.int64)

@@ -16,7 +16,9 @@ from selfie_io.records.writer import make_manifest
 
 @dataclass
 class Report:
-    """All defects of a folder and what was read of it; `files` have digests only after a deep check."""
+    """All defects of a folder and what was read of it; `files` have digests only after a deep
+    check.
+    """
 
     folder: Path
     layout: RecordLayout
@@ -54,23 +56,25 @@ def verify_folder(
     deep: bool = False,
     advance: Callable[[int], None] | None = None,
 ) -> Report:
-    """Check sizes, labels and ids of every record and the manifest, if any; with `deep` digests as well.
+    """Check sizes, labels and ids of every record and the manifest, if any; with `deep` digests as
+    well.
 
-    `advance` is told the bytes read. Without a manifest `shape` is needed, and without `num_classes` the
-    largest label sets it. All that is wrong is in the report, but: raises ValueError if the manifest or the
-    file names make no sense or contradict what is given, OSError if a file cannot be read.
+    `advance` is told the bytes read. Without a manifest `shape` is needed, and without
+    `num_classes` the largest label sets it. All that is wrong is in the report, but: raises
+    ValueError if the manifest or the file names make no sense or contradict what is given, OSError
+    if a file cannot be read.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     if manifest is None:
         if shape is None:
-            raise ValueError(f"{folder}: without {MANIFEST_NAME} the picture shape must be given")
+            raise ValueError(f"{folder}: without {MANIFEST_NAME} the image shape must be given")
         return verify_files(folder, shape, num_classes=num_classes, deep=deep, advance=advance)
     if shape not in (None, manifest.layout.shape):
-        raise ValueError(f"{folder / MANIFEST_NAME}: the shape is {manifest.layout.shape}, got {shape}")
+        raise ValueError(f"{folder / MANIFEST_NAME}: the shape must be {manifest.layout.shape}, got {shape}")
     if num_classes not in (None, manifest.num_classes):
         raise ValueError(
-            f"{folder / MANIFEST_NAME}: num_classes is {manifest.num_classes}, got {num_classes}"
+            f"{folder / MANIFEST_NAME}: num_classes must be {manifest.num_classes}, got {num_classes}"
         )
     paths: dict[str, list[Path]] = {
         split: [folder / file.name for file in entry.files] for split, entry in manifest.splits.items()

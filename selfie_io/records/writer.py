@@ -1,4 +1,4 @@
-"""Streams records into files and computes their digests and the channel statistics on the way."""
+"""Streams records into files and computes their digests and channel statistics while writing."""
 
 import contextlib
 import hashlib
@@ -50,7 +50,9 @@ class FileDigest:
 
 @dataclass
 class ChannelSums:
-    """Exact sums of pixels and of their squares per channel: parts add up to the same whole in any order."""
+    """Exact sums of pixels and of their squares per channel: parts add up to the same whole in any
+    order.
+    """
 
     pixels: int
     sums: list[int]
@@ -58,11 +60,11 @@ class ChannelSums:
 
     @classmethod
     def zero(cls, channels: int) -> "ChannelSums":
-        """The sums of no picture."""
+        """The sums of no image."""
         return cls(0, [0] * channels, [0] * channels)
 
     def add_images(self, images: npt.NDArray[np.uint8]) -> None:
-        """Take uint8 (n, C, H, W) pictures."""
+        """Take uint8 (n, C, H, W) images."""
         self.pixels += images.shape[0] * images.shape[2] * images.shape[3]
         for channel in range(images.shape[1]):
             plane = images[:, channel].astype(np.uint16)
@@ -85,7 +87,9 @@ class ChannelSums:
 
 
 class RecordFileWriter:
-    """Writes one new record file; the caller makes it atomic (`path` is best inside an `atomic_folder`)."""
+    """Writes one new record file; the caller makes it atomic (`path` is best inside an
+    `atomic_folder`).
+    """
 
     def __init__(self, path: Path, layout: RecordLayout, num_classes: int) -> None:
         self._path = path
@@ -102,9 +106,10 @@ class RecordFileWriter:
         labels: npt.ArrayLike,
         record_ids: npt.ArrayLike,
     ) -> None:
-        """Write uint8 (n, C, H, W) pictures with labels and record ids (n,).
+        """Write uint8 (n, C, H, W) images with labels and record ids (n,).
 
-        Raises ValueError for a wrong shape or dtype, a label outside 0..num_classes-1, an id beyond 32 bits.
+        Raises ValueError for a wrong shape or dtype, a label outside 0..num_classes-1, an id beyond
+        32 bits.
         """
         check_images(images, self._layout)
         records = np.empty(len(images), record_dtype(self._layout))
@@ -114,13 +119,13 @@ class RecordFileWriter:
         ):
             if values.shape != (len(images),) or values.dtype.kind not in "iu":
                 raise ValueError(
-                    f"{field}: {len(images)} integers are wanted, got {values.dtype} {values.shape}"
+                    f"{field}: must be {len(images)} integers, got {values.dtype} {values.shape}"
                 )
             bad = np.flatnonzero((values < 0) | (values >= limit))
             if bad.size:
                 raise ValueError(
-                    f"{self._path.name}: record {self.records + bad[0]}: {field} {values[bad[0]]} "
-                    f"is outside 0..{limit - 1}"
+                    f"{self._path.name}: record {self.records + bad[0]}: {field} must be in "
+                    f"0..{limit - 1}, got {values[bad[0]]}"
                 )
             records[field] = values
         records["pixels"] = images
@@ -132,7 +137,9 @@ class RecordFileWriter:
         self.records += len(images)
 
     def close(self) -> FileEntry:
-        """Close the file; returns its manifest entry. Raises OSError if the last bytes cannot be written."""
+        """Close the file; returns its manifest entry. Raises OSError if the last bytes cannot be
+        written.
+        """
         with self._named_errors():
             self._file.close()
         return self._digest.entry(self._path.name, self.records)
@@ -149,7 +156,8 @@ class RecordFileWriter:
 class DatasetWriter:
     """Writes the record files of a data set and, last, its manifest, into an empty folder.
 
-    Record ids count up from 0 in each split. Use as a context manager, so that an exception closes the files.
+    Record ids count up from 0 in each split. Use as a context manager, so that an exception closes
+    the files.
     """
 
     def __init__(
@@ -158,7 +166,7 @@ class DatasetWriter:
         if records_per_file < 1:
             raise ValueError(f"records_per_file must be positive, got {records_per_file}")
         if not 1 <= num_classes <= MAX_CLASSES:
-            raise ValueError(f"num_classes is 1..{MAX_CLASSES}, got {num_classes}")
+            raise ValueError(f"num_classes must be in 1..{MAX_CLASSES}, got {num_classes}")
         self._folder = folder
         self._layout = layout
         self._num_classes = num_classes
@@ -169,14 +177,16 @@ class DatasetWriter:
         self._channel_sums = ChannelSums.zero(layout.channels)
 
     def append(self, split: str, images: npt.NDArray[np.uint8], labels: npt.ArrayLike) -> None:
-        """Write uint8 (n, C, H, W) pictures with labels (n,) to "train" or "test".
+        """Write uint8 (n, C, H, W) images with labels (n,) to "train" or "test".
 
         Raises ValueError for a wrong shape or dtype, or a label outside 0..num_classes-1.
         """
         check_images(images, self._layout)
         labels = np.asarray(labels)
         if len(labels) != len(images):
-            raise ValueError(f"each picture has one label, got {len(images)} pictures, {len(labels)} labels")
+            raise ValueError(
+                f"each image must have one label, got {len(images)} images, {len(labels)} labels"
+            )
         start = 0
         while start < len(images):
             if split not in self._open:
@@ -192,7 +202,9 @@ class DatasetWriter:
                 self._close_file(split)
 
     def finish(self, *, name: str, class_names: list[str], provenance: dict[str, Any]) -> Manifest:
-        """Close the files and write the manifest; raises ValueError if nothing was written to train."""
+        """Close the files and write the manifest; raises ValueError if nothing was written to
+        train.
+        """
         for split in list(self._open):
             self._close_file(split)
         manifest = make_manifest(
@@ -227,7 +239,7 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of files that are written; raises ValueError if there is no training record."""
     if not train_sums.pixels:
-        raise ValueError("a data set has at least one training record, got none")
+        raise ValueError("a data set must have at least one training record, got none")
     mean, std = train_sums.mean_std()
     return Manifest(
         name=name,
@@ -251,6 +263,6 @@ def check_images(images: npt.NDArray[np.uint8], layout: RecordLayout) -> None:
     """Raise ValueError unless `images` is uint8 (n, C, H, W) of `layout`."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != layout.shape:
         raise ValueError(
-            f"pictures are uint8 of shape (n, {layout.channels}, {layout.height}, {layout.width}), "
+            f"images are uint8 of shape (n, {layout.channels}, {layout.height}, {layout.width}), "
             f"got {images.dtype} of shape {images.shape}"
         )

@@ -37,7 +37,7 @@ def audit(run: Path, out: Path) -> RichTable:
 
     Returns a table of what was found. Raises OSError if there is no run, ValueError if it has no checkpoint.
     """
-    from selfie_io.labels.overlay import save_overlay
+    from selfie_io.labels.overlay_writer import save_overlay
     from selfie_train.training.checkpoint import latest_checkpoint
     from selfie_train.training.components import Components
     from selfie_train.training.label_scores import find_issues

@@ -83,7 +83,7 @@ def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
 
 def records(data: str, out: Path) -> RecordDataset:
     """The data set in the folder `data`, or of the source `data`, packed into a folder in `out` once."""
-    from selfie_io.convert.pack import Pack
+    from selfie_io.convert.commands.pack import Pack
 
     if (Path(data) / "dataset.json").exists():
         return open_dataset(data)
@@ -97,7 +97,7 @@ def records(data: str, out: Path) -> RecordDataset:
 def _noisy_labels(dataset: RecordDataset, seed: int) -> str:
     """Write the noisy labels as an overlay and return its name; the record files keep the true ones."""
     from selfie_io.labels.noise import inject_noise, transition_matrix
-    from selfie_io.labels.overlay import save_overlay
+    from selfie_io.labels.overlay_writer import save_overlay
 
     name = f"demo-pair-{NOISE_RATE}-s{seed}"
     matrix = transition_matrix("pair", dataset.num_classes, NOISE_RATE)

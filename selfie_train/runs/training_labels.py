@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from selfie_io.labels.noise import inject_noise, transition_matrix
 from selfie_io.records.dataset import RecordDataset
-from selfie_io.records.overlays import read_provenance
+from selfie_io.records.overlay_reader import read_provenance
 from selfie_train.config import TrainConfig, parse_noise
 
 # Overlays whose noise people made: a method is not told their rate, it has to be estimated.

@@ -1,4 +1,4 @@
-"""One small reader per kind of source; `open_source` finds the one that fits."""
+"""One small reader for each kind of source; `open_source` finds the one that fits."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from selfie_io.convert.sources.animal10n import Animal10N
 from selfie_io.convert.sources.archives import open_tree
-from selfie_io.convert.sources.base import Source, SourceOptions
 from selfie_io.convert.sources.cifar_binary import Cifar10Binary, Cifar100Binary
 from selfie_io.convert.sources.cifar_python import Cifar10Python, Cifar100Python
 from selfie_io.convert.sources.digits import Digits
@@ -14,7 +13,8 @@ from selfie_io.convert.sources.idx import Idx
 from selfie_io.convert.sources.image_folder import ImageFolder
 from selfie_io.convert.sources.npz import Npz
 from selfie_io.convert.sources.parquet import Parquet
-from selfie_io.convert.sources.published import compare_with_published
+from selfie_io.convert.sources.published_digests import compare_with_published
+from selfie_io.convert.sources.source import Source, SourceOptions
 from selfie_io.convert.sources.svhn import Svhn
 from selfie_io.convert.sources.tiny_imagenet import TinyImageNet
 from selfie_io.convert.sources.webdataset import WebDataset
@@ -41,13 +41,13 @@ KINDS: dict[str, type[Source]] = {
 
 @contextlib.contextmanager
 def open_source(path: str, kind: str, options: SourceOptions) -> Iterator[tuple[Source, str]]:
-    """Open what stands at `path` (or the word "digits"); yields the source and what was seen of its kind.
+    """Open the source at `path` (or "digits"); yields it and what showed its kind.
 
-    Raises ValueError if `kind` is unknown, or "auto" and not exactly one kind fits, or the source is bad;
-    OSError if it cannot be read.
+    Raises ValueError if `kind` is unknown, or "auto" and not exactly one kind fits, or the source
+    is bad; OSError if it cannot be read.
     """
     if kind not in ("auto", *KINDS):
-        raise ValueError(f"the kinds are auto, {', '.join(KINDS)}, got {kind!r}")
+        raise ValueError(f"--kind must be one of auto, {', '.join(KINDS)}, got {kind!r}")
     if kind == "digits" or (kind == "auto" and path == "digits" and not Path(path).exists()):
         yield Digits(None, options), "digits: the word"
         return

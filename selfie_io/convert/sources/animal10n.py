@@ -1,12 +1,14 @@
-"""ANIMAL-10N as distributed: training/ and testing/, with the label before the first "_" of a file name."""
+"""ANIMAL-10N as distributed: training/ and testing/, with the label before the first "_" of a file
+name.
+"""
 
 # ruff: noqa: D102 - base.py documents the methods.
 
 import re
 from collections.abc import Iterator
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, read_picture, refuse_options
-from selfie_io.convert.sources.tree import Tree
+from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.source import Item, Source, SourceOptions, read_image, refuse_options
 
 _CLASS_NAMES = (
     "cat", "lynx", "wolf", "coyote", "cheetah", "jaguar", "chimpanzee", "orangutan", "hamster", "guinea pig",
@@ -16,7 +18,7 @@ _SPLITS = {"training": "train", "testing": "test"}
 
 
 class Animal10N(Source):
-    """Pictures in the order of their sorted names; ten animals, about 8 % of the labels are wrong."""
+    """Images in the order of their sorted names; ten animals, about 8 % of the labels are wrong."""
 
     kind = "animal10n"
     channels = 3
@@ -36,7 +38,7 @@ class Animal10N(Source):
                 roots.add(match[1])
                 self._files[_SPLITS[match[2].lower()]].append((name, int(match[4])))
             elif "/training/" in f"/{name}" or "/testing/" in f"/{name}":
-                raise ValueError(f"{tree.place(name)}: pictures are named <label>_<anything>.jpg")
+                raise ValueError(f"{tree.place(name)}: images must be named <label>_<anything>.jpg")
         if len(roots) > 1:
             raise ValueError(
                 f"{tree.path}: training/ and testing/ stand in more than one folder: {sorted(roots)}"
@@ -46,4 +48,4 @@ class Animal10N(Source):
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         for name, label in self._files[split][start:stop]:
-            yield Item(read_picture(self._tree, name), label, name)
+            yield Item(read_image(self._tree, name), label, name)

@@ -1,4 +1,6 @@
-"""Zip and tar archives as trees of files, read in place: nothing is extracted to a path that they name."""
+"""Zip and tar archives as trees of files, read in place: nothing is extracted to a path that they
+name.
+"""
 
 # ruff: noqa: D102 - Tree documents the methods.
 
@@ -19,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from selfie_io.convert.sources.tree import MAX_FILE_BYTES, FileTree, FolderTree, Tree
+from selfie_io.convert.sources.file_tree import MAX_FILE_BYTES, FileTree, FolderTree, Tree
 
 # A compressed tar is unpacked into one unnamed temporary file; a bomb is more than both of these.
 _TAR_RATIO = 100
@@ -104,7 +106,9 @@ class ZipTree(Tree):
 
 
 class TarTree(Tree):
-    """The members of a tar archive; a compressed one is unpacked into an unnamed temporary file first."""
+    """The members of a tar archive; a compressed one is unpacked into an unnamed temporary file
+    first.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = _plain_tar(path)
@@ -186,7 +190,8 @@ class _Part(io.RawIOBase):
 
 
 def open_tree(path: str | Path) -> Tree:
-    """Open a folder, a zip, a tar (plain, gzip, bzip2, xz) or any other file, told apart by content.
+    """Open a folder, a zip, a tar (plain, gzip, bzip2, xz) or any other file, told apart by
+    content.
 
     Raises ValueError for what an archive must not hold, OSError if `path` cannot be read.
     """
@@ -203,7 +208,9 @@ def open_tree(path: str | Path) -> Tree:
 
 
 def checked_name(path: Path, name: str) -> str:
-    """A member's name without "./" and doubled "/"; raises ValueError if it leads out of the archive."""
+    """A member's name without "./" and doubled "/"; raises ValueError if it leads out of the
+    archive.
+    """
     if _PLAIN_NAME.fullmatch(name):
         return name
     parts = name.replace("\\", "/").split("/")

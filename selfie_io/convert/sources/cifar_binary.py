@@ -7,15 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from selfie_io.convert.sources.base import (
+from selfie_io.convert.sources.cifar_python import CIFAR10_NAMES
+from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.source import (
     Item,
     RootedSource,
     SourceOptions,
     read_classes,
     refuse_options,
 )
-from selfie_io.convert.sources.cifar_python import CIFAR10_NAMES
-from selfie_io.convert.sources.tree import Tree
 
 _SHAPE = (3, 32, 32)
 _PIXEL_BYTES = 3072
@@ -82,7 +82,9 @@ class _CifarBinary(RootedSource):
 
 
 class Cifar10Binary(_CifarBinary):
-    """`cifar-10-batches-bin/`: data_batch_1.bin ..., test_batch.bin, batches.meta.txt; one label byte."""
+    """`cifar-10-batches-bin/`: data_batch_1.bin ..., test_batch.bin, batches.meta.txt; one label
+    byte.
+    """
 
     kind = "cifar10-bin"
     root_files = ("data_batch_1.bin",)
@@ -92,7 +94,9 @@ class Cifar10Binary(_CifarBinary):
 
     @classmethod
     def recognise(cls, tree: Tree) -> str | None:
-        """Record files have the same names; theirs is another size, and they have no batches.meta.txt."""
+        """Record files have the same names; theirs is another size, and they have no
+        batches.meta.txt.
+        """
         name = super().recognise(tree)
         if name is None or tree.size(name) % (1 + _PIXEL_BYTES) == 0:
             return name
@@ -111,7 +115,9 @@ class Cifar10Binary(_CifarBinary):
 
 
 class Cifar100Binary(_CifarBinary):
-    """`cifar-100-binary/`: train.bin, test.bin, fine_label_names.txt; a coarse and a fine label byte."""
+    """`cifar-100-binary/`: train.bin, test.bin, fine_label_names.txt; a coarse and a fine label
+    byte.
+    """
 
     kind = "cifar100-bin"
     root_files = ("train.bin", "test.bin")

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.base import Item, RootedSource, SourceOptions, refuse_options
-from selfie_io.convert.sources.tree import Tree
-from selfie_io.records import safe_pickle
+from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.source import Item, RootedSource, SourceOptions, refuse_options
+from selfie_io.labels import safe_pickle
 
 CIFAR10_NAMES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -20,7 +20,9 @@ _ROW_BYTES = 3072
 
 
 class _CifarPython(RootedSource):
-    """Batches: a dict of `data`, uint8 (n, 3072), planes of R, G and B, and of lists of labels and names."""
+    """Batches: a dict of `data`, uint8 (n, 3072), planes of R, G and B, and of lists of labels and
+    names.
+    """
 
     channels = 3
     _label_key: ClassVar[str]
@@ -60,17 +62,19 @@ class _CifarPython(RootedSource):
         batch = self._unpickle(name)
         pixels, labels = batch.get("data"), batch.get(self._label_key)
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 2:
-            raise ValueError(f"{place}: 'data' is a uint8 array of two dimensions, got {_described(pixels)}")
+            raise ValueError(
+                f"{place}: 'data' must be a uint8 array of two dimensions, got {_described(pixels)}"
+            )
         if pixels.shape[1] != _ROW_BYTES:
-            raise ValueError(f"{place}: a row of 'data' has {_ROW_BYTES} bytes, got {pixels.shape[1]}")
+            raise ValueError(f"{place}: a row of 'data' must have {_ROW_BYTES} bytes, got {pixels.shape[1]}")
         if isinstance(labels, np.ndarray):
             labels = labels.tolist()
         if not isinstance(labels, list) or not all(type(label) is int for label in labels):
             raise ValueError(
-                f"{place}: {self._label_key!r} is a list of whole numbers, got {_described(labels)}"
+                f"{place}: {self._label_key!r} must be a list of integers, got {_described(labels)}"
             )
         if len(labels) != len(pixels):
-            raise ValueError(f"{place}: {len(pixels)} pictures, {len(labels)} labels")
+            raise ValueError(f"{place}: {len(pixels)} images, {len(labels)} labels")
         return pixels, labels
 
     def _unpickle(self, name: str) -> dict[str, Any]:
@@ -79,7 +83,7 @@ class _CifarPython(RootedSource):
         except ValueError as error:
             raise ValueError(f"{self._tree.place(name)}: {error}") from error
         if not isinstance(content, dict):
-            raise ValueError(f"{self._tree.place(name)}: a dict is wanted, got {_described(content)}")
+            raise ValueError(f"{self._tree.place(name)}: must hold a dict, got {_described(content)}")
         return {_text(key): value for key, value in content.items()}
 
     def _class_names(self, name: str) -> list[str]:
@@ -92,7 +96,7 @@ class _CifarPython(RootedSource):
             or not all(isinstance(one, str | bytes) for one in names)
         ):
             raise ValueError(
-                f"{self._tree.place(name)}: {self._names_key!r} is a list of {self._num_classes} names"
+                f"{self._tree.place(name)}: {self._names_key!r} must be a list of {self._num_classes} names"
             )
         return [_text(one) for one in names]
 

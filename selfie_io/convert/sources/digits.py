@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: 1,797 grey pictures of 8x8."""
+"""The handwritten digits that come with scikit-learn: 1,797 grey images of 8x8."""
 
 # ruff: noqa: D102 - base.py documents the methods.
 
@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, split_off_test
-from selfie_io.convert.sources.tree import Tree
+from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.source import Item, Source, SourceOptions, split_off_test
 
 _LEVELS = 16  # the values are 0..16
 
 
 class Digits(Source):
-    """scikit-learn's digits, scaled to 0..255; a fifth of each class is for testing unless told otherwise."""
+    """scikit-learn's digits, scaled to 0..255; a fifth of each class is for testing unless told
+    otherwise.
+    """
 
     kind = "digits"
     channels = 1

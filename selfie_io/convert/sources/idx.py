@@ -14,8 +14,8 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, picture_layout, refuse_options
-from selfie_io.convert.sources.tree import MAX_FILE_BYTES, Tree
+from selfie_io.convert.sources.file_tree import MAX_FILE_BYTES, Tree
+from selfie_io.convert.sources.source import Item, Source, SourceOptions, image_layout, refuse_options
 
 _NAME = re.compile(
     r"(?:.*[/-])?(?P<split>train|t10k|test)-(?P<what>images|labels)[-.]idx[13]-ubyte(?:\.gz)?", re.ASCII
@@ -31,7 +31,9 @@ _FASHION_NAMES = (
 
 
 class Idx(Source):
-    """`train-images-idx3-ubyte[.gz]`, `train-labels-idx1-ubyte[.gz]`, and the same of `t10k` or `test`."""
+    """`train-images-idx3-ubyte[.gz]`, `train-labels-idx1-ubyte[.gz]`, and the same of `t10k` or
+    `test`.
+    """
 
     kind = "idx"
     channels = 1
@@ -63,7 +65,7 @@ class Idx(Source):
                 count = _header(file, 3, tree.place(pair[0]))[0]
             if count != len(self._labels[split]):
                 raise ValueError(
-                    f"{tree.place(pair[0])}: {count} pictures, {pair[1]}: {self._labels[split].size} labels"
+                    f"{tree.place(pair[0])}: {count} images, {pair[1]}: {self._labels[split].size} labels"
                 )
         self.splits = {split: len(labels) for split, labels in self._labels.items()}
         digest = hashlib.sha256(_LABEL_HEADER.pack(0, _UBYTE, 1, self.splits["train"]))
@@ -77,7 +79,7 @@ class Idx(Source):
         labels = self._labels[split]
         with self._open(name) as file:
             count, height, width = _header(file, 3, self._tree.place(name))
-            size = picture_layout(self._tree.place(name), 1, height, width).pixel_bytes
+            size = image_layout(self._tree.place(name), 1, height, width).pixel_bytes
             stop = count if stop is None else min(stop, count)
             _skip(file, start * size)
             per_chunk = max(1, _CHUNK_BYTES // size)
@@ -87,15 +89,15 @@ class Idx(Source):
                 if len(content) < wanted * size:
                     place = first + len(content) // size
                     raise ValueError(
-                        f"{self._tree.place(name)}: picture {place}: ends at byte "
-                        f"{16 + first * size + len(content)}, {count} pictures were announced"
+                        f"{self._tree.place(name)}: image {place}: ends at byte "
+                        f"{16 + first * size + len(content)}, {count} images were announced"
                     )
-                pictures = np.frombuffer(content, np.uint8).reshape(wanted, 1, height, width)
-                for offset, picture in enumerate(pictures):
-                    yield Item(picture, int(labels[first + offset]), f"{name} picture {first + offset}")
+                images = np.frombuffer(content, np.uint8).reshape(wanted, 1, height, width)
+                for offset, image in enumerate(images):
+                    yield Item(image, int(labels[first + offset]), f"{name} image {first + offset}")
             if stop == count and file.read(1):
                 raise ValueError(
-                    f"{self._tree.place(name)}: byte {16 + count * size}: bytes after the last picture"
+                    f"{self._tree.place(name)}: byte {16 + count * size}: bytes after the last image"
                 )
 
     def _read_labels(self, name: str) -> npt.NDArray[np.uint8]:
@@ -138,7 +140,9 @@ def _header(file: BinaryIO, dimensions: int, place: str) -> tuple[int, ...]:
     header = file.read(4 + 4 * dimensions)
     expected = bytes([0, 0, _UBYTE, dimensions])
     if header[:4] != expected:
-        raise ValueError(f"{place}: byte 0: the magic number is {expected.hex()}, got {header[:4].hex()}")
+        raise ValueError(
+            f"{place}: byte 0: the magic number must be {expected.hex()}, got {header[:4].hex()}"
+        )
     if len(header) < 4 + 4 * dimensions:
         raise ValueError(f"{place}: ends at byte {len(header)}, within the header")
     return struct.unpack(f">{dimensions}I", header[4:])

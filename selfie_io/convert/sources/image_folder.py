@@ -1,4 +1,4 @@
-"""Pictures in one folder per class, split into train and test or not; a folder, a zip or a tar."""
+"""Images in one folder per class, split into train and test or not; a folder, a zip or a tar."""
 
 # ruff: noqa: D102 - base.py documents the methods.
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import PurePosixPath
 
-from selfie_io.convert.sources.base import (
+from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.source import (
     Item,
     Source,
     SourceOptions,
     read_classes,
+    read_image,
     read_lines,
-    read_picture,
     refuse_options,
     split_off_test,
 )
-from selfie_io.convert.sources.tree import Tree
 
-PICTURE_SUFFIXES = {
+IMAGE_SUFFIXES = {
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
 }  # fmt: skip
-# What an export to a folder writes beside the pictures: their order, and all class names in order.
+# What an export to a folder writes beside the images: their order, and all class names in order.
 RECORDS_NAME, CLASSES_NAME = "records.csv", "classes.txt"
 RECORDS_HEADER = ("file", "split", "record_id", "label")
 _TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there
@@ -31,8 +31,8 @@ _TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there
 class ImageFolder(Source):
     """`train/<class>/*` with `test/<class>/*` (or val), or a single tree of `<class>/*`.
 
-    Classes are in the order of their sorted names, pictures in the order of their class and sorted names; an
-    exported folder has a records.csv, which tells the order and the labels instead.
+    Classes are in the order of their sorted names, images in the order of their class and sorted
+    names; an exported folder has a records.csv, which tells the order and the labels instead.
     """
 
     kind = "image-folder"
@@ -46,7 +46,7 @@ class ImageFolder(Source):
         if train is None or set(_classes(tree, train)) <= {"train", "training", "test", "testing"}:
             return None
         some = list(islice(_labelled(tree, train), 100))
-        if not all(is_picture(name) for name, _ in some):
+        if not all(is_image(name) for name, _ in some):
             return None
         name, class_name = some[0]
         return f"{train}{class_name}/{PurePosixPath(name).name}"
@@ -79,7 +79,7 @@ class ImageFolder(Source):
                 )
             used = {"train": folders[""]}
         else:
-            raise ValueError(f"{tree.path}: no train/<class>/<picture> and no <class>/<picture> is there")
+            raise ValueError(f"{tree.path}: no train/<class>/<image> and no <class>/<image> is there")
         self.notes: Sequence[str] = notes
         self.class_names = sorted(_classes(tree, used["train"]))
         label_of = {name: label for label, name in enumerate(self.class_names)}
@@ -104,12 +104,12 @@ class ImageFolder(Source):
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         for name, label in self._files[split][start:stop]:
-            yield Item(read_picture(self._tree, name), label, name)
+            yield Item(read_image(self._tree, name), label, name)
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file name ends as those of pictures do."""
-    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+def is_image(name: str) -> bool:
+    """Whether a file name ends as those of images do."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _split_folders(tree: Tree) -> tuple[str, dict[str, str]]:
@@ -150,7 +150,9 @@ def _rows(tree: Tree, name: str) -> Iterator[list[str]]:
 
 
 def _read_records(tree: Tree, prefix: str, folders: Iterable[str]) -> dict[str, list[tuple[str, int]]]:
-    """The files with their labels in the order of records.csv; raises ValueError if it does not fit them."""
+    """The files with their labels in the order of records.csv; raises ValueError if it does not fit
+    them.
+    """
     place = tree.place(prefix + RECORDS_NAME)
     files: dict[str, list[tuple[str, int]]] = {}
     rows = _rows(tree, prefix + RECORDS_NAME)
@@ -160,7 +162,7 @@ def _read_records(tree: Tree, prefix: str, folders: Iterable[str]) -> dict[str, 
     for line, row in enumerate(rows, 2):
         if len(row) != len(RECORDS_HEADER) or row[1] not in ("train", "test") or not row[3].isdecimal():
             raise ValueError(
-                f"{place}: line {line}: file, train or test, record id and label are wanted, got {row}"
+                f"{place}: line {line}: a row must be file, train or test, record id, label, got {row}"
             )
         name = prefix + row[0]
         if name not in tree or name in listed:

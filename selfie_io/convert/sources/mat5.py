@@ -1,8 +1,9 @@
-"""Reads numeric arrays from a MATLAB 5 file as a stream, in bounded memory, whatever sizes the file claims.
+"""Reads numeric arrays from a MATLAB 5 file as a stream, in bounded memory, whatever sizes the file
+claims.
 
-The format: MathWorks, "MAT-File Format", Level 5. A header of 128 bytes, then elements: a tag (type, bytes),
-the content, padding to 8 bytes. An array is an element of elements (flags, dimensions, name, values) and may
-be wrapped in one that zlib compressed.
+The format: MathWorks, "MAT-File Format", Level 5. A header of 128 bytes, then elements: a tag
+(type, bytes), the content, padding to 8 bytes. An array is an element of elements (flags,
+dimensions, name, values) and may be wrapped in one that zlib compressed.
 """
 
 import io
@@ -24,7 +25,8 @@ _CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Matrix:
-    """An array about to be read: its name, dimensions, how its values are stored, where they come from.
+    """An array about to be read: its name, dimensions, how its values are stored, where they come
+    from.
 
     Values are in MATLAB's order: the first index changes fastest.
     """
@@ -61,7 +63,7 @@ def matrices(file: BinaryIO) -> Iterator[Matrix]:
         else:
             stream, inner = _Stream(file, size, inflate=False), size
         if kind != _MATRIX:
-            raise ValueError(f"byte {position}: an array is wanted, got an element of type {kind}")
+            raise ValueError(f"byte {position}: an element must be an array, got one of type {kind}")
         matrix = _matrix(stream, order, inner)
         if matrix is not None:
             yield matrix
@@ -95,7 +97,7 @@ def _element(stream: "_Stream", order: str) -> tuple[int, bytes]:
     if small is not None:
         return kind, small
     if size > _MAX_SMALL_BYTES:
-        raise ValueError(f"flags, dimensions and names are short, got {size} bytes")
+        raise ValueError(f"flags, dimensions and names must be at most {_MAX_SMALL_BYTES} bytes, got {size}")
     return kind, stream.take(size + -size % 8)[:size]
 
 

@@ -1,4 +1,6 @@
-"""A .npz file of arrays, under the names of Keras (x_train, y_train, ...) or MedMNIST (train_images, ...)."""
+"""A .npz file of arrays, under the names of Keras (x_train, y_train, ...) or MedMNIST
+(train_images, ...).
+"""
 
 # ruff: noqa: D102 - base.py documents the methods.
 
@@ -9,8 +11,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.base import Item, Source, SourceOptions, picture_layout, refuse_options
-from selfie_io.convert.sources.tree import MAX_FILE_BYTES, Tree
+from selfie_io.convert.sources.file_tree import MAX_FILE_BYTES, Tree
+from selfie_io.convert.sources.source import Item, Source, SourceOptions, image_layout, refuse_options
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 
 _KEYS = {
@@ -38,7 +40,7 @@ class _Header(NamedTuple):
 
 
 class Npz(Source):
-    """Pictures (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W) of uint8; labels (N,) or (N, 1)."""
+    """Images (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W) of uint8; labels (N,) or (N, 1)."""
 
     kind = "npz"
 
@@ -59,7 +61,7 @@ class Npz(Source):
             shapes[split] = self._layout(images, header).shape
             if header.shape[0] != len(self._labels[split]):
                 raise ValueError(
-                    f"{tree.place(images)}: {header.shape[0]} pictures, "
+                    f"{tree.place(images)}: {header.shape[0]} images, "
                     f"{labels}: {len(self._labels[split])} labels"
                 )
         self.channels = shapes["train"][0]
@@ -84,39 +86,41 @@ class Npz(Source):
                 content = file.read(wanted * size)
                 if len(content) < wanted * size:
                     raise ValueError(
-                        f"{self._tree.place(name)}: ends within picture {first + len(content) // size}"
+                        f"{self._tree.place(name)}: ends within image {first + len(content) // size}"
                     )
-                pictures = np.frombuffer(content, np.uint8)
+                images = np.frombuffer(content, np.uint8)
                 if planes_last:
-                    pictures = pictures.reshape(wanted, layout.height, layout.width, layout.channels)
-                    pictures = pictures.transpose(0, 3, 1, 2)
-                for offset, picture in enumerate(pictures.reshape(wanted, *layout.shape)):
-                    yield Item(picture, int(labels[first + offset]), f"{name} picture {first + offset}")
+                    images = images.reshape(wanted, layout.height, layout.width, layout.channels)
+                    images = images.transpose(0, 3, 1, 2)
+                for offset, image in enumerate(images.reshape(wanted, *layout.shape)):
+                    yield Item(image, int(labels[first + offset]), f"{name} image {first + offset}")
 
     def _layout(self, name: str, header: _Header) -> RecordLayout:
-        """The shape of a picture: channels are last, or first, or there are none."""
+        """The shape of an image: channels are last, or first, or there are none."""
         shape = header.shape[1:]
         if header.dtype != np.uint8:
-            raise ValueError(f"{self._tree.place(name)}: pictures are uint8, got {header.dtype}")
+            raise ValueError(f"{self._tree.place(name)}: images must be uint8, got {header.dtype}")
         if len(shape) == 2:
-            return picture_layout(self._tree.place(name), 1, *shape)
+            return image_layout(self._tree.place(name), 1, *shape)
         if len(shape) == 3 and shape[2] in (1, 3):
-            return picture_layout(self._tree.place(name), shape[2], shape[0], shape[1])
+            return image_layout(self._tree.place(name), shape[2], shape[0], shape[1])
         if len(shape) == 3 and shape[0] in (1, 3):
-            return picture_layout(self._tree.place(name), *shape)
-        raise ValueError(f"{self._tree.place(name)}: pictures have 1 or 3 channels, got shape {header.shape}")
+            return image_layout(self._tree.place(name), *shape)
+        raise ValueError(
+            f"{self._tree.place(name)}: images must have 1 or 3 channels, got shape {header.shape}"
+        )
 
     def _read_labels(self, name: str) -> npt.NDArray[np.int64]:
         labels: npt.NDArray[Any] = self._read_array(name)
         if labels.dtype.kind not in "iu" or labels.size != (len(labels) if labels.ndim else -1):
             raise ValueError(
-                f"{self._tree.place(name)}: one whole number a picture is wanted, "
+                f"{self._tree.place(name)}: labels must be one integer an image, "
                 f"got {labels.dtype} of shape {labels.shape}"
             )
         labels = labels.reshape(-1)
         for row in np.flatnonzero(labels >= MAX_CLASSES)[:1]:  # as many class names there would be
             raise ValueError(
-                f"{self._tree.place(name)}: label {row} is below {MAX_CLASSES}, got {labels[row]}"
+                f"{self._tree.place(name)}: label {row}: must be below {MAX_CLASSES}, got {labels[row]}"
             )
         return labels.astype(np.int64)
 
@@ -125,7 +129,7 @@ class Npz(Source):
             return None
         names = self._read_array(_CLASS_NAMES)
         if names.dtype.kind != "U" or names.ndim != 1:
-            raise ValueError(f"{self._tree.place(_CLASS_NAMES)}: a row of text is wanted, got {names.dtype}")
+            raise ValueError(f"{self._tree.place(_CLASS_NAMES)}: must be a row of text, got {names.dtype}")
         try:
             return [str(name) for name in names]
         except SystemError as error:  # of numpy, for a character beyond the last one
@@ -150,7 +154,7 @@ class Npz(Source):
         except _HEADER_ERRORS as error:
             raise ValueError(f"{place}: {error}") from error
         if dtype.hasobject or dtype.names is not None:
-            raise ValueError(f"{place}: numbers or text are wanted, got {dtype}")
+            raise ValueError(f"{place}: must hold numbers or text, got {dtype}")
         if by_column and len(shape) > 1:
             raise ValueError(f"{place}: is in column order; save it again after numpy.ascontiguousarray")
         size = dtype.itemsize

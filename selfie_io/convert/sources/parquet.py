@@ -1,4 +1,4 @@
-"""Parquet files of encoded pictures, as Hugging Face stores image data sets."""
+"""Parquet files of encoded images, as Hugging Face stores image data sets."""
 
 # ruff: noqa: D102 - base.py documents the methods.
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfie_io.convert.sources.base import (
+from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.source import (
     Item,
     Source,
     SourceOptions,
@@ -15,10 +16,9 @@ from selfie_io.convert.sources.base import (
     split_by_name,
     split_off_test,
 )
-from selfie_io.convert.sources.tree import Tree
 from selfie_io.records.layout import MAX_CLASSES
 
-_PICTURE_COLUMNS = ("img", "image")
+_IMAGE_COLUMNS = ("img", "image")
 _LABEL_COLUMNS = ("label", "fine_label", "labels")
 _ROWS = 64
 
@@ -26,14 +26,14 @@ _ROWS = 64
 class _File(NamedTuple):
     path: Path
     name: str
-    picture_column: str
+    image_column: str
     labels: list[int]
 
 
 class Parquet(Source):
-    """A picture column (struct of bytes and path) and a column of whole-number labels.
+    """An image column (struct of bytes and path) and a column of integer labels.
 
-    The split stands in the path (train-00000-of-00001.parquet), the class names in the metadata.
+    The path tells the split (train-00000-of-00001.parquet), the metadata the class names.
     """
 
     kind = "parquet"
@@ -89,15 +89,15 @@ class Parquet(Source):
         first = 0
         for file in files:
             if start < first + len(file.labels) and (stop is None or first < stop):
-                for row, encoded in enumerate(self._pictures(file)):
+                for row, encoded in enumerate(self._images(file)):
                     if start <= first + row and (stop is None or first + row < stop):
                         yield Item(encoded, file.labels[row], f"{file.name} row {row}")
             first += len(file.labels)
 
-    def _pictures(self, file: _File) -> Iterator[bytes]:
+    def _images(self, file: _File) -> Iterator[bytes]:
         import pyarrow.parquet
 
-        column = file.picture_column
+        column = file.image_column
         try:
             with pyarrow.parquet.ParquetFile(file.path, memory_map=False, pre_buffer=False) as table:
                 row = 0
@@ -105,7 +105,7 @@ class Parquet(Source):
                     for value in batch.column(0):
                         encoded = _encoded(value.as_py())
                         if encoded is None:
-                            raise ValueError(f"row {row}: there are no bytes of a picture in {column!r}")
+                            raise ValueError(f"row {row}: there are no bytes of an image in {column!r}")
                         yield encoded
                         row += 1
         except _damage() as error:
@@ -128,7 +128,7 @@ class Parquet(Source):
                 size = path.stat().st_size
                 for batch in table.iter_batches(columns=[columns[1]]):
                     labels += batch.column(0).to_pylist()
-                    if len(labels) > size:  # a run of equal labels takes few bytes, a picture does not
+                    if len(labels) > size:  # a run of equal labels takes few bytes, an image does not
                         raise ValueError(f"has more than {size} rows in {size} bytes")
         except _damage() as error:
             raise ValueError(f"{path}: {error}") from error
@@ -136,7 +136,7 @@ class Parquet(Source):
             raise ValueError(f"{path}: row {labels.index(None)}: there is no label")
         if max(labels, default=0) >= MAX_CLASSES:  # a list of class names would grow as a damaged label says
             row = labels.index(max(labels))
-            raise ValueError(f"{path}: row {row}: a label is below {MAX_CLASSES}, got {labels[row]}")
+            raise ValueError(f"{path}: row {row}: a label must be below {MAX_CLASSES}, got {labels[row]}")
         return _File(path, name, columns[0], labels)
 
 
@@ -156,15 +156,15 @@ def _local(tree: Tree, name: str) -> Path:
 
 
 def _columns(schema: Any) -> tuple[str, str]:
-    """The names of the picture and the label column."""
+    """The names of the image and the label column."""
     import pyarrow.types
 
-    for picture in _PICTURE_COLUMNS:
+    for image in _IMAGE_COLUMNS:
         for label in _LABEL_COLUMNS:
-            if {picture, label} <= set(schema.names) and pyarrow.types.is_integer(schema.field(label).type):
-                return picture, label
+            if {image, label} <= set(schema.names) and pyarrow.types.is_integer(schema.field(label).type):
+                return image, label
     raise ValueError(
-        f"a picture column ({' or '.join(_PICTURE_COLUMNS)}) and a whole-number label column "
+        f"an image column ({' or '.join(_IMAGE_COLUMNS)}) and an integer label column "
         f"({', '.join(_LABEL_COLUMNS)}) are wanted, got {', '.join(schema.names)}"
     )
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from selfie_io.convert.sources.base import Item, RootedSource, SourceOptions, refuse_options
+from selfie_io.convert.sources.file_tree import Tree
 from selfie_io.convert.sources.mat5 import Matrix, matrices
-from selfie_io.convert.sources.tree import Tree
+from selfie_io.convert.sources.source import Item, RootedSource, SourceOptions, refuse_options
 from selfie_io.records.layout import RecordLayout
 
 _FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
-_READ_PICTURES = 256
+_READ_IMAGES = 256
 _MAX_LABELS = 1 << 24  # more than thirty times the largest of the published files
 _ZERO = 10  # the label of the digit 0
 
@@ -42,16 +42,16 @@ class Svhn(RootedSource):
         with self._tree.open(name) as file:
             try:
                 matrix = _find(matrices(file), "X")
-                height, width, channels, count = _picture_shape(matrix)
+                height, width, channels, count = _image_shape(matrix)
                 if count != len(labels):
-                    raise ValueError(f"X has {count} pictures, y {len(labels)} labels")
+                    raise ValueError(f"X has {count} images, y {len(labels)} labels")
                 size = RecordLayout(channels, height, width).pixel_bytes
-                for first in range(0, stop, _READ_PICTURES):
-                    some = matrix.read(min(_READ_PICTURES, count - first) * size).astype(np.uint8)
-                    # the row changes fastest, then the column, the channel, the picture
-                    pictures = some.reshape(-1, channels, width, height).swapaxes(2, 3)
-                    for position in range(max(start, first), min(stop, first + len(pictures))):
-                        yield Item(pictures[position - first], labels[position], f"{name} picture {position}")
+                for first in range(0, stop, _READ_IMAGES):
+                    some = matrix.read(min(_READ_IMAGES, count - first) * size).astype(np.uint8)
+                    # the row changes fastest, then the column, the channel, the image
+                    images = some.reshape(-1, channels, width, height).swapaxes(2, 3)
+                    for position in range(max(start, first), min(stop, first + len(images))):
+                        yield Item(images[position - first], labels[position], f"{name} image {position}")
             except ValueError as error:
                 raise ValueError(f"{self._tree.place(name)}: {error}") from error
 
@@ -60,7 +60,7 @@ class Svhn(RootedSource):
             try:
                 matrix = _find(matrices(file), "y")
                 if max(matrix.shape) != int(np.prod([float(side) for side in matrix.shape])):
-                    raise ValueError(f"y is one row or column, got shape {matrix.shape}")
+                    raise ValueError(f"y must be one row or column, got shape {matrix.shape}")
                 if max(matrix.shape) > _MAX_LABELS:
                     raise ValueError(f"y has too many values: {max(matrix.shape)}")
                 labels = matrix.read(max(matrix.shape)).astype(np.float64)
@@ -69,7 +69,7 @@ class Svhn(RootedSource):
         wrong = np.flatnonzero((labels < 1) | (labels > _ZERO) | (labels % 1 != 0))
         if wrong.size:
             raise ValueError(
-                f"{self._tree.place(name)}: label {wrong[0]} of y is 1..10, got {labels[wrong[0]]:g}"
+                f"{self._tree.place(name)}: label {wrong[0]} of y must be in 1..10, got {labels[wrong[0]]:g}"
             )
         return [int(label) % _ZERO for label in labels]
 
@@ -81,8 +81,10 @@ def _find(arrays: Iterator[Matrix], name: str) -> Matrix:
     raise ValueError(f"there is no array {name}")
 
 
-def _picture_shape(matrix: Matrix) -> tuple[int, int, int, int]:
+def _image_shape(matrix: Matrix) -> tuple[int, int, int, int]:
     if matrix.shape[:-1] != (32, 32, 3) or matrix.dtype.itemsize != 1:
-        raise ValueError(f"X is uint8 of shape (32, 32, 3, N), got {matrix.dtype} of shape {matrix.shape}")
+        raise ValueError(
+            f"X must be uint8 of shape (32, 32, 3, N), got {matrix.dtype} of shape {matrix.shape}"
+        )
     height, width, channels, count = matrix.shape
     return height, width, channels, count

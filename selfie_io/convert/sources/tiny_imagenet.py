@@ -1,27 +1,31 @@
-"""Tiny-ImageNet as distributed: wnids.txt, words.txt, train/<wnid>/images/, val/ with its annotations."""
+"""Tiny-ImageNet as distributed: wnids.txt, words.txt, train/<wnid>/images/, val/ with its
+annotations.
+"""
 
 # ruff: noqa: D102 - base.py documents the methods.
 
 from collections import Counter
 from collections.abc import Iterator
 
-from selfie_io.convert.sources.base import (
+from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.image_folder import is_image
+from selfie_io.convert.sources.source import (
     Item,
     RootedSource,
     SourceOptions,
     read_classes,
+    read_image,
     read_lines,
-    read_picture,
     refuse_options,
 )
-from selfie_io.convert.sources.image_folder import is_picture
-from selfie_io.convert.sources.tree import Tree
 
 _ANNOTATIONS = "val/val_annotations.txt"
 
 
 class TinyImageNet(RootedSource):
-    """Classes in the order of wnids.txt; val is the test split; some pictures are grey and become colour."""
+    """Classes in the order of wnids.txt; val is the test split; some images are grey and become
+    colour.
+    """
 
     kind = "tiny-imagenet"
     root_files = ("wnids.txt", _ANNOTATIONS)
@@ -41,12 +45,12 @@ class TinyImageNet(RootedSource):
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         for name, label in self._files[split][start:stop]:
-            yield Item(read_picture(self._tree, name), label, name)
+            yield Item(read_image(self._tree, name), label, name)
 
     def _training_files(self, train: str) -> list[tuple[str, int]]:
         files: list[tuple[str, int]] = []
         for name in self._tree.under(train):
-            if not is_picture(name):  # <wnid>_boxes.txt stands there, too
+            if not is_image(name):  # <wnid>_boxes.txt is there, too
                 continue
             wnid = name[len(train) :].split("/", 1)[0]
             if wnid not in self._label_of:

@@ -9,31 +9,31 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from selfie_io.convert.sources.archives import TarTree
-from selfie_io.convert.sources.base import (
+from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.image_folder import is_image
+from selfie_io.convert.sources.source import (
     Item,
     Source,
     SourceOptions,
     read_classes,
-    read_picture,
+    read_image,
     split_by_name,
     split_off_test,
 )
-from selfie_io.convert.sources.image_folder import is_picture
-from selfie_io.convert.sources.tree import Tree
 from selfie_io.records.layout import MAX_CLASSES
 
 _CLASS_NAMES = "classnames.txt"
 _LABEL_BYTES = 20
 
 
-class _Picture(NamedTuple):
+class _Image(NamedTuple):
     shard: str
     name: str
     label: int
 
 
 class WebDataset(Source):
-    """Items in the order of the sorted shards and of their members; the split stands in a shard's name."""
+    """Items in the order of the sorted shards and of their members; a shard's name tells its split."""
 
     kind = "webdataset"
 
@@ -41,7 +41,7 @@ class WebDataset(Source):
     def recognise(cls, tree: Tree) -> str | None:
         if isinstance(tree, TarTree):
             labels = (name for name in tree.names if name.endswith(".cls"))
-            return next((name for name in labels if _picture_names(tree).get(_key(name))), None)
+            return next((name for name in labels if _image_names(tree).get(_key(name))), None)
         return (
             next((name for name in tree.names if name.endswith(".tar")), None) if tree.path.is_dir() else None
         )
@@ -51,35 +51,35 @@ class WebDataset(Source):
         is_shard = isinstance(tree, TarTree)
         shards = [tree.path.name] if is_shard else [name for name in tree.names if name.endswith(".tar")]
         names, self.notes, pooled = split_by_name(tree, shards, options)
-        self._pictures: dict[str, list[_Picture]] = {}
+        self._images: dict[str, list[_Image]] = {}
         for split, of_split in names.items():
-            self._pictures[split] = []
+            self._images[split] = []
             for name in of_split:
                 with self._shard(name) as shard:
-                    self._pictures[split] += _read_shard(name, shard)
-        every = [picture for of_split in self._pictures.values() for picture in of_split]
+                    self._images[split] += _read_shard(name, shard)
+        every = [image for of_split in self._images.values() for image in of_split]
         if pooled:
             parts = split_off_test(
-                [picture.label for picture in every],
-                [f"{picture.shard}:{picture.name}" for picture in every],
+                [image.label for image in every],
+                [f"{image.shard}:{image.name}" for image in every],
                 options.test_fraction or 0,
             )
-            self._pictures = {
+            self._images = {
                 split: [every[position] for position in part]
                 for split, part in zip(("train", "test"), parts, strict=True)
                 if part
             }
-        self.splits = {split: len(of_split) for split, of_split in self._pictures.items()}
+        self.splits = {split: len(of_split) for split, of_split in self._images.items()}
         if _CLASS_NAMES in tree:
             self.class_names = read_classes(tree, _CLASS_NAMES)
         else:
             self.class_names = [str(i) for i in range(max((one.label for one in every), default=0) + 1)]
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
-        for name, pictures in groupby(self._pictures[split][start:stop], key=attrgetter("shard")):
+        for name, images in groupby(self._images[split][start:stop], key=attrgetter("shard")):
             with self._shard(name) as shard:
-                for picture in pictures:
-                    yield Item(read_picture(shard, picture.name), picture.label, f"{name}: {picture.name}")
+                for image in images:
+                    yield Item(read_image(shard, image.name), image.label, f"{name}: {image.name}")
 
     def _shard(self, name: str) -> AbstractContextManager[TarTree]:
         """Open a shard; only one is open at a time, as there may be thousands."""
@@ -88,35 +88,37 @@ class WebDataset(Source):
         return TarTree(self._tree.path / name)
 
 
-def _read_shard(shard_name: str, shard: TarTree) -> list[_Picture]:
-    """The items of a shard; raises ValueError for a label without a picture or a picture without a label."""
-    pictures = _picture_names(shard)
+def _read_shard(shard_name: str, shard: TarTree) -> list[_Image]:
+    """The items of a shard; raises ValueError for a label without an image or an image without a
+    label.
+    """
+    images = _image_names(shard)
     label_of: dict[str, int] = {}
     for name in shard.names:
         if not name.endswith(".cls"):
             continue
-        if _key(name) not in pictures:
-            raise ValueError(f"{shard.place(name)}: there is no picture of this key")
+        if _key(name) not in images:
+            raise ValueError(f"{shard.place(name)}: there is no image of this key")
         content = shard.read(name) if shard.size(name) <= _LABEL_BYTES else b""
         if not content.strip().isdigit():
-            raise ValueError(f"{shard.place(name)}: a label is a whole number, got {content!r}")
+            raise ValueError(f"{shard.place(name)}: a label must be an integer, got {content!r}")
         if int(content) >= MAX_CLASSES:  # a list of class names would grow as a damaged label says
-            raise ValueError(f"{shard.place(name)}: a label is below {MAX_CLASSES}, got {int(content)}")
+            raise ValueError(f"{shard.place(name)}: a label must be below {MAX_CLASSES}, got {int(content)}")
         label_of[_key(name)] = int(content)
     found = []
-    for name in sorted(pictures.values(), key=shard.offset):
+    for name in sorted(images.values(), key=shard.offset):
         if _key(name) not in label_of:
             raise ValueError(f"{shard.place(name)}: there is no {_key(name)}.cls")
-        found.append(_Picture(shard_name, name, label_of[_key(name)]))
+        found.append(_Image(shard_name, name, label_of[_key(name)]))
     return found
 
 
-def _picture_names(shard: Tree) -> dict[str, str]:
-    """The picture of each key; raises ValueError if a key has two."""
+def _image_names(shard: Tree) -> dict[str, str]:
+    """The image of each key; raises ValueError if a key has two."""
     names: dict[str, str] = {}
     for name in shard.names:
-        if is_picture(name) and names.setdefault(_key(name), name) != name:
-            raise ValueError(f"{shard.place(name)}: the key {_key(name)!r} has another picture")
+        if is_image(name) and names.setdefault(_key(name), name) != name:
+            raise ValueError(f"{shard.place(name)}: the key {_key(name)!r} has another image")
     return names
 
 

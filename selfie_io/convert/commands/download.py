@@ -1,4 +1,6 @@
-"""selfie-convert download: the files of a published set, resumable, and checked against the published MD5."""
+"""selfie-convert download: fetches the files of a published set, resumes, and checks the published
+MD5.
+"""
 
 import hashlib
 import http.client
@@ -9,8 +11,8 @@ from pathlib import Path
 
 import tyro
 
-from selfie_io.convert.command import DONE, Command, CommandError, progress, say
-from selfie_io.convert.sources.published import MD5
+from selfie_io.convert.sources.published_digests import MD5
+from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
 from selfie_io.records.atomic import sync
 
 _CHUNK_BYTES = 1 << 18
@@ -56,25 +58,25 @@ SETS = {
 
 
 @dataclass(frozen=True)
-class Download(Command):
+class Download(Subcommand):
     """Fetch the published files of NAME into FOLDER, ready for `selfie-convert pack`.
 
-    NAME is cifar10, cifar100, fashion-mnist or svhn. A broken download goes on where it stopped; a file is in
-    its place only once its MD5 is the published one. (ANIMAL-10N and Tiny-ImageNet are to be had from their
-    authors, on their terms.)
+    NAME is cifar10, cifar100, fashion-mnist or svhn. Run it again after a broken download: it
+    continues where it stopped. A file appears only when its MD5 is the published one. (ANIMAL-10N
+    and Tiny-ImageNet come from their authors, on their terms.)
     """
 
     name: tyro.conf.Positional[str]
-    """Which set."""
+    """The set: cifar10, cifar100, fashion-mnist or svhn."""
     folder: tyro.conf.Positional[Path]
-    """Where to put the files."""
+    """The folder for the files."""
     mirror: str | None = None
-    """Another URL to take the files from; their MD5 must be the same."""
+    """Another URL with the same files; their MD5 must match."""
 
     def run(self) -> int:
         """Fetch what is not there yet."""
         if self.name not in SETS:
-            raise CommandError(f"the sets are {', '.join(SETS)}, got {self.name!r}")
+            raise CommandError(f"NAME must be one of {', '.join(SETS)}, got {self.name!r}")
         published = SETS[self.name]
         say(f"{self.name}: {published.terms}")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -90,9 +92,10 @@ class Download(Command):
 
 
 def fetch(url: str, target: Path, md5: str) -> None:
-    """Download `url`, going on with what an earlier attempt left beside `target`.
+    """Download `url`, continuing what an earlier attempt left beside `target`.
 
-    Raises OSError if the server cannot be reached, ValueError if the content is not the published one.
+    Raises OSError if the server cannot be reached, ValueError if the content is not the published
+    one.
     """
     part = target.with_name(f".{target.name}.part")
     for attempt in range(_ATTEMPTS):

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from selfie_io.convert.sources.tree import Tree
+from selfie_io.convert.sources.file_tree import Tree
 
 # By the last two parts of a path, or the last one where the name says enough.
 MD5 = {

@@ -1,7 +1,9 @@
-"""Reads pickles and torch `.pt` files of numpy arrays, dicts, lists, numbers and strings, and nothing else.
+"""Reads pickles and torch `.pt` files of numpy arrays, dicts, lists, numbers and strings, and
+nothing else.
 
-The opcodes are interpreted here, over `pickletools.genops`: no name in a pickle is ever imported or called.
-Arrays are read-only views of the bytes in the pickle, so that a small file cannot ask for much memory.
+The opcodes are interpreted here, over `pickletools.genops`: no name in a pickle is ever imported or
+called. Arrays are read-only views of the bytes in the pickle, so that a small file cannot ask for
+much memory.
 """
 
 import io
@@ -46,7 +48,7 @@ class _Dtype:
 
     def __init__(self, text: str) -> None:
         if not _PLAIN_DTYPE.fullmatch(text):
-            raise ValueError(f"an array holds numbers or text, got dtype {text!r}")
+            raise ValueError(f"an array must hold numbers or text, got dtype {text!r}")
         self.text = text
         self.order = "="
 
@@ -63,8 +65,9 @@ class _Array:
 def load(source: bytes | BinaryIO) -> Any:
     """Read one pickle from bytes, or from an open file, which is left at the byte after it.
 
-    Returns what it holds; text of Python 2 is read as Latin-1, arrays are read-only. Raises ValueError if it
-    is damaged or asks for more than arrays (of numbers or text), dicts, lists, tuples, numbers and strings.
+    Returns what it holds; text of Python 2 is read as Latin-1, arrays are read-only. Raises
+    ValueError if it is damaged or asks for more than arrays (of numbers or text), dicts, lists,
+    tuples, numbers and strings.
     """
     file = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
     start = file.tell()
@@ -79,7 +82,8 @@ def load(source: bytes | BinaryIO) -> Any:
 
 
 def load_torch(path: str | Path) -> Any:
-    """Read what `torch.save` wrote of arrays and plain data, not tensors: zip, legacy file or plain pickle.
+    """Read what `torch.save` wrote of arrays and plain data, not tensors: zip, legacy file or plain
+    pickle.
 
     Raises ValueError as `load` does, naming the file; OSError if it cannot be read.
     """
@@ -91,7 +95,7 @@ def load_torch(path: str | Path) -> Any:
         with zipfile.ZipFile(file) as archive:
             members = [info for info in archive.infolist() if info.filename.split("/")[1:] == ["data.pkl"]]
             if len(members) != 1:
-                raise ValueError(f"a torch archive holds one data.pkl, this one {len(members)}")
+                raise ValueError(f"a torch archive must hold one data.pkl, this one holds {len(members)}")
             if members[0].compress_type != zipfile.ZIP_STORED:
                 raise ValueError("data.pkl is compressed, which torch.save never does")
             return load(archive.read(members[0]))
@@ -106,7 +110,9 @@ def _load_legacy(file: BinaryIO) -> Any:
         return value
     protocol = load(file)
     if protocol != _TORCH_LEGACY_PROTOCOL:
-        raise ValueError(f"a legacy torch file has protocol {_TORCH_LEGACY_PROTOCOL}, this one has another")
+        raise ValueError(
+            f"a legacy torch file must have protocol {_TORCH_LEGACY_PROTOCOL}, this one has another"
+        )
     load(file)  # the writer's byte order and integer sizes, which concern tensors
     return load(file)
 
@@ -126,7 +132,7 @@ class _Machine:
         for step, (opcode, argument, position) in enumerate(pickletools.genops(file)):
             name = opcode.name
             if step == _MAX_STEPS:
-                raise ValueError(f"byte {position}: plain data takes at most {_MAX_STEPS} steps")
+                raise ValueError(f"byte {position}: a pickle must take at most {_MAX_STEPS} steps")
             if name in _LITERALS:
                 stack.append(argument)
             elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
@@ -220,7 +226,7 @@ class _Machine:
         if isinstance(target, _Dtype):
             _, target.order, subarray, names, fields, *_ = state
             if target.order not in ("<", ">", "=", "|") or (subarray, names, fields) != (None, None, None):
-                raise ValueError("an array holds numbers or text, got a dtype with fields or of objects")
+                raise ValueError("an array must hold numbers or text, got a dtype with fields or of objects")
         elif isinstance(target, _Array):
             _, shape, dtype, is_fortran, content = state
             target.value = self._array(content, dtype, shape, "F" if is_fortran else "C")
@@ -233,11 +239,12 @@ class _Machine:
         if not isinstance(content, bytes | bytearray) or not isinstance(dtype, _Dtype):
             raise TypeError("an array is built of bytes and a dtype")
         if type(shape) is not tuple or not all(type(side) is int and side >= 0 for side in shape):
-            raise TypeError("a shape is a tuple of whole numbers")
+            raise TypeError("a shape is a tuple of integers")
         needed = math.prod(shape) * dtype.numpy().itemsize
         if needed != len(content):
             raise ValueError(
-                f"an array of shape {shape} and dtype {dtype.text} has {needed} bytes, got {len(content)}"
+                f"an array of shape {shape} and dtype {dtype.text} must have {needed} bytes, "
+                f"got {len(content)}"
             )
         array: np.ndarray = np.ndarray(shape, dtype.numpy(), content, order="F" if order == "F" else "C")
         array.flags.writeable = False
@@ -285,7 +292,9 @@ def _known(name: _Name) -> _Name:
 
 
 def _plain(value: Any, done: dict[int, Any]) -> Any:
-    """Copy the containers with finished arrays in place; `done` keeps shared and cyclic ones as they are."""
+    """Copy the containers with finished arrays in place; `done` keeps shared and cyclic ones as
+    they are.
+    """
     if id(value) in done:
         return done[id(value)]
     if isinstance(value, _Array):

@@ -1,4 +1,4 @@
-"""selfie-convert info: what a data set is."""
+"""selfie-convert info: describes a data set."""
 
 import json
 from dataclasses import dataclass
@@ -8,42 +8,45 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from selfie_io.convert.command import DONE, Command, CommandError, parse_shape, shape_text
-from selfie_io.convert.sources.base import missing_extra
+from selfie_io.convert.sources.source import missing_extra
+from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, parse_shape, shape_text
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.files import guess_shape
-from selfie_io.records.manifest import Manifest, read_manifest
-from selfie_io.records.overlays import list_overlays
+from selfie_io.records.manifest import read_manifest
+from selfie_io.records.overlay_reader import list_overlays
 from selfie_io.records.verify import verify_folder
 
 
 @dataclass(frozen=True)
-class Info(Command):
-    """Say what FOLDER holds: shape, classes and their sizes, splits, whence it came, label overlays.
+class Info(Subcommand):
+    """Describe FOLDER: image shape, classes and their sizes, splits, label overlays, and where it
+    came from.
 
-    "ids 0..N-1" tells whether the record ids are exactly 0..N-1 (in any order), which the SELFIE authors' own
-    program needs of the training split; this one reads any distinct ids.
+    "ids 0..N-1" says that the record ids are exactly 0..N-1, in any order. The SELFIE authors' own
+    program needs that of the training split; this one reads any distinct ids.
     """
 
     folder: tyro.conf.Positional[Path]
     """The data set."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
-    """The shape of a picture, if there is no manifest; else the one known shape that fits."""
+    """The shape of an image, for a folder without manifest; by default the one known shape that
+    fits.
+    """
     overlay: str | None = None
-    """Say instead what this label overlay did to the labels: noise rate of all and of each class, matrix."""
-    picture: Path | None = None
-    """With --overlay: draw the observed matrix into this PNG file, too."""
+    """Describe this label overlay instead: noise rate of all records and of each class, matrix."""
+    image: Path | None = None
+    """With --overlay: also draw the observed matrix into this PNG file."""
     json: bool = False
-    """Print it as JSON."""
+    """Print the result as JSON."""
 
     def run(self) -> int:
         """Read the headers of all records and print what is known."""
         if not self.folder.is_dir():
-            raise CommandError(f"there is no folder {self.folder}")
+            raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
         if self.overlay is not None:
             return self._tell_overlay(self.overlay)
-        if self.picture is not None:
-            raise CommandError("--picture is drawn of an --overlay")
+        if self.image is not None:
+            raise CommandError("--image needs --overlay: it draws that overlay's matrix")
         facts = self._facts()
         if self.json:
             print(json.dumps(facts))
@@ -81,21 +84,21 @@ class Info(Command):
         from selfie_io.labels.describe import describe_overlay, print_overlay
         from selfie_io.records.dataset import open_dataset
 
-        if self.picture is not None and self.picture.suffix.lower() != ".png":
-            raise CommandError(f"--picture is a .png file, got {self.picture}")
+        if self.image is not None and self.image.suffix.lower() != ".png":
+            raise CommandError(f"--image must be a .png file, got {self.image}")
         dataset = open_dataset(self.folder, shape=parse_shape(self.shape) if self.shape else None)
         facts = describe_overlay(dataset, name)
         if self.json:
             print(json.dumps(facts))
         else:
             print_overlay(facts, dataset.class_names)
-        if self.picture is not None:
+        if self.image is not None:
             try:
-                from selfie_io.labels.matrix_picture import matrix_picture
+                from selfie_io.labels.matrix_image import matrix_image
             except ImportError as error:
-                raise ModuleNotFoundError(missing_extra("Pillow", "--picture")) from error
-            with atomic_path(self.picture) as temporary:
-                matrix_picture(facts["observed_matrix"], dataset.class_names).save(temporary, format="PNG")
+                raise ModuleNotFoundError(missing_extra("Pillow", "--image")) from error
+            with atomic_path(self.image) as temporary:
+                matrix_image(facts["observed_matrix"], dataset.class_names).save(temporary, format="PNG")
         return DONE
 
     def _facts(self) -> dict[str, Any]:
@@ -131,25 +134,3 @@ class Info(Command):
 
 def _padded(counts: "np.ndarray[Any, Any]", num_classes: int) -> list[int]:
     return [*counts.tolist(), *[0] * (num_classes - len(counts))]
-
-
-def describe(manifest: Manifest) -> str:
-    """One line about a data set."""
-    counts = " + ".join(f"{entry.records:,} {split}" for split, entry in manifest.splits.items())
-    shape = shape_text(manifest.layout.shape)
-    return f"{counts} records of {shape}, {manifest.num_classes} classes"
-
-
-def summary(folder: str | Path, manifest: Manifest) -> dict[str, Any]:
-    """What is said about a data set in JSON; the manifest itself has the rest."""
-    return {
-        "folder": str(folder),
-        "name": manifest.name,
-        "shape": list(manifest.layout.shape),
-        "num_classes": manifest.num_classes,
-        "class_names": manifest.class_names,
-        "records": {split: entry.records for split, entry in manifest.splits.items()},
-        "channel_mean": manifest.channel_mean,
-        "channel_std": manifest.channel_std,
-        "provenance": manifest.provenance,
-    }

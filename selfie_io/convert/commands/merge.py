@@ -1,4 +1,4 @@
-"""selfie-convert merge: the shards of a plan become one data set."""
+"""selfie-convert merge: joins the shards of a plan to one data set."""
 
 import json
 import shutil
@@ -8,17 +8,6 @@ from pathlib import Path
 
 import tyro
 
-from selfie_io.convert.command import DONE, Command
-from selfie_io.convert.info import describe, summary
-from selfie_io.convert.places import (
-    check_target,
-    clear_url,
-    is_url,
-    open_url,
-    read_file,
-    remove_folder,
-    write_file,
-)
 from selfie_io.convert.shard_plan import (
     ShardPlan,
     ShardResult,
@@ -28,6 +17,17 @@ from selfie_io.convert.shard_plan import (
     shard_place,
     shards_place,
 )
+from selfie_io.convert.storage.locations import (
+    check_target,
+    clear_url,
+    is_url,
+    open_url,
+    read_file,
+    remove_folder,
+    write_file,
+)
+from selfie_io.convert.subcommand import DONE, Subcommand
+from selfie_io.convert.summary import describe, summary
 from selfie_io.records.atomic import atomic_folder
 from selfie_io.records.files import file_name
 from selfie_io.records.manifest import (
@@ -43,16 +43,16 @@ from selfie_io.records.writer import ChannelSums, make_manifest
 
 
 @dataclass(frozen=True)
-class Merge(Command):
-    """Put the shards of PLAN.json together: OUT is then what `selfie-convert pack` would have written.
+class Merge(Subcommand):
+    """Join the shards of PLAN.json: OUT becomes what `selfie-convert pack` would have written.
 
-    The shards are removed when it is done. Run again then, it says that OUT is there and changes nothing.
+    The shards are removed at the end. A second merge reports that OUT is there and changes nothing.
     """
 
     plan: tyro.conf.Positional[str]
     """The plan: a path or a URL."""
     force: bool = False
-    """Replace OUT (with the label overlays in it) if it is a data set."""
+    """Replace OUT, and the label overlays in it, if it is a data set."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -143,7 +143,9 @@ def _copy(plan: ShardPlan, out: str, manifest: Manifest) -> None:
 def _files(
     plan: ShardPlan, out: str, manifest: Manifest, size_of: Callable[[str], int]
 ) -> list[tuple[str, str]]:
-    """The place of each finished file and its name; raises ValueError if one has not the size it had."""
+    """The place of each finished file and its name; raises ValueError if one has not the size it
+    had.
+    """
     bytes_of = {file.name: file.bytes for split in manifest.splits.values() for file in split.files}
     files = []
     for file in plan.files:

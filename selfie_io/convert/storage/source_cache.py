@@ -1,7 +1,7 @@
-"""Sources behind a URL, copied once into a cache of this machine.
+"""Copies a source at a URL once into a local cache.
 
-The cache (SELFIE_CACHE, else ~/.cache/selfie) knows a copy by a name that changes when the remote files do;
-its SHA-256 is checked whenever it is used again.
+The cache is SELFIE_CACHE, else ~/.cache/selfie. The name of a copy changes when the remote files
+change; its SHA-256 is checked whenever it is used again.
 """
 
 import hashlib
@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from selfie_io.convert.command import CommandError, say
-from selfie_io.convert.places import is_url, open_url
+from selfie_io.convert.storage.locations import is_url, open_url
+from selfie_io.convert.subcommand import CommandError, say
 from selfie_io.records.atomic import atomic_folder
 
 _DIGESTS = "sha256.json"
@@ -19,24 +19,30 @@ _CHUNK_BYTES = 1 << 20
 
 
 def find_source(source: str) -> str:
-    """The path of a source, which is fetched if it is behind a URL; "digits" is one.
+    """The local path of a source, fetched first if it is at a URL; the word "digits" is its own
+    path.
 
     Raises CommandError if there is nothing, OSError if it cannot be read.
     """
-    if is_url(source):
-        return str(_local_copy(source))
-    if source != "digits" and not Path(source).exists():
-        raise CommandError(f"there is no SOURCE {source}")
-    return source
+    check_source(source)
+    return str(_local_copy(source)) if is_url(source) else source
+
+
+def check_source(source: str) -> None:
+    """Raise CommandError if `source` is a path and nothing is there."""
+    if not is_url(source) and source != "digits" and not Path(source).exists():
+        raise CommandError(f"SOURCE must exist, there is none at {source}")
 
 
 def _local_copy(url: str) -> Path:
-    """A local copy of the file or folder at `url`; the same copy while the remote one does not change."""
+    """A local copy of the file or folder at `url`; the same copy while the remote one does not
+    change.
+    """
     system, path = open_url(url)
     found = system.find(path) if system.isdir(path) else [path] if system.exists(path) else []
     files = sorted(file for file in found if not file.endswith("/"))
     if not files:
-        raise CommandError(f"there is no SOURCE {url}")
+        raise CommandError(f"SOURCE must exist, there is none at {url}")
     state = [(file, system.size(file), str(system.ukey(file))) for file in files]
     key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:32]
     folder = _cache() / key

@@ -7,9 +7,9 @@ pytest.importorskip("PIL")
 from conftest import make_folder
 
 from selfie_io.labels.describe import describe_overlay
-from selfie_io.labels.matrix_picture import matrix_picture
+from selfie_io.labels.matrix_image import matrix_image
 from selfie_io.labels.noise import inject_noise, transition_matrix
-from selfie_io.labels.overlay import save_overlay
+from selfie_io.labels.overlay_writer import save_overlay
 from selfie_io.records.dataset import open_dataset
 
 
@@ -27,18 +27,18 @@ def test_an_overlay_tells_what_it_did(tmp_path):
     assert told["observed_matrix"][2][3] == pytest.approx(np.mean(noisy[labels == 2] == 3))
 
 
-def centre_colours(picture, num_classes):
+def centre_colours(image, num_classes):
     """The colour near the lower left corner of each cell, where no text stands."""
-    pixels = np.asarray(picture).astype(int)
+    pixels = np.asarray(image).astype(int)
     cell = max(560 // num_classes, 2)
-    first = picture.width - 6 - num_classes * cell
+    first = image.width - 6 - num_classes * cell
     at = first + np.arange(num_classes) * cell
     return pixels[np.ix_(at + cell - 2, at + 1)].sum(axis=2)
 
 
 @pytest.mark.parametrize("num_classes", [3, 10, 100, 300])
 def test_more_is_darker_in_the_right_cell(num_classes):
-    colours = centre_colours(matrix_picture(transition_matrix("pair", num_classes, 0.3)), num_classes)
+    colours = centre_colours(matrix_image(transition_matrix("pair", num_classes, 0.3)), num_classes)
     eye = np.eye(num_classes, dtype=bool)
     following = np.roll(eye, 1, axis=1)
     assert colours[eye].max() < colours[following].min()
@@ -47,6 +47,6 @@ def test_more_is_darker_in_the_right_cell(num_classes):
 
 def test_bad_names_and_matrices():
     with pytest.raises(ValueError, match="3 classes, got 2 names"):
-        matrix_picture(np.eye(3), ["a", "b"])
+        matrix_image(np.eye(3), ["a", "b"])
     with pytest.raises(ValueError, match="row 0"):
-        matrix_picture(np.full((2, 2), 0.6))
+        matrix_image(np.full((2, 2), 0.6))

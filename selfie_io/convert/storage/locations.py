@@ -1,7 +1,8 @@
-"""A place: a path of this machine or a URL (s3://, gs://, memory://, ...), by fsspec: the extra [remote].
+"""Reads and writes locations: local paths, and URLs (s3://, gs://, memory://, ...) by fsspec, the
+extra [remote].
 
-A local folder appears whole, in one step. Behind a URL the files go up one by one and the one that makes the
-folder whole, its manifest, goes last; of an old folder it is the first to be removed.
+A local folder appears in one step. At a URL the files are uploaded one by one, the manifest last;
+the manifest of an old folder is removed first. So a folder with a manifest is always whole.
 """
 
 import contextlib
@@ -12,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from selfie_io.convert.command import CommandError
+from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.atomic import atomic_folder, atomic_path
 from selfie_io.records.manifest import MANIFEST_NAME
-from selfie_io.records.overlays import OVERLAY_FOLDER
+from selfie_io.records.overlay_reader import OVERLAY_FOLDER
 
 
 def is_url(place: str) -> bool:
@@ -26,7 +27,8 @@ def is_url(place: str) -> bool:
 def open_url(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL and the path in it.
 
-    Raises CommandError if there is no such file system, ModuleNotFoundError if a package is missing.
+    Raises CommandError if there is no such file system, ModuleNotFoundError if a package is
+    missing.
     """
     try:
         import fsspec
@@ -76,7 +78,8 @@ def write_file(place: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(place: str, *, last: str) -> Iterator[Path]:
-    """Yield an empty local folder, which takes the place of what is at `place` when the block ends well.
+    """Yield an empty local folder, which takes the place of what is at `place` when the block ends
+    well.
 
     `last` names the file that makes it whole. Raises OSError if `place` cannot be written.
     """
@@ -117,10 +120,14 @@ def remove_folder(place: str) -> None:
 
 
 def check_target(out: str, source: str, *, force: bool) -> None:
-    """Raise CommandError unless `out` can be written: it is absent, empty, or a data set to be replaced."""
+    """Raise CommandError unless `out` can be written: it is absent, empty, or a data set to be
+    replaced.
+    """
     if is_url(out):
         if is_url(source) and f"{source.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
-            raise CommandError(f"OUT ({out}) holds SOURCE ({source}), it would replace it")
+            raise CommandError(
+                f"OUT must not hold SOURCE, which it would replace; got OUT {out}, SOURCE {source}"
+            )
         system, path = open_url(out)
         there = system.exists(path)
         folder = system.isdir(path)
@@ -129,13 +136,15 @@ def check_target(out: str, source: str, *, force: bool) -> None:
     else:
         here = Path(out)
         if Path(source).exists() and Path(source).resolve().is_relative_to(here.resolve()):
-            raise CommandError(f"OUT ({out}) holds SOURCE ({source}), it would replace it")
+            raise CommandError(
+                f"OUT must not hold SOURCE, which it would replace; got OUT {out}, SOURCE {source}"
+            )
         there = os.path.lexists(here)
         folder = here.is_dir() and not here.is_symlink()
         names = {path.name for path in here.iterdir()} if folder else set()
     if there and not folder:
-        raise CommandError(f"OUT ({out}) is not a folder")
+        raise CommandError(f"OUT must be a folder, got {out}")
     if names and not names & {MANIFEST_NAME, "data_batch_1.bin"}:
-        raise CommandError(f"OUT ({out}) is neither empty nor a data set")
+        raise CommandError(f"OUT must be absent, empty or a data set, got {out}")
     if names and not force:
-        raise CommandError(f"OUT ({out}) holds a data set; --force replaces it")
+        raise CommandError(f"OUT must be absent or empty, {out} holds a data set; --force replaces it")

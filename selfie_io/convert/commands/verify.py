@@ -1,4 +1,4 @@
-"""selfie-convert verify: is a data set whole and undamaged?"""
+"""selfie-convert verify: checks that a data set is whole and undamaged"""
 
 import json
 import sys
@@ -8,35 +8,46 @@ from typing import Annotated
 
 import tyro
 
-from selfie_io.convert.command import BAD_DATA, DONE, Command, CommandError, parse_shape, progress, shape_text
+from selfie_io.convert.subcommand import (
+    BAD_DATA,
+    DONE,
+    CommandError,
+    Subcommand,
+    parse_shape,
+    progress,
+    shape_text,
+)
 from selfie_io.records.files import guess_shape, record_files
 from selfie_io.records.manifest import read_manifest
 from selfie_io.records.verify import Report, verify_folder
 
 
 @dataclass(frozen=True)
-class Verify(Command):
+class Verify(Subcommand):
     """Read every record of FOLDER and name each defect by file, record and byte (counted from 0).
 
-    Checked are the sizes, that labels are in range and ids once each in their split, and the manifest against
-    the files; with --deep the digests as well, so that a changed pixel is found, to within 1 MiB.
+    It checks sizes, label ranges, that record ids are distinct within their split, and the manifest
+    against the files. With --deep it also checks digests, which locate a changed pixel to within 1
+    MiB.
     """
 
     folder: tyro.conf.Positional[Path]
     """The data set."""
     deep: bool = False
-    """Compare digests and channel statistics, too."""
+    """Also compare digests and channel statistics."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
-    """The shape of a picture, if there is no manifest; else the one known shape that fits."""
+    """The shape of an image, for a folder without manifest; by default the one known shape that
+    fits.
+    """
     num_classes: int | None = None
-    """How many classes there are, for a folder without manifest."""
+    """The number of classes, for a folder without manifest."""
     json: bool = False
     """Print the report as JSON."""
 
     def run(self) -> int:
         """Check and say what is wrong; 1 if anything is."""
         if not self.folder.is_dir():
-            raise CommandError(f"there is no folder {self.folder}")
+            raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
         manifest = read_manifest(self.folder)
         shape = parse_shape(self.shape) if self.shape else None
         if manifest is None:

@@ -1,4 +1,4 @@
-"""The forms that a data set is exported to; packed again, each gives the same record files."""
+"""Writes a data set in other formats; packed again, each gives the same record files."""
 
 import csv
 import io
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.base import missing_extra
 from selfie_io.convert.sources.image_folder import CLASSES_NAME, RECORDS_HEADER, RECORDS_NAME
+from selfie_io.convert.sources.source import missing_extra
 
 if TYPE_CHECKING:
     from selfie_io.records.dataset import RecordDataset
@@ -27,8 +27,8 @@ _NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
 @dataclass(frozen=True)
-class Export:
-    """What is exported: the data set and the labels (int64 (N,) by split) it goes out with."""
+class ExportedRecords:
+    """The data set to export, and its labels by split, int64 (N,)."""
 
     dataset: "RecordDataset"
     labels: dict[str, npt.NDArray[np.int64]]
@@ -52,8 +52,10 @@ class Chunk(NamedTuple):
     labels: list[int]
 
 
-def to_folder(export: Export, out: Path) -> None:
-    """`train/<class>/<index>.png`, records.csv (every file in order, with its record id), classes.txt."""
+def to_folder(export: ExportedRecords, out: Path) -> None:
+    """`train/<class>/<index>.png`, records.csv (every file in order, with its record id),
+    classes.txt.
+    """
     names = export.dataset.class_names
     _write_lines(out / CLASSES_NAME, names)
     folders = _folder_names(names)
@@ -72,8 +74,10 @@ def to_folder(export: Export, out: Path) -> None:
                     rows.writerow([name, split, record_ids[index], label])
 
 
-def to_npz(export: Export, out: Path) -> None:
-    """x_train (N, H, W) or (N, H, W, 3), y_train, record_ids_train, the same of test, and class_names."""
+def to_npz(export: ExportedRecords, out: Path) -> None:
+    """x_train (N, H, W) or (N, H, W, 3), y_train, record_ids_train, the same of test, and
+    class_names.
+    """
     channels, height, width = export.dataset.layout.shape
     with zipfile.ZipFile(out, "w") as archive:
         for split, records in export.dataset.splits.items():
@@ -88,15 +92,15 @@ def to_npz(export: Export, out: Path) -> None:
         _write_array(archive, "class_names", np.array(export.dataset.class_names))
 
 
-def to_cifar10_bin(export: Export, out: Path) -> None:
+def to_cifar10_bin(export: ExportedRecords, out: Path) -> None:
     """The binary version of CIFAR-10: data_batch_1.bin, ..., test_batch.bin, batches.meta.txt.
 
-    Raises ValueError unless the pictures are 3x32x32 and the classes at most 256.
+    Raises ValueError unless the images are 3x32x32 and the classes at most 256.
     """
     dataset = export.dataset
     if dataset.layout.shape != (3, 32, 32) or dataset.num_classes > 256:
         raise ValueError(
-            "cifar10-bin holds 3x32x32 pictures of at most 256 classes, "
+            "cifar10-bin holds 3x32x32 images of at most 256 classes, "
             f"got {dataset.layout.shape} and {dataset.num_classes} classes"
         )
     _write_lines(out / "batches.meta.txt", dataset.class_names)
@@ -111,8 +115,10 @@ def to_cifar10_bin(export: Export, out: Path) -> None:
                     file.write(np.concatenate([labels, pixels], axis=1).data)
 
 
-def to_webdataset(export: Export, out: Path) -> None:
-    """`train-000000.tar`, ... of `<index>.png` and `<index>.cls`, 10,000 records each, and classnames.txt."""
+def to_webdataset(export: ExportedRecords, out: Path) -> None:
+    """`train-000000.tar`, ... of `<index>.png` and `<index>.cls`, 10,000 records each, and
+    classnames.txt.
+    """
     _write_lines(out / "classnames.txt", export.dataset.class_names)
     for split, records in export.dataset.splits.items():
         for number, start in enumerate(range(0, len(records), _RECORDS_PER_FILE)):
@@ -125,8 +131,10 @@ def to_webdataset(export: Export, out: Path) -> None:
                             shard.addfile(member, io.BytesIO(content))
 
 
-def to_parquet(export: Export, out: Path) -> None:
-    """`data/train-00000-of-0000K.parquet`, ... as Hugging Face stores them: img, label, and record_id."""
+def to_parquet(export: ExportedRecords, out: Path) -> None:
+    """`data/train-00000-of-0000K.parquet`, ... as Hugging Face stores them: img, label, and
+    record_id.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -138,9 +146,9 @@ def to_parquet(export: Export, out: Path) -> None:
         "label": {"names": names, "_type": "ClassLabel"},
         "record_id": {"dtype": "int64", "_type": "Value"},
     }
-    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema(
-        [("img", picture), ("label", pa.int64()), ("record_id", pa.int64())],
+        [("img", image_type), ("label", pa.int64()), ("record_id", pa.int64())],
         {"huggingface": json.dumps({"info": {"features": features}})},
     )
     (out / "data").mkdir()
@@ -163,13 +171,15 @@ def to_parquet(export: Export, out: Path) -> None:
 
 
 def _png(image: npt.NDArray[np.uint8]) -> bytes:
-    """A picture, uint8 (1 or 3, H, W), as a PNG file; raises ValueError for another number of channels."""
+    """An image, uint8 (1 or 3, H, W), as a PNG file; raises ValueError for another number of
+    channels.
+    """
     try:
         from PIL import Image
     except ImportError as error:
-        raise ModuleNotFoundError(missing_extra("Pillow", "writing pictures")) from error
+        raise ModuleNotFoundError(missing_extra("Pillow", "writing images")) from error
     if len(image) not in (1, 3):
-        raise ValueError(f"a PNG has 1 or 3 channels, got {len(image)}; npz takes any number")
+        raise ValueError(f"a PNG must have 1 or 3 channels, got {len(image)}; npz takes any number")
     pixels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -194,7 +204,9 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def _folder_names(class_names: Sequence[str]) -> list[str]:
-    """A folder name for each class: its own, with what a file name cannot hold replaced, and distinct."""
+    """A folder name for each class: its own, with what a file name cannot hold replaced, and
+    distinct.
+    """
     names: list[str] = []
     for label, name in enumerate(class_names):
         plain = _NOT_IN_NAMES.sub("_", name).lstrip(".").strip()
@@ -203,7 +215,7 @@ def _folder_names(class_names: Sequence[str]) -> list[str]:
     return names
 
 
-TARGETS: dict[str, Callable[[Export, Path], None]] = {
+TARGETS: dict[str, Callable[[ExportedRecords, Path], None]] = {
     "folder": to_folder,
     "npz": to_npz,
     "cifar10-bin": to_cifar10_bin,

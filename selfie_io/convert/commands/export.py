@@ -1,4 +1,4 @@
-"""selfie-convert export: a data set in the form that other programs read."""
+"""selfie-convert export: writes a data set in a format that other programs read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,17 +6,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from selfie_io.convert.command import DONE, Command, CommandError, parse_shape, progress
+from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, parse_shape, progress
 from selfie_io.records.atomic import atomic_folder, atomic_path
 
 
 @dataclass(frozen=True)
-class Export(Command):
-    """Write the data set FOLDER as OUT, in a form that other programs read. Packed again, it is the same.
+class Export(Subcommand):
+    """Write the data set FOLDER to OUT in a format that other programs read. Pack reads each of
+    them back.
 
     folder       train/CLASS/INDEX.png, with records.csv (each file with its record id and label)
-    npz          one file OUT of x_train, y_train, x_test, y_test, record ids and class_names
-    cifar10-bin  the binary version of CIFAR-10, for 3x32x32 pictures
+    npz          one file OUT with x_train, y_train, x_test, y_test, record ids and class_names
+    cifar10-bin  the binary version of CIFAR-10, for 3x32x32 images
     webdataset   tar shards of INDEX.png and INDEX.cls
     parquet      a Hugging Face image data set
     """
@@ -26,28 +27,29 @@ class Export(Command):
     out: tyro.conf.Positional[Path]
     """The folder to write, or the file for npz."""
     to: Literal["folder", "npz", "cifar10-bin", "webdataset", "parquet"] = "folder"
-    """The form."""
+    """The format."""
     labels: str | None = None
-    """The name of a label overlay to export instead of the stored training labels."""
+    """Export the labels of this overlay instead of the stored training labels."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
-    """The shape of a picture, if there is no manifest; else the one known shape that fits."""
+    """The shape of an image, for a folder without manifest; by default the one known shape that
+    fits.
+    """
 
     def run(self) -> int:
         """Write OUT, whole or not at all."""
-        from selfie_io.convert.targets import TARGETS
-        from selfie_io.convert.targets import Export as Exported
+        from selfie_io.convert.export_formats import TARGETS, ExportedRecords
         from selfie_io.records.dataset import open_dataset
 
         if not self.folder.is_dir():
-            raise CommandError(f"there is no folder {self.folder}")
+            raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
         if self.out.exists() and not (self.to != "npz" and self.out.is_dir() and not any(self.out.iterdir())):
-            raise CommandError(f"OUT ({self.out}) is there already")
+            raise CommandError(f"OUT must be absent, {self.out} is there already")
         dataset = open_dataset(self.folder, shape=parse_shape(self.shape) if self.shape else None)
         labels = {split: records.labels for split, records in dataset.splits.items()}
         if self.labels is not None:
             labels["train"] = dataset.train.labels_from(self.labels)
         with progress("export", sum(map(len, labels.values()))) as advance:
-            export = Exported(dataset, labels, advance)
+            export = ExportedRecords(dataset, labels, advance)
             if self.to == "npz":
                 with atomic_path(self.out) as temporary:
                     TARGETS[self.to](export, temporary)

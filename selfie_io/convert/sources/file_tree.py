@@ -1,7 +1,9 @@
-"""The files of a source by name, be it a folder, a zip, a tar or one file; nothing is extracted to a path.
+"""Lists and reads the files of a source: a folder, a zip, a tar or one file. Nothing is extracted
+to a path.
 
-Names are relative, with "/" between parts, and come sorted. Hidden files and what operating systems strew are
-left out. What an archive must not hold (a way out of it, links, devices, a name twice) is refused by name.
+Names are relative, use "/" and come sorted. Hidden files and the litter of operating systems are
+left out. An archive with a path that leads out of it, a link, a device or a name twice is refused,
+naming the member.
 """
 
 # ruff: noqa: D102 - Tree documents the methods.
@@ -54,7 +56,9 @@ class Tree(ABC):
         return self.names[bisect_left(self.names, folder) : self._end(folder)]
 
     def folders(self, folder: str) -> list[str]:
-        """The folders that stand in a folder, each with a "/" at its end, in the order of the names."""
+        """The folders that stand in a folder, each with a "/" at its end, in the order of the
+        names.
+        """
         found = []
         place, end = bisect_left(self.names, folder), self._end(folder)
         while place < end:
@@ -79,14 +83,15 @@ class Tree(ABC):
         """The content of a file of at most MAX_FILE_BYTES."""
         if self._sizes[name] > MAX_FILE_BYTES:
             raise ValueError(
-                f"{self.place(name)}: a file has at most {MAX_FILE_BYTES} bytes, got {self._sizes[name]}"
+                f"{self.place(name)}: a file must have at most {MAX_FILE_BYTES} bytes, "
+                f"got {self._sizes[name]}"
             )
         with self.open(name) as file:
             return file.read(MAX_FILE_BYTES)
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        """Open a file for reading; damage that shows while reading is a ValueError that names it."""
+        """Open a file for reading; damage found while reading raises ValueError, naming the file."""
         try:
             with self._open(name) as file:
                 yield cast(BinaryIO, file)
@@ -116,7 +121,7 @@ class Tree(ABC):
 
 
 class FolderTree(Tree):
-    """The files under a folder; links are followed, a folder met twice is not."""
+    """The files below a folder. Links are followed; a folder met twice is read once."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, self._walk(path))

@@ -1,4 +1,4 @@
-"""selfie-convert preview: a picture of the pictures, with their classes."""
+"""selfie-convert preview: draws a grid of images with their classes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from selfie_io.convert.command import DONE, Command, CommandError, parse_shape
-from selfie_io.convert.sources.base import missing_extra
+from selfie_io.convert.sources.source import missing_extra
+from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, parse_shape
 from selfie_io.records.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from selfie_io.records.dataset import RecordDataset
 
-_CELL_PIXELS = 96  # larger pictures are made smaller
+_CELL_PIXELS = 96  # larger images are made smaller
 _SMALL_PIXELS = 64  # smaller ones are enlarged by a whole factor up to this
 _MARGIN = 6
 _BACKGROUND, _TEXT, _CHANGED = (255, 255, 255), (40, 40, 40), (200, 30, 30)
@@ -24,43 +24,45 @@ _LINE_PIXELS = 14
 
 
 @dataclass(frozen=True)
-class Preview(Command):
-    """Draw a grid of pictures of FOLDER, a row a class, with the class names, into the PNG file OUT."""
+class Preview(Subcommand):
+    """Draw images of FOLDER as a grid, one row per class with its name, into the PNG file OUT."""
 
     folder: tyro.conf.Positional[Path]
     """The data set."""
     out: tyro.conf.Positional[Path]
     """The PNG file to write."""
     split: str = "train"
-    """train or test."""
+    """The split: train or test."""
     columns: int = 10
-    """Pictures in a row."""
+    """Images in a row."""
     rows: int = 20
-    """At most this many classes, spread over all of them."""
+    """The most classes to show, spread over all of them."""
     noisy: str | None = None
-    """The name of a label overlay: pictures are shown under its labels, changed ones are marked red."""
+    """Show images under the labels of this overlay, changed ones marked red."""
     seed: int = 0
-    """Another seed, other pictures."""
+    """The seed of the choice of images."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
-    """The shape of a picture, if there is no manifest; else the one known shape that fits."""
+    """The shape of an image, for a folder without manifest; by default the one known shape that
+    fits.
+    """
 
     def run(self) -> int:
         """Draw the grid and write it."""
         if not self.folder.is_dir():
-            raise CommandError(f"there is no folder {self.folder}")
+            raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
         if self.out.suffix.lower() != ".png":
-            raise CommandError(f"OUT is a .png file, got {self.out}")
+            raise CommandError(f"OUT must be a .png file, got {self.out}")
         if self.columns < 1 or self.rows < 1:
-            raise CommandError("--columns and --rows are positive")
+            raise CommandError(f"--columns and --rows must be positive, got {self.columns} and {self.rows}")
         from selfie_io.records.dataset import open_dataset
 
         dataset = open_dataset(self.folder, shape=parse_shape(self.shape) if self.shape else None)
         if self.split not in dataset.splits:
-            raise CommandError(f"--split is one of {', '.join(dataset.splits)}, got {self.split}")
-        picture = self._draw(dataset)
+            raise CommandError(f"--split must be one of {', '.join(dataset.splits)}, got {self.split}")
+        image = self._draw(dataset)
         with atomic_path(self.out) as temporary:
-            picture.save(temporary, format="PNG")
-        print(f"{self.out}: {picture.width}x{picture.height} pixels")
+            image.save(temporary, format="PNG")
+        print(f"{self.out}: {image.width}x{image.height} pixels")
         return DONE
 
     def _draw(self, dataset: "RecordDataset") -> "Image.Image":
@@ -78,7 +80,7 @@ class Preview(Command):
         cell = _cell_size(dataset.layout.height, dataset.layout.width)
         font = ImageFont.load_default(size=11)
         name_width = int(max(font.getlength(names[label]) for label in shown)) + 2 * _MARGIN
-        lines = 1 if self.noisy is None else 2  # the true class stands under a changed picture
+        lines = 1 if self.noisy is None else 2  # the true class stands under a changed image
         row_height = cell[0] + _MARGIN + (lines - 1) * _LINE_PIXELS
         canvas = Image.new(
             "RGB",
@@ -108,7 +110,7 @@ class Preview(Command):
 
 
 def _cell_size(height: int, width: int) -> tuple[int, int]:
-    """The (height, width) of a picture in the grid."""
+    """The (height, width) of an image in the grid."""
     longest = max(height, width)
     if longest > _CELL_PIXELS:
         return max(1, height * _CELL_PIXELS // longest), max(1, width * _CELL_PIXELS // longest)

@@ -1,4 +1,4 @@
-"""The one interface of all sources: what a source says about itself, and its pictures one by one."""
+"""The interface of all sources: splits, classes and notes, then the images one by one."""
 
 import hashlib
 import re
@@ -11,10 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.tree import Tree
+from selfie_io.convert.sources.file_tree import Tree
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 
-_MAX_PICTURE_BYTES = 1 << 26  # of a file: several wait for each worker
+_MAX_IMAGE_BYTES = 1 << 26  # of a file: several wait for each worker
 _MAX_LINE_BYTES = 1 << 20
 _SPLIT_WORDS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
@@ -23,28 +23,30 @@ _SPLIT_WORDS = {
 
 
 class Item(NamedTuple):
-    """One labelled picture: an encoded image file, uint8 (C, H, W), or why there is none.
+    """One labelled image: an encoded image file, uint8 (C, H, W), or why there is none.
 
     `name` is how messages call it.
     """
 
-    picture: bytes | npt.NDArray[np.uint8] | ValueError
+    image: bytes | npt.NDArray[np.uint8] | ValueError
     label: int
     name: str
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a user may say about a source; a source that has no use for what is said refuses it."""
+    """Options for a source; a source refuses an option that it has no use for."""
 
     test_fraction: float | None = None
 
 
 class Source(ABC):
-    """A labelled set of pictures. `open` reads what is small (names, labels); `items` streams the rest."""
+    """A labelled set of images. `open` reads what is small (names, labels); `items` streams the
+    rest.
+    """
 
     kind: ClassVar[str]
-    channels: int | None = None  # None: what the first picture has
+    channels: int | None = None  # None: what the first image has
     class_names: list[str]
     splits: dict[str, int]  # "train" and perhaps "test": number of items
     notes: Sequence[str] = ()  # what the user should know, a line each
@@ -52,7 +54,7 @@ class Source(ABC):
     @classmethod
     @abstractmethod
     def recognise(cls, tree: Tree) -> str | None:
-        """What in `tree` shows that it is of this kind, in a few words; None if nothing does."""
+        """What in `tree` shows that it is of this kind, in a few words; None if it is not."""
 
     @abstractmethod
     def __init__(self, tree: Tree, options: SourceOptions) -> None: ...
@@ -63,7 +65,7 @@ class Source(ABC):
 
 
 class RootedSource(Source):
-    """A source told by files that stand side by side in one folder, wherever that is."""
+    """A source recognised by files that lie in one folder, at any depth."""
 
     root_files: ClassVar[tuple[str, ...]]
 
@@ -92,10 +94,12 @@ class RootedSource(Source):
         return [folder for folder in folders if all(folder + file in tree for file in cls.root_files)]
 
 
-def read_picture(tree: Tree, name: str) -> bytes | ValueError:
-    """The content of a picture file, or why it cannot be read: one bad picture is not a bad source."""
-    if tree.size(name) > _MAX_PICTURE_BYTES:
-        return ValueError(f"a picture has at most {_MAX_PICTURE_BYTES} bytes, got {tree.size(name)}")
+def read_image(tree: Tree, name: str) -> bytes | ValueError:
+    """The content of an image file, or why it cannot be read; one bad image does not spoil a
+    source.
+    """
+    if tree.size(name) > _MAX_IMAGE_BYTES:
+        return ValueError(f"an image must have at most {_MAX_IMAGE_BYTES} bytes, got {tree.size(name)}")
     try:
         return tree.read(name)
     except ValueError as error:
@@ -104,8 +108,8 @@ def read_picture(tree: Tree, name: str) -> bytes | ValueError:
         return ValueError(error.strerror or str(error))
 
 
-def picture_layout(place: str, channels: int, height: int, width: int) -> RecordLayout:
-    """The shape that a file says its pictures have; raises ValueError, with the file, if it is none."""
+def image_layout(place: str, channels: int, height: int, width: int) -> RecordLayout:
+    """The shape that a file says its images have; raises ValueError, with the file, if it is none."""
     try:
         return RecordLayout(channels, height, width)
     except ValueError as error:
@@ -120,13 +124,14 @@ def missing_extra(package: str, needed_for: str) -> str:
 def split_off_test(
     labels: Sequence[int], names: Sequence[str], fraction: float
 ) -> tuple[list[int], list[int]]:
-    """Positions of the training and of the test items: `fraction` of each class, rounded, is for testing.
+    """Positions of the training and of the test items: `fraction` of each class, rounded, is for
+    testing.
 
-    Which ones hangs on their names alone (those with the lowest SHA-256), so that it is the same everywhere.
+    Their names alone decide which (the lowest SHA-256), so the choice is the same everywhere.
     Raises ValueError if `fraction` is outside [0, 1).
     """
     if not 0 <= fraction < 1:
-        raise ValueError(f"the test fraction is at least 0 and below 1, got {fraction}")
+        raise ValueError(f"the test fraction must be at least 0 and below 1, got {fraction}")
     of_class: dict[int, list[int]] = {}
     for position, label in enumerate(labels):
         of_class.setdefault(label, []).append(position)
@@ -139,7 +144,7 @@ def split_off_test(
 
 
 def refuse_options(source: type[Source], options: SourceOptions) -> None:
-    """Raise ValueError if anything is said that `source` has no use for."""
+    """Raise ValueError for an option that `source` has no use for."""
     given: dict[str, Any] = {key: value for key, value in vars(options).items() if value is not None}
     if given:
         key, value = next(iter(given.items()))
@@ -175,8 +180,9 @@ def split_by_name(
 ) -> tuple[dict[str, list[str]], list[str], bool]:
     """Sort files (shards, tables) into splits by the word train, test or validation in their names.
 
-    Returns the names by split, notes about what is left out, and whether all are one pool of which a test
-    fraction is to be split off. Raises ValueError if that has to be said, or is said where it means nothing.
+    Returns the names by split, notes about what is left out, and whether all are one pool of which
+    a test fraction is to be split off. Raises ValueError if that has to be said, or is said where
+    it means nothing.
     """
     found: dict[str, list[str]] = {}
     for name in names:

@@ -1,6 +1,7 @@
-"""Label overlays, as they are read: other labels for the training split; the record files never change.
+"""Reads label overlays: other labels for the training split. The record files never change.
 
-`labels/<name>.npy` holds int32 (N,), `labels/<name>.json` tells where it comes from (docs/format.md).
+`labels/<name>.npy` holds int32 (N,), `labels/<name>.json` says where they come from
+(docs/format.md).
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from selfie_io.records.manifest import FORMAT_MAJOR, FORMAT_VERSION
 OVERLAY_FOLDER = "labels"
 MAX_OVERLAY_JSON_BYTES = 1 << 28  # the transition matrix of 2,000 classes has room
 
-# What has a key of its own in the JSON, beside "provenance" for the rest.
+# These have keys of their own in the JSON; "provenance" holds the rest.
 PROVENANCE_KEYS = ("kind", "rate", "seed", "transition_matrix")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}", re.ASCII)
@@ -26,9 +27,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}", re.ASCII)
 class Overlay(msgspec.Struct, frozen=True):
     """What the JSON file of an overlay says; digests are those of `overlay_digest`.
 
-    `provenance` tells what made it beyond the keys before it;
-    `previous` is there while an overlay is being replaced: until the new array is in place, it is the old one
-    that counts.
+    `provenance` says what made it, beyond the keys before it. `previous` exists only while an
+    overlay is being replaced: until the new array is in place, the old entry counts.
     """
 
     name: str
@@ -52,7 +52,9 @@ def overlay_digest(labels: npt.ArrayLike) -> str:
 
 
 def overlay_paths(folder: str | Path, name: str) -> tuple[Path, Path]:
-    """Return the paths of the array and the JSON file. Raises ValueError if `name` is no plain file name."""
+    """Return the paths of the array and the JSON file. Raises ValueError if `name` is no plain file
+    name.
+    """
     if not _NAME.fullmatch(name):
         raise ValueError(
             f"an overlay's name has up to 100 of A-Z a-z 0-9 _ . + = - and starts with none of . + = -; "
@@ -90,7 +92,7 @@ def load_overlay(folder: str | Path, name: str) -> tuple[Overlay, npt.NDArray[np
         raise ValueError(f"{array_path}: its SHA-256 is {digest}, {json_path.name} says {entry.sha256}")
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= entry.num_classes:
         raise ValueError(
-            f"{array_path}: labels are 0..{entry.num_classes - 1}, got {labels.min()}..{labels.max()}"
+            f"{array_path}: labels must be in 0..{entry.num_classes - 1}, got {labels.min()}..{labels.max()}"
         )
     return entry, labels.astype(np.int64)
 
@@ -139,13 +141,13 @@ def _read_array(path: Path, file: BinaryIO, records: int) -> npt.NDArray[np.int3
     """Read `records` int32; numpy.load would believe a header that promises more than the file has."""
     try:
         if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("a label array is of .npy version 1.0")
+            raise ValueError("must be of .npy version 1.0")
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:  # numpy's parser lets through what its tokenizer raises
         raise ValueError(f"{path}: {error}") from error
     if shape != (records,) or dtype != np.dtype("<i4"):
-        raise ValueError(f"{path}: the labels are int32 ({records},), got {dtype} {shape}")
+        raise ValueError(f"{path}: the labels must be int32 ({records},), got {dtype} {shape}")
     there = path.stat().st_size - file.tell()
     if there != 4 * records:
-        raise ValueError(f"{path}: {records} labels have {4 * records} bytes, got {there}")
+        raise ValueError(f"{path}: {records} labels must have {4 * records} bytes, got {there}")
     return np.frombuffer(file.read(), "<i4")

@@ -1,4 +1,4 @@
-"""Turns encoded pictures into the pixels of records."""
+"""Turns encoded images into the pixels of records."""
 
 import io
 import re
@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.convert.sources.base import Item, missing_extra
+from selfie_io.convert.sources.source import Item, missing_extra
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_PICTURE_PIXELS = 1 << 26  # a picture beyond this is a bomb
+MAX_IMAGE_PIXELS = 1 << 26  # a larger image is taken for a decompression bomb
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _ADDRESS = re.compile(r"\s*<[^<>]* at 0x[0-9a-f]+>")  # differs from run to run
 
-Picture = bytes | npt.NDArray[np.uint8] | ValueError
+RawImage = bytes | npt.NDArray[np.uint8] | ValueError
 
 
 @dataclass(frozen=True)
-class PictureRule:
-    """What every picture must become. `resize`: whole pictures are scaled (bilinear with antialiasing).
+class ImageRule:
+    """The shape that every image must have. `resize`: scale images to it (bilinear with
+    antialiasing).
 
-    `to_grey`: colour pictures are made grey, where a set of one channel else refuses them.
+    `to_grey`: make colour images grey; without it a set of one channel refuses them.
     """
 
     channels: int
@@ -38,60 +39,60 @@ class PictureRule:
 
 
 class Bad(NamedTuple):
-    """A picture that could not be used."""
+    """An image that could not be used."""
 
     name: str
     reason: str
 
 
 class Decoded(NamedTuple):
-    """Pictures in order: uint8 (n, C, H, W), their labels, and those that are bad and left out."""
+    """Images in order, uint8 (n, C, H, W), their labels, and the bad ones that were left out."""
 
     images: npt.NDArray[np.uint8]
     labels: list[int]
     bad: list[Bad]
 
 
-def picture_shape(picture: Picture) -> tuple[int, int, int]:
-    """The (channels, height, width) that a picture has by itself: 1 channel if it is grey, else 3.
+def image_shape(image: RawImage) -> tuple[int, int, int]:
+    """The (channels, height, width) that an image has by itself: 1 channel if it is grey, else 3.
 
     Raises ValueError if it cannot be read.
     """
-    if isinstance(picture, ValueError):
-        raise picture
-    if isinstance(picture, np.ndarray):
-        return picture.shape[0], picture.shape[1], picture.shape[2]
+    if isinstance(image, ValueError):
+        raise image
+    if isinstance(image, np.ndarray):
+        return image.shape[0], image.shape[1], image.shape[2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            image = _open(picture)
+            opened = _open(image)
         except Exception as error:
             raise _damage(error) from error
-        return 1 if image.mode in _GREY_MODES else 3, image.height, image.width
+        return 1 if opened.mode in _GREY_MODES else 3, opened.height, opened.width
 
 
-def decode_picture(picture: Picture, rule: PictureRule) -> npt.NDArray[np.uint8]:
-    """The pixels of one picture, uint8 (C, H, W). Raises ValueError, with the reason alone."""
-    if isinstance(picture, ValueError):
-        raise picture
-    if isinstance(picture, np.ndarray) and picture.shape == (rule.channels, rule.height, rule.width):
-        return picture
+def decode_image(image: RawImage, rule: ImageRule) -> npt.NDArray[np.uint8]:
+    """The pixels of one image, uint8 (C, H, W). Raises ValueError, with the reason alone."""
+    if isinstance(image, ValueError):
+        raise image
+    if isinstance(image, np.ndarray) and image.shape == (rule.channels, rule.height, rule.width):
+        return image
     try:
-        return _pixels(_open(picture) if isinstance(picture, bytes) else _from_array(picture), rule)
+        return _pixels(_open(image) if isinstance(image, bytes) else _from_array(image), rule)
     except Exception as error:
         raise _damage(error) from error
 
 
-def decode_chunk(chunk: list[Item], rule: PictureRule) -> Decoded:
-    """Decode some items; bad pictures are left out and told of."""
+def decode_chunk(chunk: list[Item], rule: ImageRule) -> Decoded:
+    """Decode some items; bad ones are left out and listed."""
     images = np.empty((len(chunk), rule.channels, rule.height, rule.width), np.uint8)
     labels: list[int] = []
     bad: list[Bad] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # what Pillow warns of is damage, or a bomb
-        for picture, label, name in chunk:
+        warnings.simplefilter("error")  # a warning of Pillow means damage or a bomb
+        for image, label, name in chunk:
             try:
-                images[len(labels)] = decode_picture(picture, rule)
+                images[len(labels)] = decode_image(image, rule)
             except ValueError as error:
                 bad.append(Bad(name, str(error)))
             else:
@@ -100,28 +101,30 @@ def decode_chunk(chunk: list[Item], rule: PictureRule) -> Decoded:
 
 
 def _open(encoded: bytes) -> "Image.Image":
-    """Open and check a picture; its pixels are decoded later."""
+    """Open and check an image; its pixels are decoded later."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise ModuleNotFoundError(missing_extra("Pillow", "reading pictures")) from error
+        raise ModuleNotFoundError(missing_extra("Pillow", "reading images")) from error
     image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
-    if image.width * image.height > MAX_PICTURE_PIXELS:
-        raise ValueError(f"{image.width}x{image.height} pixels are more than {MAX_PICTURE_PIXELS}")
+    if image.width * image.height > MAX_IMAGE_PIXELS:
+        raise ValueError(
+            f"an image must have at most {MAX_IMAGE_PIXELS} pixels, got {image.width}x{image.height}"
+        )
     if image.mode not in _GREY_MODES + _COLOUR_MODES:
-        raise ValueError(f"pixels have 8 bits a channel, got those of mode {image.mode}")
+        raise ValueError(f"pixels must have 8 bits a channel, got those of mode {image.mode}")
     return image
 
 
-def _from_array(picture: npt.NDArray[np.uint8]) -> "Image.Image":
+def _from_array(image: npt.NDArray[np.uint8]) -> "Image.Image":
     try:
         from PIL import Image
     except ImportError as error:
-        raise ModuleNotFoundError(missing_extra("Pillow", "resizing pictures")) from error
-    return Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0))
+        raise ModuleNotFoundError(missing_extra("Pillow", "resizing images")) from error
+    return Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
 
 
-def _pixels(image: "Image.Image", rule: PictureRule) -> npt.NDArray[np.uint8]:
+def _pixels(image: "Image.Image", rule: ImageRule) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
     size = (rule.width, rule.height)
@@ -146,9 +149,9 @@ def _pixels(image: "Image.Image", rule: PictureRule) -> npt.NDArray[np.uint8]:
 
 
 def _damage(error: Exception) -> Exception:
-    """What Pillow raises on a damaged file, as a ValueError that says why."""
+    """Turn what Pillow raises for a damaged file into a ValueError with the reason."""
     if isinstance(error, ModuleNotFoundError):
         return error
     if type(error).__name__ == "UnidentifiedImageError":
-        return ValueError(f"is not a picture of a known format ({', '.join(_FORMATS)})")
+        return ValueError(f"is not an image of a known format ({', '.join(_FORMATS)})")
     return ValueError(_ADDRESS.sub("", str(error)) or type(error).__name__)

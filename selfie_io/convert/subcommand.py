@@ -1,4 +1,4 @@
-"""What all commands share: how one is run, how it shows progress, how it reads and writes shapes."""
+"""What all subcommands share: how to run one, show progress, parse and print shapes."""
 
 import contextlib
 import functools
@@ -14,15 +14,17 @@ DONE, BAD_DATA, BAD_COMMAND = 0, 1, 2  # exit statuses
 
 
 class CommandError(Exception):
-    """The command makes no sense; exit status 2."""
+    """The command line is wrong; exit status 2."""
 
 
-class Command(ABC):
+class Subcommand(ABC):
     """A subcommand: its fields are the command line."""
 
     @abstractmethod
     def run(self) -> int:
-        """Do it and return the exit status; raises CommandError, or ValueError and OSError for bad data."""
+        """Run and return the exit status; raises CommandError, or ValueError and OSError for bad
+        data.
+        """
 
 
 @functools.cache
@@ -32,13 +34,13 @@ def tool() -> str:
 
 
 def say(line: str) -> None:
-    """Tell the user something that is not the result."""
+    """Print a line that is not the result, to stderr."""
     print(line, file=sys.stderr)
 
 
 @contextlib.contextmanager
 def progress(what: str, total: int, unit: str = "records") -> Iterator[Callable[[int], None]]:
-    """Show how far `what` is, its rate and the time left, on a terminal; yields what to call at each step."""
+    """Show progress, rate and time left on a terminal; yields the function to call with each step."""
     if not sys.stderr.isatty():
         yield lambda step: None  # noqa: ARG005
         return
@@ -70,7 +72,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """(height, width) from "HxW"; raises CommandError."""
     match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text, re.ASCII)
     if match is None:
-        raise CommandError(f"a size is HEIGHTxWIDTH, 64x64 say, got {text!r}")
+        raise CommandError(f"a size must be HEIGHTxWIDTH, 64x64 say, got {text!r}")
     return int(match[1]), int(match[2])
 
 
@@ -78,7 +80,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     """(channels, height, width) from "C,H,W"; raises CommandError."""
     match = re.fullmatch(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})", text, re.ASCII)
     if match is None:
-        raise CommandError(f"a shape is CHANNELS,HEIGHT,WIDTH, 3,32,32 say, got {text!r}")
+        raise CommandError(f"a shape must be CHANNELS,HEIGHT,WIDTH, 3,32,32 say, got {text!r}")
     try:
         return RecordLayout(int(match[1]), int(match[2]), int(match[3])).shape
     except ValueError as error:

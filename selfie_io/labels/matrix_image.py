@@ -1,4 +1,6 @@
-"""Draws a transition matrix: one cell a pair of classes, darker for more, with numbers where they fit."""
+"""Draws a transition matrix: one cell a pair of classes, darker for more, with numbers where they
+fit.
+"""
 
 from collections.abc import Sequence
 
@@ -13,7 +15,7 @@ _PAPER, _INK, _DARKEST = (255, 255, 255), (30, 30, 30), (8, 48, 107)
 _FEWEST_PIXELS_FOR_TEXT = 26  # in a cell
 
 
-def matrix_picture(matrix: npt.ArrayLike, class_names: Sequence[str] | None = None) -> Image.Image:
+def matrix_image(matrix: npt.ArrayLike, class_names: Sequence[str] | None = None) -> Image.Image:
     """Draw `matrix` (k, k), clean classes as rows and noisy ones as columns, in percent.
 
     Numbers and names are left out where a cell is too small. Raises ValueError if the matrix is not
@@ -23,18 +25,20 @@ def matrix_picture(matrix: npt.ArrayLike, class_names: Sequence[str] | None = No
     num_classes = len(rows)
     names = [str(c) for c in range(num_classes)] if class_names is None else list(class_names)
     if len(names) != num_classes:
-        raise ValueError(f"a class has one name: {num_classes} classes, got {len(names)} names")
+        raise ValueError(
+            f"class_names must have a name for each of {num_classes} classes, got {len(names)} names"
+        )
     cell = max(_SIDE // num_classes, 2)
     with_text = cell >= _FEWEST_PIXELS_FOR_TEXT
     font = ImageFont.load_default(_TEXT)
     margin = 6 + (int(max(font.getlength(name) for name in names)) + 6 if with_text else 0)
-    picture = Image.new("RGB", (margin + num_classes * cell + 6,) * 2, _PAPER)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (margin + num_classes * cell + 6,) * 2, _PAPER)
+    draw = ImageDraw.Draw(image)
     for i, row in enumerate(rows):
         top = margin + i * cell
         if with_text:
             draw.text((margin - 6, top + cell / 2), names[i], _INK, font, anchor="rm")
-            _draw_upright(picture, names[i], font, margin + i * cell + cell // 2, margin - 6)
+            _draw_upright(image, names[i], font, margin + i * cell + cell // 2, margin - 6)
         for j, share in enumerate(row):
             left = margin + j * cell
             colour = tuple(
@@ -48,11 +52,11 @@ def matrix_picture(matrix: npt.ArrayLike, class_names: Sequence[str] | None = No
     draw.rectangle(
         (margin - 1, margin - 1, margin + num_classes * cell, margin + num_classes * cell), outline=_INK
     )
-    return picture
+    return image
 
 
 def _draw_upright(
-    picture: Image.Image,
+    image: Image.Image,
     text: str,
     font: "ImageFont.FreeTypeFont | ImageFont.ImageFont",
     centre: int,
@@ -61,4 +65,4 @@ def _draw_upright(
     length = int(font.getlength(text)) + 1
     strip = Image.new("RGB", (length, _TEXT + 4), _PAPER)
     ImageDraw.Draw(strip).text((0, (_TEXT + 4) / 2), text, _INK, font, anchor="lm")
-    picture.paste(strip.rotate(90, expand=True), (centre - (_TEXT + 4) // 2, bottom - length))
+    image.paste(strip.rotate(90, expand=True), (centre - (_TEXT + 4) // 2, bottom - length))

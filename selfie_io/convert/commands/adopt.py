@@ -1,4 +1,6 @@
-"""selfie-convert adopt: record files without a manifest get one, if nothing is wrong with them."""
+"""selfie-convert adopt: writes the manifest of record files that have none, if nothing is wrong
+with them.
+"""
 
 import json
 from dataclasses import dataclass
@@ -7,44 +9,49 @@ from typing import Annotated
 
 import tyro
 
-from selfie_io.convert.command import BAD_DATA, DONE, Command, CommandError, parse_shape, progress, tool
-from selfie_io.convert.info import describe, summary
+from selfie_io.convert.commands.verify import say_defects
 from selfie_io.convert.reading import read_class_names
-from selfie_io.convert.verify import say_defects
+from selfie_io.convert.subcommand import BAD_DATA, DONE, CommandError, Subcommand, parse_shape, progress, tool
+from selfie_io.convert.summary import describe, summary
 from selfie_io.records.files import guess_shape, record_files
 from selfie_io.records.manifest import MANIFEST_NAME, write_manifest
 from selfie_io.records.verify import manifest_of, verify_files
 
 
 @dataclass(frozen=True)
-class Adopt(Command):
+class Adopt(Subcommand):
     """Check every record of FOLDER and write its manifest, dataset.json.
 
-    FOLDER holds data_batch_1.bin ... data_batch_K.bin and perhaps test_batch.bin and no manifest: the
-    published sets of the SELFIE authors, or files of one's own in that format. They are not changed.
+    FOLDER holds data_batch_1.bin ... data_batch_K.bin, perhaps test_batch.bin, and no manifest: the
+    sets that the SELFIE authors published, or your own files in that format. The record files are
+    not changed.
     """
 
     folder: tyro.conf.Positional[Path]
     """The folder with the record files."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
-    """The shape of a picture, if there is no manifest; else the one known shape that fits."""
+    """The shape of an image, for a folder without manifest; by default the one known shape that
+    fits.
+    """
     num_classes: int | None = None
-    """How many classes there are; else the largest label + 1."""
+    """The number of classes; by default the largest label + 1."""
     class_names: Path | None = None
-    """A text file with a class name a line; else the classes are called 0, 1, ..."""
+    """A text file with one class name per line; by default the classes are called 0, 1, ..."""
     name: str | None = None
-    """The name of the data set; else that of the folder."""
+    """The name of the data set; by default that of the folder."""
     force: bool = False
-    """Replace a manifest that is there."""
+    """Replace an existing manifest."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> int:
         """Check, then write the manifest; 1 if there are defects."""
         if not self.folder.is_dir():
-            raise CommandError(f"there is no folder {self.folder}")
+            raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
         if (self.folder / MANIFEST_NAME).exists() and not self.force:
-            raise CommandError(f"{self.folder} has a manifest; --force makes a new one")
+            raise CommandError(
+                f"FOLDER must have no manifest, {self.folder} has one; --force makes a new one"
+            )
         shape = parse_shape(self.shape) if self.shape else guess_shape(self.folder)
         total = sum(path.stat().st_size for paths in record_files(self.folder).values() for path in paths)
         with progress("adopt", total, "bytes") as advance:

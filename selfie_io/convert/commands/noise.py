@@ -1,4 +1,4 @@
-"""selfie-convert noise: a label overlay with injected noise."""
+"""selfie-convert noise: injects noise as a label overlay."""
 
 import json
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from selfie_io.convert.command import DONE, Command, CommandError, tool
-from selfie_io.convert.places import check_target
+from selfie_io.convert.storage.locations import check_target
+from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, tool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,16 +20,16 @@ INSTANCE, OPEN_SET = "instance", "open-set"
 
 
 @dataclass(frozen=True)
-class Noise(Command):
-    """Give the training labels of FOLDER a known noise, as an overlay that stands beside the true ones.
+class Noise(Subcommand):
+    """Inject known noise into the training labels of FOLDER, as an overlay beside the stored ones.
 
-    The record files do not change. The draw of a record hangs on the seed and its record id alone.
+    The record files do not change. The draw of a record depends on the seed and its record id alone.
       pair        a label becomes the next class with probability RATE
       symmetric   a label becomes any other class, together with probability RATE
-      asymmetric  CIFAR-10 and CIFAR-100: a label becomes a class it is often taken for
-      instance    a label becomes one that depends on the picture (Xia et al., NeurIPS 2020)
-      open-set    a picture becomes one of another data set, under the old label (Wang et al., CVPR 2018): no
-                  overlay can say that, so the new data set OUT is written, with pictures of --other
+      asymmetric  CIFAR-10 and CIFAR-100: a label becomes a class that it is often mistaken for
+      instance    a label becomes one that depends on the image (Xia et al., NeurIPS 2020)
+      open-set    an image of --other replaces the image and keeps its label (Wang et al., CVPR 2018);
+                  writes the new data set OUT, because an overlay holds labels alone
     """
 
     folder: tyro.conf.Positional[Path]
@@ -37,19 +37,21 @@ class Noise(Command):
     kind: str = "pair"
     """The kind of noise."""
     rate: float | None = None
-    """The part of the labels to change, 0.4 say."""
+    """The fraction of the labels to change, for example 0.4."""
     matrix: Path | None = None
-    """Instead of kind and rate: a CSV file, row i the probabilities of each noisy class given class i."""
+    """Instead of --kind and --rate: a CSV file; row i holds the probabilities of each noisy class
+    given class i.
+    """
     seed: int = 0
-    """Another seed, other labels."""
+    """The seed of the draw."""
     exact: bool = False
-    """Change as near to the asked part of each class as whole numbers allow, not just on average."""
+    """Change the asked fraction of each class as closely as integers allow, not just on average."""
     include_true: bool = False
-    """Symmetric noise draws from all classes, the true one among them, so that less than RATE changes."""
+    """Symmetric noise draws from all classes including the true one, so less than RATE changes."""
     name: str | None = None
-    """The name of the overlay; else KIND-RATE, pair-0.4 say."""
+    """The name of the overlay; by default KIND-RATE, for example pair-0.4."""
     other: Path | None = None
-    """open-set: the data set whose training pictures come in."""
+    """open-set: the data set whose training images are inserted."""
     out: Path | None = None
     """open-set: the new folder to write."""
     json: bool = False
@@ -59,24 +61,26 @@ class Noise(Command):
         """Draw the labels and write the overlay."""
         given = self.matrix if self.rate is None else self.rate
         if given is None or (self.rate is not None and self.matrix is not None):
-            raise CommandError("either --rate or --matrix is needed")
+            raise CommandError("exactly one of --rate and --matrix must be given")
         if self.rate is not None and not 0 <= self.rate <= 1:
-            raise CommandError(f"--rate is in [0, 1], got {self.rate}")
+            raise CommandError(f"--rate must be in [0, 1], got {self.rate}")
         if self.exact and self.kind in (INSTANCE, OPEN_SET) and self.matrix is None:
-            raise CommandError(f"--exact counts by a matrix, and {self.kind} noise has none")
+            raise CommandError(f"--exact needs noise with a matrix, {self.kind} noise has none")
         if self.include_true and (self.kind not in ("symmetric", "symmetry") or self.matrix is not None):
-            raise CommandError("--include-true is for --kind symmetric")
+            raise CommandError(f"--include-true needs --kind symmetric, got {self.kind}")
         open_set = self.kind == OPEN_SET and self.matrix is None
         if {self.other is None, self.out is None} != {not open_set}:
-            raise CommandError("--kind open-set needs --other and --out, no other kind takes them")
+            raise CommandError("--other and --out must be given with --kind open-set, and with no other kind")
         if open_set and self.name is not None:
-            raise CommandError("--name is that of an overlay, and open-set noise writes none")
+            raise CommandError(
+                "--name names an overlay, and open-set noise writes none; --out names the data set"
+            )
         for folder in (self.folder, self.other or self.folder):
             if not folder.is_dir():
-                raise CommandError(f"there is no folder {folder}")
+                raise CommandError(f"FOLDER must be a folder, there is none at {folder}")
         if self.rate is not None and self.other is not None and self.out is not None:
             return self._write_open_set(self.rate, self.other, self.out)
-        from selfie_io.labels.overlay import save_overlay
+        from selfie_io.labels.overlay_writer import save_overlay
         from selfie_io.records.dataset import open_dataset
 
         dataset = open_dataset(self.folder)
@@ -107,7 +111,9 @@ class Noise(Command):
     def _draw(
         self, dataset: "RecordDataset", given: float | Path
     ) -> "tuple[NDArray[np.int64], NDArray[np.float64] | None]":
-        """The noisy labels by a rate or a matrix file and, where there is one, the matrix of the draw."""
+        """The noisy labels by a rate or a matrix file and, where there is one, the matrix of the
+        draw.
+        """
         from selfie_io.labels.instance_noise import inject_instance_noise
         from selfie_io.labels.noise import inject_noise
         from selfie_io.labels.transition import read_matrix, transition_matrix
@@ -137,5 +143,5 @@ class Noise(Command):
             print(json.dumps(told))
         else:
             count = manifest.splits["train"].records
-            print(f"{out}: {told['replaced']:,} of {count:,} training pictures are of {other.name}")
+            print(f"{out}: {told['replaced']:,} of {count:,} training images are of {other.name}")
         return DONE

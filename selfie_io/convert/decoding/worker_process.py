@@ -1,7 +1,8 @@
-"""A process that decodes chunks of pictures: `python -m selfie_io.convert.worker`, talked to by pickles.
+"""A process that decodes chunks of images. The parent talks to it by pickles through pipes.
 
-A plain process rather than multiprocessing's: it imports nothing of the program that started it, needs no
-guard in a user's script, and ends by itself when its parent does, as its standard input ends.
+It is a plain process, not one of multiprocessing: it imports nothing of the program that started
+it, needs no guard in a user's script, and ends when its standard input ends, that is when its
+parent does.
 """
 
 import contextlib
@@ -15,20 +16,20 @@ import threading
 from typing import IO, TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from selfie_io.convert.pictures import Decoded, PictureRule
-    from selfie_io.convert.sources.base import Item
+    from selfie_io.convert.decoding.images import Decoded, ImageRule
+    from selfie_io.convert.sources.source import Item
 
 
-_PIPE_BYTES = 1 << 20  # a chunk's pictures fit: a worker need not wait until they are fetched
+_PIPE_BYTES = 1 << 20  # holds a chunk's images, so a worker need not wait until they are fetched
 
 
-class Worker:
-    """The parent's end; several threads may use it."""
+class WorkerProcess:
+    """The parent's end of a decoding process; several threads may use it."""
 
     def __init__(self) -> None:
         paths = os.pathsep.join(path for path in sys.path if path)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "selfie_io.convert.worker"],
+            [sys.executable, "-m", "selfie_io.convert.decoding.worker_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": paths},
@@ -42,8 +43,8 @@ class Worker:
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
 
-    def decode(self, chunk: "list[Item]", rule: "PictureRule") -> "Decoded":
-        """Send a chunk and wait for what becomes of it; raises OSError if the process died."""
+    def decode(self, chunk: "list[Item]", rule: "ImageRule") -> "Decoded":
+        """Send a chunk and wait for the result; raises OSError if the process died."""
         try:
             with self._sending:
                 pickle.dump((chunk, rule), self._stdin, pickle.HIGHEST_PROTOCOL)
@@ -68,7 +69,7 @@ class Worker:
 
 def main() -> None:
     """Answer chunks until the standard input ends."""
-    from selfie_io.convert.pictures import decode_chunk
+    from selfie_io.convert.decoding.images import decode_chunk
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     while True:

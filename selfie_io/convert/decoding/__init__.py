@@ -1,0 +1,1 @@
+"""From an encoded image to a checked record, in this process and in others."""

@@ -1,0 +1,1 @@
+"""Where sources lie, folders, archives and URLs, and the cache of downloads."""
