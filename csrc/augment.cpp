@@ -36,10 +36,12 @@ void check_augment(const AugmentOptions& options, const RecordLayout& layout) {
         throw std::invalid_argument("cutout must not be negative, got " + std::to_string(options.cutout));
 }
 
-Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout, std::uint64_t seed,
-                       std::uint64_t epoch, std::uint64_t index) {
+Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout, const DrawKey& key) {
     Draw draw;
-    const Words geometry = random_words(seed, epoch, index, Stream::kGeometry);
+    const auto words = [&](Stream stream, std::uint64_t epoch) {
+        return random_words(key.seed, epoch, key.index, stream, key.view);
+    };
+    const Words geometry = words(Stream::kGeometry, key.epoch);
     const auto place = [&](std::uint32_t word, std::size_t side, std::int64_t crop) {
         const std::int64_t choices = static_cast<std::int64_t>(side) + 2 * options.pad - crop + 1;
         return static_cast<std::int32_t>(random_below(word, choices) - options.pad);
@@ -48,10 +50,10 @@ Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout
     draw.left = place(geometry[1], layout.width, options.crop_width);
     if (options.flip == FlipMode::kRandom) draw.flip = geometry[2] >> 31;
     if (options.flip == FlipMode::kAlternate)
-        draw.flip = ((random_words(seed, 0, index, Stream::kAlternateFlip)[0] >> 31) ^ (epoch & 1)) != 0;
+        draw.flip = ((words(Stream::kAlternateFlip, 0)[0] >> 31) ^ (key.epoch & 1)) != 0;
     draw.brightness = static_cast<float>(options.brightness * (2 * random_unit(geometry[3]) - 1));
     if (options.has_contrast() || options.cutout > 0) {
-        const Words photometry = random_words(seed, epoch, index, Stream::kPhotometry);
+        const Words photometry = words(Stream::kPhotometry, key.epoch);
         const double range = options.contrast_high - options.contrast_low;
         draw.contrast = static_cast<float>(options.contrast_low + range * random_unit(photometry[0]));
         if (options.cutout > 0) {  // the centre is uniform over the image (DeVries and Taylor, 2017)

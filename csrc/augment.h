@@ -47,8 +47,15 @@ struct Draw {
 // Throws std::invalid_argument if the crop does not fit the padded image, or reflection the padding.
 void check_augment(const AugmentOptions& options, const RecordLayout& layout);
 
-Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout, std::uint64_t seed,
-                       std::uint64_t epoch, std::uint64_t index);
+// Names one draw: the augmentation is a pure function of it.
+struct DrawKey {
+    std::uint64_t seed = 0;
+    std::uint64_t epoch = 0;
+    std::uint64_t index = 0;
+    std::uint32_t view = 0;
+};
+
+Draw draw_augmentation(const AugmentOptions& options, const RecordLayout& layout, const DrawKey& key);
 
 // Exact sums over one channel of the crop window.
 struct ChannelSums {

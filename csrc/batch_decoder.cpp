@@ -43,7 +43,7 @@ Batch make_batch(std::shared_ptr<std::uint8_t> memory, std::size_t count) {
 }  // namespace
 
 std::size_t batch_bytes(const PixelPlan& plan, std::size_t count) {
-    return 3 * aligned(count * sizeof(std::int64_t)) + aligned(count * plan.image_bytes());
+    return 3 * aligned(count * sizeof(std::int64_t)) + aligned(plan.images_bytes(count));
 }
 
 struct BatchDecoder::State {
@@ -69,8 +69,7 @@ struct BatchDecoder::State {
             [&](std::uint64_t first, std::uint64_t records) { files->read_ahead(first, records); });
         Batch batch = make_batch(pool->acquire(), job.count);
         job.order.indices(job.start, job.count, batch.indices);
-        auto* image = static_cast<std::uint8_t*>(batch.images);
-        const std::size_t image_bytes = plan.image_bytes();
+        auto* images = static_cast<std::uint8_t*>(batch.images);
         for (std::size_t i = 0; i < job.count; ++i) {
             if (stopping) return;
             const auto index = static_cast<std::uint64_t>(batch.indices[i]);
@@ -81,8 +80,8 @@ struct BatchDecoder::State {
             const std::uint32_t stored = files->label(index, record);
             batch.labels[i] = labels != nullptr ? labels[index] : stored;
             batch.record_ids[i] = load_big_endian(record + kRecordIdOffset);
-            decoder.decode(record + kPixelOffset, job.order.seed, job.order.epoch, index, coming, image);
-            image += image_bytes;
+            decoder.decode(record + kPixelOffset, {job.order.seed, job.order.epoch, index}, coming, i,
+                           job.count, images);
         }
         decoder.finish();
         job.batch = std::move(batch);

@@ -19,6 +19,7 @@ namespace {
 constexpr std::chrono::milliseconds kSignalInterval{200};
 
 using Indices = py::array_t<std::int64_t, py::array::c_style>;
+using Weights = py::array_t<double, py::array::c_style>;
 using Pixels = py::array_t<std::uint8_t, py::array::c_style>;
 
 // Destroys without the GIL: closing files and joining workers may take long.
@@ -103,7 +104,8 @@ py::tuple gather(const RecordFiles& files, const Indices& indices, Pixels& out) 
 
 EpochOrder make_order(const std::string& kind, std::uint64_t num_records, std::uint64_t seed,
                       std::uint64_t epoch, std::uint64_t global_batch_size, std::uint64_t block_records,
-                      std::uint64_t window_records) {
+                      std::uint64_t window_records, const std::optional<Indices>& members,
+                      const std::optional<Weights>& weight_totals) {
     EpochOrder order;
     order.kind = choice<OrderKind>("order", kind,
                                    {{"sequential", OrderKind::kSequential},
@@ -116,6 +118,9 @@ EpochOrder make_order(const std::string& kind, std::uint64_t num_records, std::u
     order.global_batch_size = global_batch_size;
     order.block_records = block_records;
     order.window_records = window_records;
+    const py::gil_scoped_release release;
+    if (weight_totals) order.weigh({weight_totals->data(), weight_totals->data() + weight_totals->size()});
+    if (members) order.select({members->data(), members->data() + members->size()});
     order.check();
     return order;
 }
@@ -191,6 +196,10 @@ PixelPlan make_plan(const py::kwargs& given) {
                                                   {"bfloat16", PixelType::kBfloat16},
                                                   {"uint8", PixelType::kUint8}});
     plan.channels_last = options.take<bool>("channels_last");
+    plan.views = options.take<std::uint32_t>("views");
+    if (plan.views < 1 || plan.views > kMaxViews)
+        throw std::invalid_argument("views must be in 1.." + std::to_string(kMaxViews) + ", got " +
+                                    std::to_string(plan.views));
     options.expect_none_left();
     check_augment(augment, plan.layout);
     if (plan.normalize.mode == NormalizeMode::kPerChannel &&
@@ -204,12 +213,13 @@ PixelPlan make_plan(const py::kwargs& given) {
 }
 
 // The draws of some records as arrays, by the names of Draws in loading/reader.py.
-py::dict draws(const PixelPlan& plan, std::uint64_t seed, std::uint64_t epoch, const Indices& indices) {
+py::dict draws(const PixelPlan& plan, std::uint64_t seed, std::uint64_t epoch, const Indices& indices,
+               std::uint32_t view) {
     std::vector<Draw> drawn;
     drawn.reserve(static_cast<std::size_t>(indices.size()));
     for (py::ssize_t i = 0; i < indices.size(); ++i)
-        drawn.push_back(draw_augmentation(plan.augment, plan.layout, seed, epoch,
-                                          static_cast<std::uint64_t>(indices.data()[i])));
+        drawn.push_back(draw_augmentation(
+            plan.augment, plan.layout, {seed, epoch, static_cast<std::uint64_t>(indices.data()[i]), view}));
     py::dict out;
     const auto add = [&](const char* name, auto member) {
         py::array_t<std::decay_t<decltype(drawn[0].*member)>> values(indices.size());
@@ -267,8 +277,9 @@ py::array image_array(const PixelPlan& plan, std::size_t images, const void* beg
     const auto channels = static_cast<py::ssize_t>(plan.layout.channels);
     const auto height = static_cast<py::ssize_t>(plan.augment.crop_height);
     const auto width = static_cast<py::ssize_t>(plan.augment.crop_width);
-    const auto shape = plan.channels_last ? py::array::ShapeContainer{count, height, width, channels}
-                                          : py::array::ShapeContainer{count, channels, height, width};
+    py::array::ShapeContainer shape = {count, channels, height, width};
+    if (plan.channels_last) shape = {count, height, width, channels};
+    if (plan.views > 1) shape->insert(shape->begin(), static_cast<py::ssize_t>(plan.views));
     return py::array(numpy_type(plan.type), shape, begin, owner);
 }
 
@@ -349,13 +360,14 @@ PYBIND11_MODULE(_core, m) {
     py::class_<EpochOrder>(m, "EpochOrder")
         .def(py::init(&make_order), py::kw_only(), py::arg("kind"), py::arg("num_records"), py::arg("seed"),
              py::arg("epoch"), py::arg("global_batch_size"), py::arg("block_records"),
-             py::arg("window_records"))
+             py::arg("window_records"), py::arg("members") = py::none(),
+             py::arg("weight_totals") = py::none())
         .def("__len__", &EpochOrder::length)
         .def("indices", &order_indices, py::arg("start"), py::arg("count"));
 
     py::class_<PixelPlan>(m, "PixelPlan")
         .def(py::init(&make_plan))
-        .def("draws", &draws, py::arg("seed"), py::arg("epoch"), py::arg("indices"))
+        .def("draws", &draws, py::arg("seed"), py::arg("epoch"), py::arg("indices"), py::arg("view") = 0)
         .def("scale_and_shift", &scale_and_shift, py::arg("files"), py::arg("seed"), py::arg("epoch"),
              py::arg("indices"))
         .def("decode", &decode, py::arg("pool"), py::arg("seed"), py::arg("epoch"), py::arg("indices"),

@@ -29,15 +29,15 @@ void gather_records(const RecordFiles& files, const std::int64_t* indices, std::
 std::shared_ptr<std::uint8_t> decode_images(const PixelPlan& plan, BufferPool& pool, std::uint64_t seed,
                                             std::uint64_t epoch, const std::int64_t* indices,
                                             std::size_t count, const std::uint8_t* pixels) {
-    if (count * plan.image_bytes() > pool.buffer_bytes())
+    if (plan.images_bytes(count) > pool.buffer_bytes())
         throw std::invalid_argument("a batch must fit the pool's buffers, got " + std::to_string(count) +
                                     " records");
     ImageDecoder decoder(plan, &pool);
     std::shared_ptr<std::uint8_t> memory = pool.acquire();
     for (std::size_t i = 0; i < count; ++i)
-        decoder.decode(pixels + i * plan.layout.pixel_bytes(), seed, epoch,
-                       static_cast<std::uint64_t>(indices[i]), Prefetch(),
-                       memory.get() + i * plan.image_bytes());
+        decoder.decode(pixels + i * plan.layout.pixel_bytes(),
+                       {seed, epoch, static_cast<std::uint64_t>(indices[i])}, Prefetch(), i, count,
+                       memory.get());
     decoder.finish();
     return memory;
 }
@@ -52,7 +52,7 @@ void scales_and_shifts(const RecordFiles& files, const PixelPlan& plan, std::uin
         files.check_index(indices[i]);
         const auto index = static_cast<std::uint64_t>(indices[i]);
         const std::uint8_t* record = files.record(index, scratch.data());
-        decoder.scale_and_shift(record + kPixelOffset, seed, epoch, index, scale + i * plan.layout.channels,
+        decoder.scale_and_shift(record + kPixelOffset, {seed, epoch, index}, scale + i * plan.layout.channels,
                                 shift + i * plan.layout.channels);
     }
 }

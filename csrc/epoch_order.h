@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
+#include <memory>
+#include <vector>
 
 #include "permutation.h"
 
@@ -19,54 +19,50 @@ enum class OrderKind {
 
 struct EpochOrder {
     OrderKind kind = OrderKind::kSequential;
-    std::uint64_t num_records = 0;  // >= 1
+    std::uint64_t num_records = 0;  // of the whole split, >= 1
     std::uint64_t seed = 0;
     std::uint64_t epoch = 0;
     std::uint64_t global_batch_size = 1;  // kIndependent: records of one draw
     std::uint64_t block_records = 1;      // kQuasi: records that are read together
     std::uint64_t window_records = 1;     // kQuasi: a multiple of block_records
 
+    // Part of the split, set by select(); null: all records. In the epoch's order, but ascending for
+    // kIndependent, which shuffles them anew for each draw, and where weights draw among them.
+    std::shared_ptr<const std::vector<std::int64_t>> members;
+
+    // Running totals of the weights of the members, or of all records, set by weigh(); null: each record
+    // comes once.
+    std::shared_ptr<const std::vector<double>> weight_totals;
+
     // Throws std::invalid_argument where indices() would divide by zero or leave the data.
-    void check() const {
-        if (num_records == 0 || global_batch_size == 0 || global_batch_size > num_records ||
-            block_records == 0 || window_records == 0 || window_records % block_records != 0)
-            throw std::invalid_argument(
-                "an order needs records, draws within them and windows of whole blocks, got " +
-                std::to_string(num_records) + " records, " + std::to_string(global_batch_size) + " a draw, " +
-                std::to_string(block_records) + " a block, " + std::to_string(window_records) + " a window");
-    }
+    void check() const;
+
+    // Draws the records by weight, with replacement, each position by itself. Throws std::invalid_argument
+    // unless the running totals are finite, ascend and end above 0. Call it before select().
+    void weigh(std::vector<double> totals);
+
+    // Limits the epoch to some records, ascending and without repetition. They keep the order that they have
+    // among all records. Throws std::invalid_argument unless they are so. Call it after all fields are set.
+    void select(std::vector<std::int64_t> records);
+
+    // The records to choose from.
+    std::uint64_t num_members() const { return members ? members->size() : num_records; }
 
     // The number of positions. Independent draws are all of full size, so their epoch is rounded up.
     std::uint64_t length() const {
-        if (kind != OrderKind::kIndependent) return num_records;
-        return (num_records + global_batch_size - 1) / global_batch_size * global_batch_size;
+        if (kind != OrderKind::kIndependent) return num_members();
+        return (num_members() + global_batch_size - 1) / global_batch_size * global_batch_size;
     }
 
     // Writes the record indices of positions start..start+count-1, all below length().
-    void indices(std::uint64_t start, std::uint64_t count, std::int64_t* out) const {
-        switch (kind) {
-            case OrderKind::kSequential:
-                for (std::uint64_t i = 0; i < count; ++i) out[i] = static_cast<std::int64_t>(start + i);
-                return;
-            case OrderKind::kPermutation: {
-                const KeyedPermutation permutation(num_records, seed, epoch, 0);
-                for (std::uint64_t i = 0; i < count; ++i)
-                    out[i] = static_cast<std::int64_t>(permutation(start + i));
-                return;
-            }
-            case OrderKind::kIndependent:
-                return independent(start, count, out);
-            case OrderKind::kQuasi:
-                return quasi(start, count, out);
-        }
-    }
+    void indices(std::uint64_t start, std::uint64_t count, std::int64_t* out) const;
 
     // The records to read ahead while positions start..start+count-1 are decoded, as visit(first record,
     // records): as many blocks of the next window as this slice uses of its own, and at the beginning all of
-    // its own window. Only kQuasi reads blocks.
+    // its own window. Only kQuasi over all records reads blocks.
     template <class Visit>
     void read_ahead(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const {
-        if (kind != OrderKind::kQuasi) return;
+        if (kind != OrderKind::kQuasi || members || weight_totals) return;
         const Blocks blocks(*this);
         const auto visit_blocks = [&](std::uint64_t slot, std::uint64_t end) {
             slot = (slot + block_records - 1) / block_records * block_records;
@@ -87,20 +83,6 @@ struct EpochOrder {
     }
 
   private:
-    // Salt 0 shuffles the whole epoch (or the blocks); salt k+1 shuffles draw or window k.
-    void independent(std::uint64_t position, std::uint64_t count, std::int64_t* out) const {
-        while (count > 0) {
-            const std::uint64_t draw = position / global_batch_size;
-            const std::uint64_t offset = position % global_batch_size;
-            const std::uint64_t run = std::min(count, global_batch_size - offset);
-            const KeyedPermutation permutation(num_records, seed, epoch, draw + 1);
-            for (std::uint64_t i = 0; i < run; ++i)
-                *out++ = static_cast<std::int64_t>(permutation(offset + i));
-            position += run;
-            count -= run;
-        }
-    }
-
     // The records form a ring, cut into blocks from a random place on, so that the cuts and the short block
     // at the end change each epoch. The short block keeps the last place.
     struct Blocks {
@@ -123,22 +105,21 @@ struct EpochOrder {
             const std::uint64_t block = place < full_blocks ? block_order(place) : place;
             return (rotation + block * block_records + slot % block_records) % num_records;
         }
+
+        // The slot of a record.
+        std::uint64_t slot(std::uint64_t record) const {
+            const std::uint64_t ring = (record + num_records - rotation) % num_records;
+            const std::uint64_t block = ring / block_records;
+            const std::uint64_t place = block < full_blocks ? block_order.inverse(block) : block;
+            return place * block_records + ring % block_records;
+        }
     };
 
-    void quasi(std::uint64_t position, std::uint64_t count, std::int64_t* out) const {
-        const Blocks blocks(*this);
-        while (count > 0) {
-            const std::uint64_t window = position / window_records;
-            const std::uint64_t begin = window * window_records;
-            const std::uint64_t length = std::min(window_records, num_records - begin);
-            const std::uint64_t run = std::min(count, begin + length - position);
-            const KeyedPermutation within(length, seed, epoch, window + 1);
-            for (std::uint64_t i = 0; i < run; ++i)
-                *out++ = static_cast<std::int64_t>(blocks.record(begin + within(position + i - begin)));
-            position += run;
-            count -= run;
-        }
-    }
+    void all_records(std::uint64_t start, std::uint64_t count, std::int64_t* out) const;
+    void independent(std::uint64_t position, std::uint64_t count, std::int64_t* out) const;
+    void quasi(std::uint64_t position, std::uint64_t count, std::int64_t* out) const;
+    void weighted(std::uint64_t position, std::uint64_t count, std::int64_t* out) const;
+    std::vector<std::uint64_t> positions(const std::vector<std::int64_t>& records) const;
 };
 
 }  // namespace selfie

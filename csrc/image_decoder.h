@@ -19,17 +19,23 @@ class ImageDecoder {
           stream_(pool != nullptr && plan.can_stream() && pool->exceeds_caches()),
           scratch_(plan.scratch_bytes()) {}
 
-    // pixels: uint8[C][H][W]; out: image_bytes() in a buffer of the pool; coming: bytes to prefetch
-    // meanwhile.
-    void decode(const std::uint8_t* pixels, std::uint64_t seed, std::uint64_t epoch, std::uint64_t index,
-                Prefetch coming, void* out) {
-        kernel_.decode(plan_, pixels, draw(seed, epoch, index), scratch_.data(), stream_, coming, out);
+    // Decodes all views of record `place` in a batch of `count`.
+    // pixels: uint8[C][H][W]; coming: bytes to prefetch meanwhile; images: images_bytes(count) in a buffer of
+    // the pool.
+    void decode(const std::uint8_t* pixels, DrawKey key, Prefetch coming, std::size_t place,
+                std::size_t count, std::uint8_t* images) {
+        for (key.view = 0; key.view < plan_.views; ++key.view) {
+            const Draw draw = draw_augmentation(plan_.augment, plan_.layout, key);
+            kernel_.decode(plan_, pixels, draw, scratch_.data(), stream_, coming,
+                           images + (key.view * count + place) * plan_.image_bytes());
+            coming = Prefetch();
+        }
     }
 
     // The scale and shift, float32[C] each, that decode() would use.
-    void scale_and_shift(const std::uint8_t* pixels, std::uint64_t seed, std::uint64_t epoch,
-                         std::uint64_t index, float* scale, float* shift) {
-        kernel_.scale_and_shift(plan_, pixels, draw(seed, epoch, index), scratch_.data(), scale, shift);
+    void scale_and_shift(const std::uint8_t* pixels, const DrawKey& key, float* scale, float* shift) {
+        const Draw draw = draw_augmentation(plan_.augment, plan_.layout, key);
+        kernel_.scale_and_shift(plan_, pixels, draw, scratch_.data(), scale, shift);
     }
 
     // Call after a batch, before another thread reads it.
@@ -38,10 +44,6 @@ class ImageDecoder {
     }
 
   private:
-    Draw draw(std::uint64_t seed, std::uint64_t epoch, std::uint64_t index) const {
-        return draw_augmentation(plan_.augment, plan_.layout, seed, epoch, index);
-    }
-
     const PixelPlan& plan_;
     const PixelKernel& kernel_ = pixel_kernel();
     const bool stream_;

@@ -33,6 +33,13 @@ class KeyedPermutation {
         return position;
     }
 
+    // The position of a value: inverse(permutation(position)) == position.
+    std::uint64_t inverse(std::uint64_t value) const {
+        do value = decrypt(value);
+        while (value >= size_);
+        return value;
+    }
+
   private:
     static std::uint32_t mix(std::uint32_t value) {
         value *= 0x9E3779B1u;
@@ -47,6 +54,16 @@ class KeyedPermutation {
         for (int round = 0; round < 8; round += 2) {
             high ^= mix(low ^ round_keys_[round]) & high_mask_;
             low ^= mix(high ^ round_keys_[round + 1]) & low_mask_;
+        }
+        return std::uint64_t{high} << low_bits_ | low;
+    }
+
+    std::uint64_t decrypt(std::uint64_t value) const {
+        auto low = static_cast<std::uint32_t>(value) & low_mask_;
+        auto high = static_cast<std::uint32_t>(value >> low_bits_);
+        for (int round = 6; round >= 0; round -= 2) {
+            low ^= mix(high ^ round_keys_[round + 1]) & low_mask_;
+            high ^= mix(low ^ round_keys_[round]) & high_mask_;
         }
         return std::uint64_t{high} << low_bits_ | low;
     }

@@ -19,6 +19,8 @@ inline std::size_t pixel_type_bytes(PixelType type) {
     return type == PixelType::kFloat32 ? 4 : type == PixelType::kUint8 ? 1 : 2;
 }
 
+constexpr std::uint32_t kMaxViews = 256;  // of a record
+
 // What all images of a loader have in common.
 struct PixelPlan {
     RecordLayout layout;
@@ -26,6 +28,7 @@ struct PixelPlan {
     NormalizeOptions normalize;
     PixelType type = PixelType::kFloat32;
     bool channels_last = false;
+    std::uint32_t views = 1;  // images made of each record, each with draws of its own
 
     // Always inlined: the pixel kernels use them, see pixel_kernel_body.h.
     [[gnu::always_inline]] std::size_t crop_pixels() const {
@@ -33,6 +36,8 @@ struct PixelPlan {
     }
     [[gnu::always_inline]] std::size_t image_values() const { return layout.channels * crop_pixels(); }
     std::size_t image_bytes() const { return image_values() * pixel_type_bytes(type); }
+    // All views of `count` records; images of one view follow each other.
+    std::size_t images_bytes(std::size_t count) const { return views * count * image_bytes(); }
     // Two windows, planar and interleaved, and room to load a whole vector at their end.
     std::size_t scratch_bytes() const { return 2 * image_values() + kLanes; }
     // Whether rows are whole vectors, as streaming stores need.

@@ -15,14 +15,17 @@ enum class Stream : std::uint32_t {
     kPermutation = 3,      // round keys 0..3 of a shuffle
     kPermutationHigh = 4,  // round keys 4..7
     kRotation = 5,         // where the quasi order's blocks begin
+    kWeighted = 6,         // per position of an epoch: the record drawn by weight
 };
 
 using Words = std::array<std::uint32_t, 4>;
 
-inline Words random_words(std::uint64_t seed, std::uint64_t epoch, std::uint64_t index, Stream stream) {
+// view: of the record in its batch; each has draws of its own. Below 2^24.
+inline Words random_words(std::uint64_t seed, std::uint64_t epoch, std::uint64_t index, Stream stream,
+                          std::uint32_t view = 0) {
     // The counter has 32 bits for the epoch: Loader refuses larger ones.
     Words counter = {static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
-                     static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(stream)};
+                     static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(stream) | view << 8};
     std::uint32_t key0 = static_cast<std::uint32_t>(seed);
     std::uint32_t key1 = static_cast<std::uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {
@@ -41,6 +44,11 @@ inline Words random_words(std::uint64_t seed, std::uint64_t epoch, std::uint64_t
 // Uniform in 0..bound-1, for a bound of at most 2^32. The bias is below bound / 2^32.
 inline std::int64_t random_below(std::uint32_t word, std::int64_t bound) {
     return static_cast<std::int64_t>(std::uint64_t{word} * static_cast<std::uint64_t>(bound) >> 32);
+}
+
+// Uniform in [0, 1), a multiple of 2^-53.
+inline double random_unit(std::uint32_t high, std::uint32_t low) {
+    return (static_cast<double>(high >> 5) * 0x1p26 + static_cast<double>(low >> 6)) * 0x1p-53;
 }
 
 // Uniform in [0, 1), a multiple of 2^-24.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from selfie_io.labels.transition import observed_matrix, transition_matrix
     from selfie_io.loading.batch import Batch
     from selfie_io.loading.loader import Loader
-    from selfie_io.loading.options import Augment, PerChannel, PerImage
+    from selfie_io.loading.options import CIFAR10_MEAN_STD, IMAGENET_MEAN_STD, Augment, PerChannel, PerImage
     from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
     from selfie_io.records.layout import RecordLayout
 
@@ -29,6 +29,8 @@ _HOME = {
     "save_overlay": "labels.overlay_writer",
     "Batch": "loading.batch",
     "Loader": "loading.loader",
+    "CIFAR10_MEAN_STD": "loading.options",
+    "IMAGENET_MEAN_STD": "loading.options",
     "Augment": "loading.options",
     "PerChannel": "loading.options",
     "PerImage": "loading.options",
@@ -39,6 +41,8 @@ _HOME = {
 }
 
 __all__ = [
+    "CIFAR10_MEAN_STD",
+    "IMAGENET_MEAN_STD",
     "Augment",
     "Batch",
     "LabelHistory",

@@ -50,6 +50,8 @@ class EpochOrder:
         global_batch_size: int,
         block_records: int,
         window_records: int,
+        members: npt.NDArray[np.int64] | None = None,  # ascending; None: all records
+        weight_totals: npt.NDArray[np.float64] | None = None,  # running totals; None: each record once
     ) -> None: ...
     def __len__(self) -> int: ...
     def indices(self, start: int, count: int) -> npt.NDArray[np.int64]:
@@ -75,6 +77,7 @@ class _PlanOptions(TypedDict):
     std: list[float]
     dtype: str  # float32, float16, bfloat16, uint8
     channels_last: bool
+    views: int
 
 class PixelPlan:
     """What happens to every image of a loader."""
@@ -82,7 +85,9 @@ class PixelPlan:
     def __init__(self, **options: Unpack[_PlanOptions]) -> None:
         """TypeError for an unknown, missing or mistyped option."""
 
-    def draws(self, seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    def draws(
+        self, seed: int, epoch: int, indices: npt.NDArray[np.int64], view: int = 0
+    ) -> dict[str, npt.NDArray[Any]]:
         """The fields of loading.reader.Draws by name, (n,) each."""
 
     def scale_and_shift(
@@ -123,7 +128,7 @@ class BatchDecoder:
     def next(
         self,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(images, labels, record_ids, indices) of the next batch; bfloat16 comes as uint16.
+        """(images, labels, record_ids, indices) of the next batch; views come first, bfloat16 as uint16.
 
         The arrays share one buffer, which they own. Raises the worker's exception.
         """

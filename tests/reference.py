@@ -7,13 +7,13 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-GEOMETRY, PHOTOMETRY, ALTERNATE_FLIP, PERMUTATION, PERMUTATION_HIGH, ROTATION = range(6)
+GEOMETRY, PHOTOMETRY, ALTERNATE_FLIP, PERMUTATION, PERMUTATION_HIGH, ROTATION, WEIGHTED = range(7)
 MASK32 = 2**32 - 1
 
 
-def random_words(seed, epoch, index, stream):
-    """Philox4x32-10: counter (index low, index high, epoch, stream), key (seed low, seed high)."""
-    counter = [index & MASK32, index >> 32, epoch, stream]
+def random_words(seed, epoch, index, stream, view=0):
+    """Philox4x32-10: counter (index low, index high, epoch, stream + 256 view), key (seed low, seed high)."""
+    counter = [index & MASK32, index >> 32, epoch, stream + 256 * view]
     key = [seed & MASK32, seed >> 32]
     for _ in range(10):
         high0, low0 = divmod(0xD2511F53 * counter[0], 2**32)
@@ -79,6 +79,25 @@ def epoch_order(kind, size, seed, epoch, global_batch_size=1, block=1, window=1)
     return order
 
 
+def subset_order(kind, members, size, seed, epoch, **sizes):
+    """The epoch's order of some records: as among all records, but independent draws are made among them."""
+    if kind == "independent":
+        members = sorted(members)
+        return [members[i] for i in epoch_order(kind, len(members), seed, epoch, **sizes)]
+    return [index for index in epoch_order(kind, size, seed, epoch, **sizes) if index in set(members)]
+
+
+def weighted_order(weights, seed, epoch):
+    """As many draws with replacement as there are weights: the places among them."""
+    totals = np.cumsum(np.asarray(weights, np.float64))
+    order = []
+    for position in range(len(totals)):
+        high, low, _, _ = random_words(seed, epoch, position, WEIGHTED)
+        unit = ((high >> 5) * 2**26 + (low >> 6)) / 2**53
+        order.append(next(i for i, total in enumerate(totals) if total > unit * totals[-1]))
+    return order
+
+
 @dataclass
 class Draw:
     top: int
@@ -90,19 +109,19 @@ class Draw:
     cutout_left: int
 
 
-def draw(augment, shape, seed, epoch, index):
-    """One record's augmentation."""
+def draw(augment, shape, seed, epoch, index, view=0):
+    """One record's augmentation in one view."""
     _, height, width = shape
     rows, columns = augment.crop or (height, width)
-    words = random_words(seed, epoch, index, GEOMETRY)
-    more = random_words(seed, epoch, index, PHOTOMETRY)
+    words = random_words(seed, epoch, index, GEOMETRY, view)
+    more = random_words(seed, epoch, index, PHOTOMETRY, view)
     below = lambda word, bound: word * bound // 2**32  # noqa: E731
     unit = lambda word: (word >> 8) / 2**24  # noqa: E731
     flip = False
     if augment.flip == "random":
         flip = words[2] >= 2**31
     elif augment.flip == "alternate":
-        first = random_words(seed, 0, index, ALTERNATE_FLIP)[0] >= 2**31
+        first = random_words(seed, 0, index, ALTERNATE_FLIP, view)[0] >= 2**31
         flip = first != bool(epoch % 2)
     low, high = augment.contrast or (1.0, 1.0)
     half = augment.cutout // 2

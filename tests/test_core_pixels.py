@@ -49,7 +49,9 @@ def test_images_and_windows_become_the_native_batches(tmp_path, shape, dtype):
         for number, native in enumerate(loader):
             indices = reader.indices(EPOCH, number)
             gathered = np.empty((indices.size, *shape), np.uint8)
-            records = Records(indices, *reader.gather(indices, gathered), reader.draws(EPOCH, indices))
+            records = Records(
+                indices, *reader.gather(indices, gathered), reader.draws_of_views(EPOCH, indices)
+            )
             expect_same([whole.batch(torch.from_numpy(gathered), EPOCH, records)], [native])
             expect_same([of_windows.batch(cut[indices].contiguous(), EPOCH, records)], [native])
 
@@ -59,7 +61,7 @@ def test_streamed_images_are_the_same(tmp_path):
     split = open_train(tmp_path / "set", (3, 64, 64), (30,))
     reader = sio.Loader(split, batch_size=30, prefetch_batches=10_000)._reader
     indices, pixels = np.arange(30), np.empty((30, 3, 64, 64), np.uint8)
-    records = Records(indices, *reader.gather(indices, pixels), reader.draws(0, indices))
+    records = Records(indices, *reader.gather(indices, pixels), reader.draws_of_views(0, indices))
     work = CorePixels(reader, are_windows=True)
     expect_same([work.batch(torch.from_numpy(pixels), 0, records)], sio.Loader(split, batch_size=30))
 
@@ -68,7 +70,7 @@ def test_memory_is_used_again_once_nobody_holds_it(tmp_path):
     loader = sio.Loader(open_train(tmp_path / "set"), batch_size=8, normalize=None)
     work = CorePixels(loader._reader, are_windows=True)
     indices = np.arange(8)
-    records = Records(indices, indices, indices, loader.draws(0, indices))
+    records = Records(indices, indices, indices, (loader.draws(0, indices),))
 
     def images(value):
         return work.batch(torch.full((8, 3, 32, 32), value, dtype=torch.uint8), 0, records).images

@@ -72,7 +72,7 @@ def test_an_empty_or_missing_or_strange_file_is_refused(authors_folder):
 
 
 def test_a_wrong_shape_is_refused(authors_folder):
-    with pytest.raises(ValueError, match="3x64x64 pictures has a positive multiple of 12296 bytes"):
+    with pytest.raises(ValueError, match="3x64x64 images must have a positive multiple of 12296 bytes"):
         sio.open_dataset(authors_folder, shape=(3, 64, 64))
     for wrong in ((0, 32, 32), (3, -1, 32), (65, 32, 32), (3, 2**40, 2**40)):
         with pytest.raises(ValueError, match="got"):

@@ -216,6 +216,10 @@ def test_drop_last(split):
         ({"layout": "CHW"}, "layout must be one of NCHW, NHWC, got 'CHW'"),
         ({"order": "random"}, "order must be one of permutation, independent, quasi, got 'random'"),
         ({"io": "aio"}, "io must be one of mmap, pread, got 'aio'"),
+        ({"shuffle": "yes"}, "shuffle must be True or False, got 'yes'"),
+        ({"drop_last": 1}, "drop_last must be True or False, got 1"),
+        ({"views": 0}, r"views must be an integer in 1\.\.256, got 0"),
+        ({"views": 2.0}, r"views must be an integer in 1\.\.256, got 2.0"),
         ({"backend": "gpu"}, "backend must be one of native, dali, resident, got 'gpu'"),
         ({"num_threads": 0}, "num_threads must be an integer of at least 1, got 0"),
         ({"rank": 2, "world_size": 2}, "rank must be an integer in 0..1, got 2"),
@@ -250,6 +254,8 @@ def test_wrong_options_are_refused(split, options, message):
         (lambda: sio.Augment(contrast=(1.8, 0.2)), r"contrast must be .* got \(1.8, 0.2\)"),
         (lambda: sio.PerChannel([0.5], [0.0]), "mean must be finite and std positive"),
         (lambda: sio.PerChannel([0.5, 0.5], [0.5]), "one number per channel"),
+        (lambda: sio.PerChannel([125.3], [63.0]), "torchvision's units, .* got .* divide by 255"),
+        (lambda: sio.PerChannel([0.5], [63.0]), "divide by 255"),
     ],
 )
 def test_wrong_augmentations_are_refused(make, message):
@@ -304,12 +310,26 @@ def test_reprs_show_shapes_dtypes_and_options(split):
     )
     text = repr(loader)
     for part in (
-        "records=73", "10 batches of 8", "bfloat16 NHWC (8, 30, 27, 3)", "order='permutation', seed=3",
+        "73 records", "10 batches of 8", "bfloat16 NHWC (8, 30, 27, 3)", "order='permutation', seed=3",
         "crop=(30, 27)", "PerImage()", "backend='native'", "num_threads=", "epoch=0, batch=1",
     ):  # fmt: skip
         assert part in text
     loader.close()
     assert "closed" in repr(loader)
+
+
+def test_faces_of_torch(split):
+    """Torch's dtypes, the names of its DataLoader, and a batch's way to a device."""
+    loader = sio.Loader(split, batch_size=8, dtype=torch.float16)
+    assert (loader.batch_size, loader.dataset, loader.options.dtype) == (8, split, "float16")
+    batch = next(iter(loader))
+    assert batch.images.dtype == torch.float16
+    assert same([batch.to("cpu")], [batch])
+    assert batch.to("meta").images.device.type == "meta"
+    with pytest.raises(ValueError, match="got 'float64'"):
+        sio.Loader(split, dtype=torch.float64)
+    for mean, std in (sio.CIFAR10_MEAN_STD, sio.IMAGENET_MEAN_STD):
+        assert len(sio.PerChannel(mean, std).mean) == 3
 
 
 def test_a_closed_loader_says_so(split):

@@ -10,7 +10,8 @@ import torch
 class Batch(NamedTuple):
     """One batch of n records; the tensors own their memory and may be kept.
 
-    images: (n, C, H, W) or, with layout="NHWC", (n, H, W, C), of the loader's dtype
+    images: (n, C, H, W) or, with layout="NHWC", (n, H, W, C), of the loader's dtype; with views=V the views
+        come first: (V, n, C, H, W)
     labels: int64 (n,), the stored ones, or the loader's `labels`
     record_ids: int64 (n,), the ids stored in the records
     indices: int64 (n,), the records' positions in the split
@@ -20,6 +21,10 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     record_ids: torch.Tensor
     indices: torch.Tensor
+
+    def to(self, device: str | torch.device, *, non_blocking: bool = False) -> "Batch":
+        """The batch on a device; itself if it is there already."""
+        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
     def pin_memory(self) -> "Batch":
         """A copy in page-locked memory."""

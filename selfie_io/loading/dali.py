@@ -47,7 +47,8 @@ class DaliBackend:
             raise ValueError(f'backend="dali" works on "cpu" and "cuda:N", got {reader.options.device!r}')
         augment = reader.options.augment
         # DALI cannot reflect. Four flips and four joins instead take four times as long.
-        self._cuts = not (augment.pad and augment.pad_mode == "reflect")
+        # Nor does it cut several windows out of one image: what finishes the batch does.
+        self._cuts = not (augment.pad and augment.pad_mode == "reflect") and reader.options.views == 1
         self._by_core = _core_can_finish(self._device)
         self._finish = (_by_core if self._by_core else _by_torch)(reader, self._device, self._cuts)
         self._idle: list[_Line] = []
@@ -78,7 +79,7 @@ class DaliBackend:
         layout, none = self._reader.split.layout, np.empty(0, np.int64)
         sides = crop_size(self._reader.options.augment, layout) if self._cuts else layout.shape[1:]
         pixels = torch.empty((0, layout.channels, *sides), dtype=torch.uint8, device=self._device)
-        return pixels, Records(none, none, none, self._reader.draws(epoch, none))
+        return pixels, Records(none, none, none, self._reader.draws_of_views(epoch, none))
 
 
 # Makes the batch of a line's output: uint8 pixels (n, C, h, w), cut if the line cuts, and their records.
@@ -96,11 +97,7 @@ def _by_core(reader: Reader, _: torch.device, cuts: bool) -> _Finish:
 def _by_torch(reader: Reader, device: torch.device, cuts: bool) -> _Finish:
     work = TorchPixels(reader, device)
 
-    def finish(pixels: torch.Tensor, _: int, records: Records) -> Batch:
-        numbers = work.send(records)
-        return work.finish(pixels if cuts else work.cut(pixels, numbers), numbers)
-
-    return finish
+    return lambda pixels, _, records: work.batch(pixels, records, are_windows=cuts)
 
 
 class _Line:
@@ -188,11 +185,11 @@ class _Source:
             slot.fetched.synchronize()
         pixels = slot.pixels[: indices.size].numpy()
         stored = self._reader.gather(indices, pixels)
-        draws = self._reader.draws(self._epoch, indices)
+        draws = self._reader.draws_of_views(self._epoch, indices)
         slot.records = Records(indices, *stored, draws)
         lent: tuple[Any, ...] = (dali.tensors.TensorListCPU(pixels, layout="CHW", is_pinned=self._on_gpu),)
         if self.gives_cuts:
-            lent += (np.stack((draws.top, draws.left), axis=1), draws.flip.astype(np.int32))
+            lent += (np.stack((draws[0].top, draws[0].left), axis=1), draws[0].flip.astype(np.int32))
         slot.lent = lent
         self._inside.append(slot)
         return lent

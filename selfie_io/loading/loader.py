@@ -21,11 +21,12 @@ from selfie_io.loading.options import (
     PerChannel,
     PerImage,
     check_epoch,
-    check_labels,
+    check_view,
     crop_size,
     default_threads,
 )
 from selfie_io.loading.reader import Draws, Reader
+from selfie_io.loading.selection import check_labels, check_weights, digest, select_members
 from selfie_io.records.dataset import RecordSplit
 
 STATE_VERSION = 1
@@ -51,7 +52,11 @@ class Loader:
     shuffle: read in a new order each epoch (see order) instead of the order on disk
     drop_last: leave out a last batch that is smaller than the others
     seed: 0..2^64-1; the batches are a pure function of (files, options, seed, epoch)
-    labels: integers (N,) to use instead of the stored labels
+    labels: integers (N,) to use instead of the stored labels, one per record of `split`; copied
+    indices: integers (M,), the only records to load; they keep the order and the draws of the whole split
+    views: images made of each record, each with draws of its own; above 1 they come first in `images`
+    weights: numbers (N,), not negative; an epoch draws as many records with replacement, each by its weight,
+        whatever `shuffle` says
     augment: random changes of the images; None for none
     normalize: PerImage(), PerChannel(mean, std), or None for byte values 0..255
     dtype: of the images; "uint8" rounds to the nearest integer and saturates
@@ -80,9 +85,12 @@ class Loader:
         drop_last: bool = False,
         seed: int = 0,
         labels: npt.ArrayLike | None = None,
+        indices: npt.ArrayLike | None = None,
+        weights: npt.ArrayLike | None = None,
+        views: int = 1,
         augment: Augment | None = None,
         normalize: PerImage | PerChannel | None = PerImage(),  # noqa: B008 (frozen)
-        dtype: Dtype = "float32",
+        dtype: Dtype | torch.dtype = "float32",
         layout: Layout = "NCHW",
         order: Order = "permutation",
         num_threads: int | None = None,
@@ -96,21 +104,25 @@ class Loader:
     ) -> None:
         if not isinstance(split, RecordSplit):
             raise ValueError(f"split must be a RecordSplit, such as open_dataset(...).train, got {split!r}")
+        members = select_members(split, indices)
         self.options = LoaderOptions(
             batch_size=batch_size,
-            shuffle=bool(shuffle),
-            drop_last=bool(drop_last),
+            shuffle=shuffle,
+            drop_last=drop_last,
             seed=seed,
-            labels=None if labels is None else check_labels(labels, len(split), split.num_classes),
+            labels=None if labels is None else check_labels(labels, split, members),
+            indices=members,
+            weights=None if weights is None else check_weights(weights, split, members),
+            views=views,
             augment=Augment() if augment is None else augment,
             normalize=normalize,
-            dtype=dtype,
+            dtype=str(dtype).removeprefix("torch."),  # type: ignore[arg-type]  # checked there
             layout=layout,
             order=order,
             num_threads=default_threads() if num_threads is None else num_threads,
             prefetch_batches=prefetch_batches,
             io=io,
-            pin_memory=bool(pin_memory),
+            pin_memory=pin_memory,
             backend=backend,
             device=str(device),
             rank=rank,
@@ -148,13 +160,24 @@ class Loader:
         check_epoch(epoch)
         self._position = self._next = (int(epoch), 0)
 
-    def draws(self, epoch: int, indices: npt.ArrayLike) -> Draws:
+    @property
+    def batch_size(self) -> int:
+        """Records of a batch, on this rank."""
+        return self.options.batch_size
+
+    @property
+    def dataset(self) -> RecordSplit:
+        """The split, by the name that torch's DataLoader uses."""
+        return self.split
+
+    def draws(self, epoch: int, indices: npt.ArrayLike, view: int = 0) -> Draws:
         """The augmentation of some records in an epoch, as arrays; see Draws.
 
-        Raises ValueError for an epoch that does not exist, IndexError for an index outside the split.
+        Raises ValueError for an epoch or view that does not exist, IndexError for an index outside the split.
         """
         check_epoch(epoch)
-        return self._reader.draws(epoch, self.split.check_indices(indices))
+        check_view(view, self.options.views)
+        return self._reader.draws(epoch, self.split.check_indices(indices), view)
 
     def state_dict(self) -> dict[str, Any]:
         """The position of the iteration: small, plain JSON, independent of threads and ranks."""
@@ -195,8 +218,18 @@ class Loader:
     def _identity(self) -> dict[str, Any]:
         """What must be equal for a position to have the same meaning."""
         options = self.options
-        order = options.order if options.shuffle else "sequential"
-        identity = {"seed": int(options.seed), "order": order, "num_records": len(self.split)}
+        order: str = options.order if options.shuffle else "sequential"
+        if options.weights is not None:
+            order = "weighted"
+        identity: dict[str, int | str] = {
+            "seed": int(options.seed),
+            "order": order,
+            "num_records": self._reader.num_members,
+        }
+        if options.indices is not None:
+            identity["indices"] = digest(options.indices)
+        if options.weights is not None:
+            identity["weights"] = digest(options.weights)
         if order == "independent":  # each draw belongs to one batch
             identity["global_batch_size"] = self._reader.slices.global_batch_size
         return identity
@@ -236,14 +269,21 @@ class Loader:
         shape = (layout.channels, height, width)
         if options.layout == "NHWC":
             shape = (height, width, layout.channels)
-        order = options.order if options.shuffle else "sequential"
+        images = (
+            (options.batch_size, *shape)
+            if options.views == 1
+            else (options.views, options.batch_size, *shape)
+        )
+        order = self._identity()["order"]
         lines = [
             repr(self.split),
             f"{len(self)} batches of {options.batch_size}: images {options.dtype} {options.layout} "
-            f"{(options.batch_size, *shape)}, labels int64 ({options.batch_size},)",
+            f"{images}, labels int64 ({options.batch_size},)",
             f"order={order!r}, seed={options.seed}, drop_last={options.drop_last}, "
             f"rank={options.rank} of {options.world_size}",
-            f"labels={'the stored ones' if options.labels is None else 'given'}",
+            f"labels={'the stored ones' if options.labels is None else 'given'}, "
+            f"indices={'all' if options.indices is None else f'{options.indices.size} given'}, "
+            f"weights={'none' if options.weights is None else 'given'}",
             f"augment={options.augment!r}",
             f"normalize={options.normalize!r}",
             f"backend={options.backend!r}, device={options.device!r}, io={options.io!r}, "

@@ -71,5 +71,5 @@ class NativeBackend:
         if options.pin_memory:
             batch = batch.pin_memory()
         if self._device.type != "cpu":
-            batch = Batch(*(tensor.to(self._device, non_blocking=True) for tensor in batch))
+            batch = batch.to(self._device, non_blocking=True)
         return batch

@@ -21,6 +21,11 @@ BackendName = Literal["native", "dali", "resident"]
 
 MAX_SEED = 2**64 - 1
 MAX_EPOCH = 2**32 - 1
+MAX_VIEWS = 256
+
+# (mean, std) of each channel, for pixels in 0..1: PerChannel(*CIFAR10_MEAN_STD).
+CIFAR10_MEAN_STD = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+IMAGENET_MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def _choice(name: str, value: object, known: object) -> None:
@@ -35,9 +40,19 @@ def _integer(name: str, value: object, least: int, most: int | None = None) -> N
         raise ValueError(f"{name} must be an integer {bound}, got {value!r}")
 
 
+def _bool(name: str, value: object) -> None:
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
 def check_epoch(epoch: int) -> None:
     """Raise ValueError unless the random draws are defined for the epoch: 0..2^32-1."""
     _integer("epoch", epoch, 0, MAX_EPOCH)
+
+
+def check_view(view: int, views: int) -> None:
+    """Raise ValueError unless a record has a view of that number."""
+    _integer("view", view, 0, views - 1)
 
 
 @dataclass(frozen=True)
@@ -49,8 +64,8 @@ class PerImage:
 class PerChannel:
     """Standardise each channel by a given mean and standard deviation, for pixels in 0..1 as in torchvision.
 
-    One number per channel; a bare number is one channel. Raises ValueError unless all are finite, every std
-    is positive and both have the same length.
+    One number per channel; a bare number is one channel. Raises ValueError unless both have the same length,
+    every mean is in -1..1 and every std is in 0..1 and positive.
     """
 
     mean: tuple[float, ...]
@@ -65,6 +80,11 @@ class PerChannel:
             )
         if not all(map(math.isfinite, self.mean + self.std)) or min(self.std, default=0) <= 0:
             raise ValueError(f"mean must be finite and std positive, got {self.mean} and {self.std}")
+        if max(map(abs, self.mean + self.std), default=0) > 1:
+            raise ValueError(
+                "mean and std must be in torchvision's units, for pixels in 0..1, "
+                f"got {self.mean} and {self.std}: divide by 255"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +132,10 @@ class LoaderOptions:
     shuffle: bool
     drop_last: bool
     seed: int
-    labels: npt.NDArray[np.int64] | None
+    labels: npt.NDArray[np.int64] | None  # by index in the whole split
+    indices: npt.NDArray[np.int64] | None  # ascending; None: all records
+    weights: npt.NDArray[np.float64] | None  # one per record to choose from; None: each record once
+    views: int
     augment: Augment
     normalize: PerImage | PerChannel | None
     dtype: Dtype
@@ -129,6 +152,9 @@ class LoaderOptions:
 
     def __post_init__(self) -> None:
         _integer("batch_size", self.batch_size, 1)
+        _integer("views", self.views, 1, MAX_VIEWS)
+        for name in ("shuffle", "drop_last", "pin_memory"):
+            _bool(name, getattr(self, name))
         _integer("seed", self.seed, 0, MAX_SEED)
         _integer("num_threads", self.num_threads, 1)
         _integer("prefetch_batches", self.prefetch_batches, 1)
@@ -142,6 +168,10 @@ class LoaderOptions:
             ("backend", BackendName),
         ):
             _choice(name, getattr(self, name), known)
+        if self.weights is not None and self.shuffle and self.order != "permutation":
+            raise ValueError(
+                f"weights draw each record by itself and have no other order, got order={self.order!r}"
+            )
         if not isinstance(self.augment, Augment):
             raise ValueError(f"augment must be an Augment or None, got {self.augment!r}")
         if self.normalize is not None and not isinstance(self.normalize, PerImage | PerChannel):
@@ -156,19 +186,3 @@ def crop_size(augment: Augment, layout: RecordLayout) -> tuple[int, int]:
 def default_threads() -> int:
     """The processors that this process may use."""
     return available_processors()
-
-
-def check_labels(labels: npt.ArrayLike, num_records: int, num_classes: int | None) -> npt.NDArray[np.int64]:
-    """Labels to use instead of the stored ones, as contiguous int64 (N,).
-
-    Raises ValueError unless they are integers, one per record, each naming a class.
-    """
-    array = np.asarray(labels)
-    if array.shape != (num_records,) or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"labels must be {num_records} integers, got shape {array.shape} of {array.dtype}")
-    array = np.ascontiguousarray(array, dtype=np.int64)
-    wrong = np.flatnonzero((array < 0) | (array >= (num_classes or np.iinfo(np.int64).max)))
-    if wrong.size:
-        bound = "not be negative" if num_classes is None else f"be in 0..{num_classes - 1}"
-        raise ValueError(f"labels must {bound}, got {array[wrong[0]]} at index {wrong[0]}")
-    return array

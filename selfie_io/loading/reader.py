@@ -30,12 +30,12 @@ class Draws(NamedTuple):
 
 
 class Records(NamedTuple):
-    """n records without their pixels; indices, labels and record_ids: int64 (n,)."""
+    """n records without their pixels; indices, labels and record_ids: int64 (n,); draws: of each view."""
 
     indices: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     record_ids: npt.NDArray[np.int64]
-    draws: Draws
+    draws: tuple[Draws, ...]
 
 
 class Reader:
@@ -47,22 +47,30 @@ class Reader:
     def __init__(self, split: RecordSplit, options: LoaderOptions) -> None:
         self.split = split
         self.options = options
-        self.files = split.open_files(use_mmap=options.io == "mmap")
-        self.slices = EpochSlices.of(options, len(split))
+        self.files = split.shared_files(use_mmap=options.io == "mmap")
+        self.num_members = len(split.whole) if options.indices is None else options.indices.size
+        self.slices = EpochSlices.of(options, self.num_members)
+        self._weight_totals = None if options.weights is None else np.cumsum(options.weights)
+        self._order: tuple[int, _core.EpochOrder] | None = None
         self.plan = make_plan(split.layout, options)
 
     def epoch_order(self, epoch: int) -> _core.EpochOrder:
         """The records in the order of an epoch."""
-        block, window = quasi_sizes(self.split.layout.record_bytes)
-        return _core.EpochOrder(
-            kind=self.options.order if self.options.shuffle else "sequential",
-            num_records=len(self.split),
-            seed=self.options.seed,
-            epoch=epoch,
-            global_batch_size=min(self.slices.global_batch_size, len(self.split)),
-            block_records=block,
-            window_records=window,
-        )
+        if self._order is None or self._order[0] != epoch:
+            block, window = quasi_sizes(self.split.layout.record_bytes)
+            order = _core.EpochOrder(
+                kind=self.options.order if self.options.shuffle else "sequential",
+                num_records=len(self.split.whole),
+                seed=self.options.seed,
+                epoch=epoch,
+                global_batch_size=min(self.slices.global_batch_size, self.num_members),
+                block_records=block,
+                window_records=window,
+                members=self.options.indices,
+                weight_totals=self._weight_totals,
+            )
+            self._order = epoch, order  # that of a part of the split takes time to make
+        return self._order[1]
 
     def indices(self, epoch: int, batch: int) -> npt.NDArray[np.int64]:
         """The records of this rank's slice of a global batch; possibly none."""
@@ -79,9 +87,13 @@ class Reader:
         labels, record_ids = self.files.gather(indices, out)
         return labels if self.options.labels is None else self.options.labels[indices], record_ids
 
-    def draws(self, epoch: int, indices: npt.NDArray[np.int64]) -> Draws:
+    def draws(self, epoch: int, indices: npt.NDArray[np.int64], view: int = 0) -> Draws:
         """The augmentation of some records in an epoch."""
-        return Draws(**self.plan.draws(self.options.seed, epoch, indices))
+        return Draws(**self.plan.draws(self.options.seed, epoch, indices, view))
+
+    def draws_of_views(self, epoch: int, indices: npt.NDArray[np.int64]) -> tuple[Draws, ...]:
+        """The augmentation of every view of some records."""
+        return tuple(self.draws(epoch, indices, view) for view in range(self.options.views))
 
     def scale_and_shift(
         self, epoch: int, indices: npt.NDArray[np.int64]
@@ -128,4 +140,5 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
         std=list(std),
         dtype=options.dtype,
         channels_last=options.layout == "NHWC",
+        views=options.views,
     )

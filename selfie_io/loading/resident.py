@@ -32,25 +32,30 @@ class ResidentBackend:
         reader, work = self._reader, self._pixel_work
         for batch in range(from_batch, reader.slices.num_batches):
             indices = reader.indices(epoch, batch)
-            stored = self._labels[indices], self._record_ids[indices]
-            numbers = work.send(Records(indices, *stored, reader.draws(epoch, indices)))
-            yield work.finish(work.cut(self._pixels[numbers.indices], numbers), numbers)
+            places = indices
+            if reader.options.indices is not None:
+                places = np.searchsorted(reader.options.indices, indices)
+            stored = self._labels[places], self._record_ids[places]
+            records = Records(indices, *stored, reader.draws_of_views(epoch, indices))
+            pixels = self._pixels[torch.from_numpy(places).to(self._device)]
+            yield work.batch(pixels, records, are_windows=False)
 
 
 def _upload(
     reader: Reader, device: torch.device
 ) -> tuple[torch.Tensor, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The pixels of every record on the device; the labels and ids."""
-    layout, records = reader.split.layout, len(reader.split)
+    """The pixels of the loader's records, by ascending index, on the device; the labels and ids."""
+    layout, records = reader.split.layout, reader.num_members
+    members = np.arange(records) if reader.options.indices is None else reader.options.indices
     _check_room(records * layout.pixel_bytes, device)
     pixels = torch.empty((records, *layout.shape), dtype=torch.uint8, device=device)
     labels, record_ids = np.empty(records, np.int64), np.empty(records, np.int64)
     step = max(1, STAGING_BYTES // layout.pixel_bytes)
     for begin in range(0, records, step):
-        part = np.arange(begin, min(begin + step, records))
-        staging = np.empty((part.size, *layout.shape), np.uint8)
-        labels[part], record_ids[part] = reader.gather(part, staging)
-        pixels[begin : begin + step] = torch.from_numpy(staging)
+        part = slice(begin, min(begin + step, records))
+        staging = np.empty((part.stop - begin, *layout.shape), np.uint8)
+        labels[part], record_ids[part] = reader.gather(members[part], staging)
+        pixels[part] = torch.from_numpy(staging)
     return pixels, labels, record_ids
 
 

@@ -14,7 +14,7 @@ import torch
 
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.options import PerChannel, PerImage, crop_size
-from selfie_io.loading.reader import Reader, Records
+from selfie_io.loading.reader import Draws, Reader, Records
 
 UNSHARED_VALUES = 32767  # torch's threads share loops of one more
 
@@ -51,12 +51,11 @@ class RecordNumbers(NamedTuple):
     contrast: torch.Tensor
 
 
-def number_table(records: Records) -> npt.NDArray[np.int64]:
-    """The RecordNumbers of a batch as the rows of one table, which one copy moves to a device.
+def number_table(records: Records, draws: Draws) -> npt.NDArray[np.int64]:
+    """The RecordNumbers of one view of a batch as the rows of one table, which one copy moves to a device.
 
     The float64 rows are stored as their bits.
     """
-    draws = records.draws
     stored = (records.labels, records.record_ids, records.indices)
     geometry = (draws.top, draws.left, draws.flip, draws.cutout_top, draws.cutout_left)
     photometry = (values.astype(np.float64).view(np.int64) for values in (draws.brightness, draws.contrast))
@@ -104,10 +103,26 @@ class TorchPixels:
                 self._spread(shift).repeat(plane),
             )
 
-    def send(self, records: Records) -> RecordNumbers:
+    def batch(self, pixels: torch.Tensor, records: Records, *, are_windows: bool) -> Batch:
+        """The batch of images uint8 (n, C, H, W), contiguous, on the device; they are overwritten.
+
+        are_windows: the images are padded, cropped and flipped already
+        """
+        views = [self.send(records, draws) for draws in records.draws]
+        if len(views) == 1:
+            images = self.finish(pixels if are_windows else self.cut(pixels, views[0]), views[0])
+        else:
+            images = torch.stack([self.finish(self.cut(pixels.clone(), view), view) for view in views])
+        numbers = views[0]
+        batch = Batch(images, numbers.labels, numbers.record_ids, numbers.indices)
+        if self._options.pin_memory and self._device.type == "cpu":
+            batch = batch.pin_memory()
+        return batch
+
+    def send(self, records: Records, draws: Draws) -> RecordNumbers:
         """Copy the records' numbers to the device."""
         check_not_forked()
-        numbers = torch.from_numpy(number_table(records))
+        numbers = torch.from_numpy(number_table(records, draws))
         if self._device.type == "cuda":
             numbers = numbers.pin_memory()  # or the copy would wait for the work before it
         return unpack(numbers.to(self._device, non_blocking=True))
@@ -136,8 +151,8 @@ class TorchPixels:
                 pixels = pixels.masked_fill_(outside[:, None], 0)
         return pixels
 
-    def finish(self, pixels: torch.Tensor, numbers: RecordNumbers) -> Batch:
-        """Layout, brightness, contrast, normalisation, dtype and cutout of cut images, and their batch.
+    def finish(self, pixels: torch.Tensor, numbers: RecordNumbers) -> torch.Tensor:
+        """Layout, brightness, contrast, normalisation, dtype and cutout of cut images.
 
         pixels: uint8 (n, C, h, w), contiguous; they are overwritten
         """
@@ -152,10 +167,7 @@ class TorchPixels:
             images = self._apply(pixels, scale, shift)
         if self._augment.cutout:
             images = images.masked_fill_(self._cutout(numbers), 0)
-        batch = Batch(images, numbers.labels, numbers.record_ids, numbers.indices)
-        if self._options.pin_memory and self._device.type == "cpu":
-            batch = batch.pin_memory()
-        return batch
+        return images
 
     def _scale_and_shift(
         self, pixels: torch.Tensor, numbers: RecordNumbers

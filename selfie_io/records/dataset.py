@@ -13,6 +13,7 @@ from selfie_io.records.files import guess_shape, record_files
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 from selfie_io.records.manifest import Manifest, SplitEntry, read_manifest
 from selfie_io.records.overlay_reader import read_overlay
+from selfie_io.records.selection import check_selection
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ class RecordSplit:
         self.layout = layout
         self.num_classes = num_classes  # None: unknown, so labels are only checked against MAX_CLASSES
         self._records = self.open_files(use_mmap=True)
+        self._unmapped: RecordFiles | None = None
 
     def open_files(self, *, use_mmap: bool) -> RecordFiles:
         """The files as the native core reads them, opened anew."""
@@ -50,6 +52,31 @@ class RecordSplit:
             num_classes=self.num_classes or 0,
             use_mmap=use_mmap,
         )
+
+    def shared_files(self, *, use_mmap: bool) -> RecordFiles:
+        """The files as the native core reads them, opened once for all loaders over this split."""
+        if use_mmap:
+            return self._records
+        if self._unmapped is None:
+            self._unmapped = self.open_files(use_mmap=False)
+        return self._unmapped
+
+    @property
+    def whole(self) -> "RecordSplit":
+        """The split that indices refer to: this one, or that of a subset."""
+        return self
+
+    @property
+    def indices(self) -> npt.NDArray[np.int64]:
+        """The indices of this split's records, int64 (N,)."""
+        return np.arange(len(self))
+
+    def subset(self, indices: npt.ArrayLike) -> "RecordSubset":
+        """The split of these records, which keep their indices and draws.
+
+        Raises ValueError unless the indices are integers of its records, at least one, none repeated.
+        """
+        return RecordSubset(self, indices)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -121,11 +148,13 @@ class RecordSplit:
         return [(image, int(self.labels[index])) for image, index in zip(images, indices, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_records", "_headers")}
+        own = ("_records", "_unmapped", "_headers")
+        return {key: value for key, value in self.__dict__.items() if key not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._records = self.open_files(use_mmap=True)
+        self._unmapped = None
 
     def __repr__(self) -> str:
         classes = "unknown" if self.num_classes is None else self.num_classes
@@ -134,6 +163,88 @@ class RecordSplit:
             f"RecordSplit({str(self.dataset_path)!r}, {self.name!r}: {len(self):,} records of "
             f"uint8 {self.layout.shape}, {classes} classes, {len(self.files)} files, {size})"
         )
+
+
+class RecordSubset(RecordSplit):
+    """Some records of a split. An index still names the record in the whole split.
+
+    That holds for images(), a loader's batches and its draws. labels, record_ids and subset[position] follow
+    the order of `indices` as given.
+    """
+
+    def __init__(self, split: RecordSplit, indices: npt.ArrayLike) -> None:
+        chosen = check_selection(indices, len(split.whole))
+        if split is not split.whole:
+            outside = chosen[~np.isin(chosen, split.indices)]
+            if outside.size:
+                raise ValueError(f"indices must be of records of the subset, got {outside[0]}")
+        self._whole, self._indices = split.whole, chosen
+        self._take_over()
+
+    def _take_over(self) -> None:
+        whole = self._whole
+        self.dataset_path, self.name, self.files = whole.dataset_path, whole.name, whole.files
+        self.layout, self.num_classes = whole.layout, whole.num_classes
+        self._records = whole._records
+        self._indices.flags.writeable = False
+
+    @property
+    def whole(self) -> RecordSplit:
+        """The split that this is a part of."""
+        return self._whole
+
+    @property
+    def indices(self) -> npt.NDArray[np.int64]:
+        """The indices of the records in the whole split, int64 (n,), as given, read-only."""
+        return self._indices
+
+    def shared_files(self, *, use_mmap: bool) -> RecordFiles:
+        """The files of the whole split."""
+        return self._whole.shared_files(use_mmap=use_mmap)
+
+    def __len__(self) -> int:
+        return self._indices.size
+
+    @cached_property
+    def _headers(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        record_ids = self._whole.record_ids[self._indices]
+        labels = self._whole.labels[self._indices]
+        record_ids.flags.writeable = labels.flags.writeable = False
+        return record_ids, labels
+
+    def labels_from(self, name: str) -> npt.NDArray[np.int64]:
+        """The labels of an overlay, int64 (n,), in the order of `indices`. Raises as the whole split does."""
+        return self._whole.labels_from(name)[self._indices]
+
+    def check_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The indices as contiguous int64 (n,).
+
+        Raises ValueError unless they are integers (n,), IndexError for one outside the subset.
+        """
+        wanted = self._whole.check_indices(indices)
+        outside = wanted[~np.isin(wanted, self._indices)]
+        if outside.size:
+            raise IndexError(f"an index must be of a record of the subset, got {outside[0]}")
+        return wanted
+
+    def __getitem__(self, position: int) -> tuple["torch.Tensor", int]:
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"a position must be in {-len(self)}..{len(self) - 1}, got {position}")
+        return self._whole[int(self._indices[position])]
+
+    def __getitems__(self, positions: Sequence[int]) -> list[tuple["torch.Tensor", int]]:
+        """A batch for torch's DataLoader, by positions in the subset."""
+        return self._whole.__getitems__(self._indices[list(positions)].tolist())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_whole": self._whole, "_indices": self._indices}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._take_over()
+
+    def __repr__(self) -> str:
+        return f"{self._whole!r}.subset({len(self)} indices)"
 
 
 class RecordDataset:

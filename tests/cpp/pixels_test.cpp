@@ -59,7 +59,7 @@ std::uint32_t expected(const PixelPlan& plan, const std::uint8_t* pixels, const 
 }
 
 void check_image(const PixelPlan& plan, const std::uint8_t* pixels, std::uint64_t index, bool stream) {
-    const Draw draw = draw_augmentation(plan.augment, plan.layout, 7, 1, index);
+    const Draw draw = draw_augmentation(plan.augment, plan.layout, {7, 1, index});
     std::vector<std::uint8_t> scratch(plan.scratch_bytes());
     // Exactly the room that there is in a batch, aligned as there: a sanitizer sees every byte too many.
     const std::size_t bytes = (plan.image_bytes() + 63) / 64 * 64;
