@@ -82,6 +82,7 @@ class Components:
             order="independent" if config.variant == "official" else "permutation",
             seed=config.seed,
             labels=self.labels.given if training else None,
+            views=self.method.num_views if training else 1,
             augment=augment,
             normalize=PerImage(),
             layout="NHWC" if config.channels_last else "NCHW",

@@ -116,6 +116,11 @@ class Training:
         """Train what is left, and write the results."""
         self.log.restore(self.rows)
         self.log.event("start", **self._circumstances())
+        if self.method.num_views > 1 and self.config.augment == "none":
+            self.log.say(
+                f"{self.config.method} compares {self.method.num_views} views of each image, which are equal "
+                "with --augment none: --augment crop-flip makes them differ"
+            )
         try:
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
