@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := setup.py CMakeLists.txt $(wildcard csrc/*.h csrc/*.cpp)
 
-.PHONY: demo test test-dali lint format bench bench-all sanitize clean
+.PHONY: demo test test-dali test-wheel wheel docs lint format bench bench-all sanitize clean
 
 # Without DATA: the digits of scikit-learn. On Debian: DATA=/usr/share/datasets/fashion-mnist.
 demo: $(VENV)/.ready
@@ -17,6 +17,23 @@ test: $(VENV)/.ready
 test-dali: $(VENV)/.ready
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,dali]'
 	$(BIN)/python -m pytest tests/test_backends.py tests/test_dali.py
+
+# dist/: the sdist, and the wheel that is built from it; on Linux the wheel is then made manylinux.
+wheel: $(VENV)/.ready
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --outdir build/wheel
+	mkdir -p dist && cp build/wheel/*.tar.gz dist
+	if [ "$$(uname)" = Linux ]; \
+	then PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/wheel/*.whl; \
+	else cp build/wheel/*.whl dist; fi
+
+# Installs the wheel into an empty environment, without a compiler and without torch, and uses it.
+test-wheel: wheel
+	SELFIE_WHEEL=$$(echo dist/*.whl) $(BIN)/python -m pytest tests/test_wheel.py
+
+# The documentation site: build/site/index.html. A broken link or a missing name is an error.
+docs: $(VENV)/.ready
+	$(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -40,7 +40,7 @@ class CMakeBuild(build_ext):
     def _tool(name: str) -> str:
         path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
         if path is None:
-            raise RuntimeError(f"building selfie needs {name}: pip install {name}")
+            raise RuntimeError(f"building selfie-io needs {name}: pip install {name}")
         return path
 
 

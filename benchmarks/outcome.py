@@ -22,7 +22,7 @@ def machine() -> dict[str, Any]:
     ):
         model = found[1]
     versions = {"python": platform.python_version()}
-    for package in ("selfie", "numpy", "numba", "torch"):
+    for package in ("selfie-io", "numpy", "numba", "torch"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -6,6 +6,8 @@ Names are imported on first use, so that a command that only converts files pays
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from selfie_io._extras import advice
+
 if TYPE_CHECKING:
     from selfie_io.labels.history import LabelHistory
     from selfie_io.labels.human_labels import import_human_labels
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from selfie_io.loading.options import CIFAR10_MEAN_STD, IMAGENET_MEAN_STD, Augment, PerChannel, PerImage
     from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
     from selfie_io.records.layout import RecordLayout
+
+__version__ = "0.2.0"
 
 _HOME = {
     "LabelHistory": "labels.history",
@@ -65,7 +69,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'selfie_io' has no attribute {name!r}")
-    value = getattr(import_module(f"selfie_io.{_HOME[name]}"), name)
+    try:
+        value = getattr(import_module(f"selfie_io.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"selfie_io.{name}: {advice(error)}", name=error.name) from error
     globals()[name] = value
     return value
 

@@ -6,6 +6,8 @@ Names are imported on first use, so that `selfie_train.refurbish` can be used wi
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from selfie_io._extras import advice
+
 if TYPE_CHECKING:
     from selfie_train.config import TrainConfig
     from selfie_train.methods.method import Choice, Method, Scores, register_method
@@ -48,7 +50,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'selfie_train' has no attribute {name!r}")
-    value = getattr(import_module(f"selfie_train.{_HOME[name]}"), name)
+    try:
+        value = getattr(import_module(f"selfie_train.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"selfie_train.{name}: {advice(error)}", name=error.name) from error
     globals()[name] = value
     return value
 

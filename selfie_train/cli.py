@@ -9,6 +9,8 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from selfie_io import __version__
+from selfie_io._extras import advice
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
@@ -45,6 +47,10 @@ Exit status: 0 done; 1 the data or a run is bad; 2 the command is wrong; 130 sto
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if list(given) == ["--version"]:
+        print(f"selfie-train {__version__}")
+        return 0
     # Before torch is imported: its threads share the cores with the loader's, and by default each of them
     # spins while it waits for the others. On two busy cores that made training ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -55,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands,
         prog="selfie-train",
         description=_DESCRIPTION,
-        args=arguments,
+        args=given,
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
     )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
     try:
@@ -71,5 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _complain(error: object) -> None:
-    print(f"selfie-train: {error}", file=sys.stderr)
+def _complain(error: BaseException | str) -> None:
+    told = error if isinstance(error, str) else advice(error)
+    print(f"selfie-train: {told}", file=sys.stderr)

@@ -86,7 +86,8 @@ def test_pack_from_and_to_a_url(root, source, packed, capsys):
     put(f"{out}/labels/old.npy", b"")
     put(f"{out}/notes.txt", b"mine")
     assert run("pack", url, out, "--force", "--size", "2x2") == 0
-    assert set(contents(out)) == {"data_batch_1.bin", "test_batch.bin", "dataset.json", "notes.txt"}
+    expected = {f"{stem}{suffix}" for stem in ("data_batch_1", "test_batch") for suffix in (".bin", ".names")}
+    assert set(contents(out)) == expected | {"dataset.json", "notes.txt"}
     assert b'"height": 2' in contents(out)["dataset.json"]
 
 

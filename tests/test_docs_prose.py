@@ -10,7 +10,7 @@ PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
 WIDTH = 100
 # What is checked for words: folders and files of the project, without what is built or downloaded.
 PLACES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "CMakeLists.txt", "pyproject.toml")
-PLACES += ("benchmarks", "docs")
+PLACES += ("setup.py", "selfie_io", "selfie_train", "csrc", "tests", "benchmarks", "docs")
 TEXT = {".py", ".pyi", ".h", ".cpp", ".md", ".txt", ".toml", ".cff", ".yml", ".yaml", ".html", ".css", ".js"}
 TEXT |= {".svg", ".json", ".csv", ""}
 # The wrong word, in parts, so that this file does not hold it; a file name such as WORD.png is the user's.

@@ -51,7 +51,7 @@ def test_without_the_extra_a_run_ends_well_and_says_what_to_install(digits, tmp_
     for name in [name for name in sys.modules if name.startswith("selfie_train.report")]:
         monkeypatch.delitem(sys.modules, name)
     result = train(small(digits, tmp_path / "run", epochs=1, warmup=0))
-    assert "pip install 'selfie[report]'" in capsys.readouterr().out
+    assert "pip install 'selfie-io[report]'" in capsys.readouterr().out
     assert (result.folder / "summary.json").exists()
     assert not (result.folder / "report.html").exists()
 

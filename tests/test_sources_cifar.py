@@ -164,8 +164,8 @@ WRONG = {
     "10 images, 9 labels": changed(labels=[0] * 9),
     "'labels' must be a list of integers, got list": changed(labels=["0"] * 10),
     "'labels' must be a list of integers, got nothing": lambda batch: {"data": batch["data"]},
-    "data_batch_2 row 3: a label must be in 0..9, got 10": changed(labels=[0, 0, 0, 10, 0, 0, 0, 0, 0, 0]),
-    "data_batch_2 row 0: a label must be in 0..9, got -1": changed(labels=[-1] * 10),
+    "data_batch_2#3: a label must be in 0..9, got 10": changed(labels=[0, 0, 0, 10, 0, 0, 0, 0, 0, 0]),
+    "data_batch_2#0: a label must be in 0..9, got -1": changed(labels=[-1] * 10),
     "must hold a dict, got list": lambda batch: [1, 2],  # noqa: ARG005
 }
 
@@ -201,7 +201,7 @@ def test_truncated_and_strange_binary_files_are_named(tmp_path, batches, capsys)
     files[name] = bytes([77]) + files[name]
     files[name] = files[name][:3073]
     said = complaint(capsys, 1, "pack", as_folder(tmp_path / "b", files), tmp_path / "out")
-    assert "data_batch_2.bin record 0: a label must be in 0..9, got 77" in said
+    assert "data_batch_2.bin#0: a label must be in 0..9, got 77" in said
     del files[name]
     files["cifar-10-batches-bin/data_batch_3.bin"] = b""
     said = complaint(capsys, 1, "pack", as_folder(tmp_path / "c", files), tmp_path / "out")

@@ -85,7 +85,7 @@ def test_validation_is_the_test_split_where_there_is_no_other(tmp_path, capsys):
         (pa.table({"img": ["a.png"], "label": [0]}), "row 0: there are no bytes"),
         (
             pa.table({"img": [{"bytes": b"?", "path": ""}], "label": [0]}),
-            "train.parquet row 0: is not an image",
+            "train.parquet#0: is not an image",
         ),
         (
             pa.table({"img": [{"bytes": b"?"}], "label": pa.array([None], pa.int64())}),

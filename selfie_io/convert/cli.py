@@ -6,6 +6,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from selfie_io._extras import advice
 from selfie_io.convert.commands.adopt import Adopt
 from selfie_io.convert.commands.download import Download
 from selfie_io.convert.commands.export import Export
@@ -18,7 +19,7 @@ from selfie_io.convert.commands.plan import Plan
 from selfie_io.convert.commands.preview import Preview
 from selfie_io.convert.commands.run import RunShard
 from selfie_io.convert.commands.verify import Verify
-from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, CommandError, Subcommand
+from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, CommandError, Subcommand, tool
 
 COMMANDS: dict[str, type[Subcommand]] = {
     "download": Download,
@@ -56,6 +57,9 @@ A command that fails or is killed leaves the old state or the new one, never hal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     given = sys.argv[1:] if arguments is None else arguments
+    if list(given) == ["--version"]:
+        print(tool())
+        return 0
     overview = not given or given[0] in ("-h", "--help")
     named = tuple(_named(name, command, brief=overview) for name, command in COMMANDS.items())
     commands: Any = Union[named]  # noqa: UP007
@@ -96,7 +100,7 @@ def _named(name: str, command: type[Subcommand], *, brief: bool) -> Any:
 
 
 def _complain(error: Exception | str) -> None:
-    for line in str(error).split("\n"):
+    for line in (error if isinstance(error, str) else advice(error)).split("\n"):
         # Names come from the data: they must not control the terminal.
         shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
         print(f"selfie-convert: {shown}", file=sys.stderr)

@@ -46,14 +46,14 @@ def append_items(
     decoder: Decoder,
     items: Iterable[Item],
     num_classes: int,
-    append: Callable[[npt.NDArray[np.uint8], list[int]], None],
+    append: Callable[[npt.NDArray[np.uint8], list[int], list[str]], None],
     *,
     skip_bad: bool,
     advance: Callable[[int], None],
     location: str,
     hint: str,
 ) -> list[Bad]:
-    """Decode `items` in order and append them, uint8 (n, C, H, W) with n labels at a time.
+    """Decode `items` in order and append them, uint8 (n, C, H, W) with n labels and n names at a time.
 
     Returns the bad items. Nothing is appended after the first of them unless `skip_bad`.
 
@@ -65,7 +65,7 @@ def append_items(
         bad += decoded.bad
         advance(len(decoded.labels) + len(decoded.bad))
         if not bad or skip_bad:
-            append(decoded.images, decoded.labels)
+            append(decoded.images, decoded.labels, decoded.names)
         elif len(bad) >= _LISTED_BAD:
             break
     if bad and not skip_bad:

@@ -24,7 +24,7 @@ def run_plan(plan: str | Path, *, address: str | None = None, workers: int = 1, 
     try:
         import ray
     except ImportError as error:
-        raise ModuleNotFoundError("run_plan needs ray: pip install 'selfie[ray]'") from error
+        raise ModuleNotFoundError("run_plan needs ray: pip install 'selfie-io[ray]'") from error
     path = plan if isinstance(plan, str) and is_url(plan) else str(Path(plan).resolve())
     num_shards = read_plan(path).num_shards
     started = not ray.is_initialized()

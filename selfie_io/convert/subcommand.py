@@ -6,8 +6,8 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 
+from selfie_io import __version__
 from selfie_io.records.layout import RecordLayout
 
 DONE, BAD_DATA, BAD_COMMAND = 0, 1, 2  # exit statuses
@@ -30,7 +30,7 @@ class Subcommand(ABC):
 @functools.cache
 def tool() -> str:
     """This program and its version, for manifests."""
-    return f"selfie-convert {version('selfie')}"
+    return f"selfie-convert {__version__}"
 
 
 def say(line: str) -> None:

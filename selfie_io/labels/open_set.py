@@ -49,13 +49,19 @@ def write_open_set(
                 if name == "train":
                     swap = replaced[indices]
                     images[swap] = other.train.images(deck[indices[swap] % deck.size])
-                writer.append(name, images, split.labels[indices])
+                names = split.names(indices)
+                if name == "train":
+                    theirs = other.train.names(deck[indices[swap] % deck.size])
+                    for place, new in zip(np.flatnonzero(swap).tolist(), theirs, strict=True):
+                        names[place] = new
+                known = names if any(names) else None
+                writer.append(name, images, split.labels[indices], known)
         provenance = {
             "kind": KIND,
             "rate": rate,
             "seed": seed,
             "replaced": int(replaced.sum()),
-            "pictures_of": other.name,
+            "images_of": other.name,
             "source": dataset.manifest.provenance if dataset.manifest else None,
         }
         return writer.finish(

@@ -12,6 +12,7 @@ from selfie_io._core import RecordFiles
 from selfie_io.records.files import guess_shape, record_files
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 from selfie_io.records.manifest import Manifest, SplitEntry, read_manifest
+from selfie_io.records.names import names_path, read_names
 from selfie_io.records.overlay_reader import read_overlay
 from selfie_io.records.selection import check_selection
 
@@ -32,13 +33,17 @@ class RecordSplit:
         files: Sequence[Path],
         layout: RecordLayout,
         num_classes: int | None,
+        named_records: Sequence[tuple[int, bool]] | None = None,
     ) -> None:
-        """Raises OSError if a file cannot be opened, ValueError if one does not hold whole records."""
+        """`named_records`: the number of records of each file, and whether it has a file of names.
+
+        Raises OSError if a file cannot be opened, ValueError if one does not hold whole records."""
         self.dataset_path = dataset_path
         self.name = name
         self.files = list(files)
         self.layout = layout
         self.num_classes = num_classes  # None: unknown, so labels are only checked against MAX_CLASSES
+        self._named_records = named_records
         self._records = self.open_files(use_mmap=True)
         self._unmapped: RecordFiles | None = None
 
@@ -118,6 +123,25 @@ class RecordSplit:
         pixels = np.empty((wanted.size, *self.layout.shape), np.uint8)
         self._records.images(wanted, pixels)
         return pixels
+
+    def names(self, indices: npt.ArrayLike) -> list[str | None]:
+        """Where some records came from: a path in the source, an archive member, or a row such as
+        "train.parquet#12"; None where that is not known.
+
+        Only the names asked for are read. Raises IndexError for an index outside 0..N-1, ValueError
+        if a file of names is damaged.
+        """
+        wanted = self.check_indices(indices)
+        found: list[str | None] = [None] * wanted.size
+        first = 0
+        for path, (count, named) in zip(self.files, self._named_records or (), strict=False):
+            places = np.flatnonzero((wanted >= first) & (wanted < first + count))
+            if named and places.size:
+                of_file = read_names(names_path(path), wanted[places] - first, count)
+                for place, name in zip(places.tolist(), of_file, strict=True):
+                    found[place] = name
+            first += count
+        return found
 
     def check_indices(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """The indices as contiguous int64 (n,).
@@ -351,7 +375,14 @@ def open_dataset(
         _check_agrees("num_classes", num_classes, manifest.num_classes, folder)
         num_classes = manifest.num_classes
         files = {name: _listed_files(folder, entry) for name, entry in manifest.splits.items()}
-    splits = {name: RecordSplit(folder, name, paths, layout, num_classes) for name, paths in files.items()}
+    named: dict[str, list[tuple[int, bool]]] = {
+        name: [(file.records, file.names is not None) for file in entry.files]
+        for name, entry in (manifest.splits.items() if manifest else ())
+    }
+    splits = {
+        name: RecordSplit(folder, name, paths, layout, num_classes, named.get(name))
+        for name, paths in files.items()
+    }
     return RecordDataset(folder, layout, splits, manifest)
 
 

@@ -22,7 +22,14 @@ MAX_MANIFEST_BYTES = 1 << 28
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class FileEntry(msgspec.Struct, frozen=True):
+class NamesEntry(msgspec.Struct, frozen=True):
+    """The file of names beside a record file (records/names.py): its size and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One record file: its size, its SHA-256 and the SHA-256 of each block of 1 MiB, in lower-case
     hex.
     """
@@ -32,6 +39,7 @@ class FileEntry(msgspec.Struct, frozen=True):
     bytes: int
     sha256: str
     blocks: list[str]
+    names: NamesEntry | None = None
 
 
 class SplitEntry(msgspec.Struct, frozen=True):
@@ -162,7 +170,10 @@ def _check_file(file: FileEntry, record_bytes: int) -> None:
             f"{file.name}: {file.bytes} bytes have {-(-file.bytes // BLOCK_BYTES)} blocks, "
             f"the manifest lists {len(file.blocks)}"
         )
-    for digest in (file.sha256, *file.blocks):
+    names_digest = [] if file.names is None else [file.names.sha256]
+    if file.names is not None and file.names.bytes < 0:
+        raise ValueError(f"{file.name}: names must have a size, got {file.names.bytes} bytes")
+    for digest in (file.sha256, *file.blocks, *names_digest):
         if not _SHA256.fullmatch(digest):
             raise ValueError(f"{file.name}: a SHA-256 must have 64 hex digits, got {digest!r}")
 

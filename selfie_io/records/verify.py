@@ -10,6 +10,7 @@ import numpy as np
 from selfie_io.records.files import record_files
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import BLOCK_BYTES, MANIFEST_NAME, FileEntry, Manifest, read_manifest
+from selfie_io.records.names import NAMES_SUFFIX, all_names, names_path, sha256_of
 from selfie_io.records.scan import LISTED_DEFECTS, Defect, SplitScan, scan_split
 from selfie_io.records.writer import make_manifest
 
@@ -85,9 +86,12 @@ def verify_folder(
     for path in sorted(listed):
         if not path.is_file():
             report.defects.append(Defect(path.name, "is missing"))
-    for path in sorted(folder.glob("*_batch*.bin")):
+    listed |= {names_path(folder / file.name) for file in _named(manifest)}
+    for path in sorted([*folder.glob("*_batch*.bin"), *folder.glob(f"*_batch*{NAMES_SUFFIX}")]):
         if path not in listed:
             report.defects.append(Defect(path.name, f"is not in {MANIFEST_NAME}"))
+    for file in _named(manifest):
+        report.defects += _check_names(names_path(folder / file.name), file, deep=deep)
     for split, entry in manifest.splits.items():
         found = {file.name: file for file in report.splits[split].files}
         for stored in entry.files:
@@ -142,6 +146,32 @@ def _scan(
         if not num_classes:
             report.num_classes = max(report.num_classes, found.max_label + 1)
     return report
+
+
+def _named(manifest: Manifest) -> list[FileEntry]:
+    """The record files that have a file of names."""
+    return [file for entry in manifest.splits.values() for file in entry.files if file.names is not None]
+
+
+def _check_names(path: Path, file: FileEntry, *, deep: bool) -> list[Defect]:
+    """What is wrong with the file of names of a record file; its content only with `deep`."""
+    if file.names is None or not path.is_file():
+        return [Defect(path.name, "is missing")]
+    size = path.stat().st_size
+    if size != file.names.bytes:
+        return [Defect(path.name, f"has {size} bytes, {MANIFEST_NAME} says {file.names.bytes}")]
+    if not deep:
+        return []
+    digest = sha256_of(path)
+    if digest != file.names.sha256:
+        message = f"SHA-256 is {digest}, {MANIFEST_NAME} says {file.names.sha256}"
+        return [Defect(path.name, message)]
+    try:
+        for _ in all_names(path, file.records):
+            pass
+    except ValueError as error:
+        return [Defect(path.name, str(error).removeprefix(f"{path}: "))]
+    return []
 
 
 def _compare_file(stored: FileEntry, found: FileEntry, layout: RecordLayout, *, deep: bool) -> list[Defect]:

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +11,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from selfie_io.records.files import file_name, record_dtype
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
-from selfie_io.records.manifest import BLOCK_BYTES, FileEntry, Manifest, SplitEntry, write_manifest
+from selfie_io.records.manifest import (
+    BLOCK_BYTES,
+    FileEntry,
+    Manifest,
+    NamesEntry,
+    SplitEntry,
+    write_manifest,
+)
+from selfie_io.records.names import NameFileWriter, names_path
 
 MAX_RECORDS = 1 << 32  # a record id has 32 bits
 
@@ -97,6 +106,7 @@ class RecordFileWriter:
         self._num_classes = num_classes
         self._file = path.open("xb")
         self._digest = FileDigest()
+        self._names: NameFileWriter | None = None
         self.records = 0
         self.channel_sums = ChannelSums.zero(layout.channels)
 
@@ -105,6 +115,7 @@ class RecordFileWriter:
         images: npt.NDArray[np.uint8],
         labels: npt.ArrayLike,
         record_ids: npt.ArrayLike,
+        names: Sequence[str | None] | None = None,
     ) -> None:
         """Write uint8 (n, C, H, W) images with labels and record ids (n,).
 
@@ -134,6 +145,7 @@ class RecordFileWriter:
             self._file.write(content)
         self._digest.update(content)
         self.channel_sums.add_images(images)
+        self._append_names(names, len(images))
         self.records += len(images)
 
     def close(self) -> FileEntry:
@@ -142,7 +154,27 @@ class RecordFileWriter:
         """
         with self._named_errors():
             self._file.close()
-        return self._digest.entry(self._path.name, self.records)
+        entry = self._digest.entry(self._path.name, self.records)
+        return entry if self._names is None else replace(entry, names=NamesEntry(*self._names.close()))
+
+    def abandon(self) -> None:
+        """Close the files as they are, after an error."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        if self._names is not None:
+            self._names.abandon()
+
+    def _append_names(self, names: Sequence[str | None] | None, count: int) -> None:
+        """Keep the names of `count` records; there is no file of names before the first name."""
+        if names is None and self._names is None:
+            return
+        if names is not None and len(names) != count:
+            raise ValueError(f"each image must have one name, got {count} images, {len(names)} names")
+        if self._names is None:
+            self._names = NameFileWriter(names_path(self._path))
+            for _ in range(self.records):
+                self._names.append([None])
+        self._names.append([None] * count if names is None else names)
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -176,8 +208,15 @@ class DatasetWriter:
         self._records = {"train": 0, "test": 0}
         self._channel_sums = ChannelSums.zero(layout.channels)
 
-    def append(self, split: str, images: npt.NDArray[np.uint8], labels: npt.ArrayLike) -> None:
-        """Write uint8 (n, C, H, W) images with labels (n,) to "train" or "test".
+    def append(
+        self,
+        split: str,
+        images: npt.NDArray[np.uint8],
+        labels: npt.ArrayLike,
+        names: Sequence[str | None] | None = None,
+    ) -> None:
+        """Write uint8 (n, C, H, W) images with labels (n,), and source names if known, to "train" or
+        "test".
 
         Raises ValueError for a wrong shape or dtype, or a label outside 0..num_classes-1.
         """
@@ -195,7 +234,12 @@ class DatasetWriter:
             file = self._open[split]
             stop = min(len(images), start + self._capacity[split] - file.records)
             first_id = self._records[split]
-            file.append(images[start:stop], labels[start:stop], np.arange(first_id, first_id + stop - start))
+            file.append(
+                images[start:stop],
+                labels[start:stop],
+                np.arange(first_id, first_id + stop - start),
+                None if names is None else names[start:stop],
+            )
             self._records[split] += stop - start
             start = stop
             if file.records == self._capacity[split]:
@@ -226,7 +270,7 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         while self._open:
-            self._open.popitem()[1].close()
+            self._open.popitem()[1].abandon()
 
 
 def make_manifest(

@@ -62,7 +62,7 @@ def audit(run: Path, out: Path) -> RichTable:
     try:
         from selfie_train.report.audit import write_audit_report
     except ModuleNotFoundError as error:
-        print(f"no audit.html, {error.name} is missing: pip install 'selfie[report]'")
+        print(f"no audit.html, {error.name} is missing: pip install 'selfie-io[report]'")
     else:
         write_audit_report(issues, found, out / "audit.html")
     table = RichTable("audit", str(run))

@@ -41,7 +41,7 @@ def compare(runs: Sequence[Path], out: Path, *, say: Callable[[str], None] = pri
     try:
         from selfie_train.report.comparison import write_comparison_report
     except ModuleNotFoundError as error:
-        say(f"no report.html, {error.name} is missing: pip install 'selfie[report]'")
+        say(f"no report.html, {error.name} is missing: pip install 'selfie-io[report]'")
     else:
         write_comparison_report(groups, out / "report.html")
     return groups

@@ -26,7 +26,7 @@ def write_results(
     try:
         from selfie_train.report.run import write_run_report
     except ModuleNotFoundError as error:
-        say(f"no report.html, {error.name} is missing: pip install 'selfie[report]'")
+        say(f"no report.html, {error.name} is missing: pip install 'selfie-io[report]'")
     else:
         write_run_report(result, dataset)
     with atomic_path(result.folder / "summary.json") as temporary:

@@ -98,6 +98,6 @@ def _tensorboard_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError(
-            "tensorboard needs TensorBoard, which is not installed: pip install 'selfie[report]'"
+            "tensorboard needs TensorBoard, which is not installed: pip install 'selfie-io[report]'"
         ) from error
     return SummaryWriter(str(folder))

@@ -39,6 +39,7 @@ from selfie_io.records.manifest import (
     encode_manifest,
     write_manifest,
 )
+from selfie_io.records.names import NAMES_SUFFIX
 from selfie_io.records.writer import ChannelSums, make_manifest
 
 
@@ -147,6 +148,9 @@ def _files(
     had.
     """
     bytes_of = {file.name: file.bytes for split in manifest.splits.values() for file in split.files}
+    names_of = {
+        file.name for split in manifest.splits.values() for file in split.files if file.names is not None
+    }
     files = []
     for file in plan.files:
         name = file_name(file.split, file.position)
@@ -154,4 +158,7 @@ def _files(
         if size_of(place) != bytes_of[name]:
             raise ValueError(f"{place}: has {size_of(place)} bytes, its shard wrote {bytes_of[name]}")
         files.append((place, name))
+        if name in names_of:
+            stem = name.removesuffix(".bin")
+            files.append((place.removesuffix(".bin") + NAMES_SUFFIX, stem + NAMES_SUFFIX))
     return files

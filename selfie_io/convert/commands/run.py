@@ -106,9 +106,9 @@ def _write_file(
         folder / file_name(file.split, file.position), plan.layout, len(plan.class_names)
     )
 
-    def append(images: npt.NDArray[np.uint8], labels: list[int]) -> None:
+    def append(images: npt.NDArray[np.uint8], labels: list[int], names: list[str]) -> None:
         first = file.start + writer.records
-        writer.append(images, labels, np.arange(first, first + len(labels)))
+        writer.append(images, labels, np.arange(first, first + len(labels)), names)
 
     try:
         append_items(

@@ -46,10 +46,11 @@ class Bad(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Images in order, uint8 (n, C, H, W), their labels, and the bad ones that were left out."""
+    """Images in order, uint8 (n, C, H, W), their labels and names, and the bad ones that were left out."""
 
     images: npt.NDArray[np.uint8]
     labels: list[int]
+    names: list[str]
     bad: list[Bad]
 
 
@@ -87,6 +88,7 @@ def decode_chunk(chunk: list[Item], rule: ImageRule) -> Decoded:
     """Decode some items; bad ones are left out and listed."""
     images = np.empty((len(chunk), rule.channels, rule.height, rule.width), np.uint8)
     labels: list[int] = []
+    names: list[str] = []
     bad: list[Bad] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a warning of Pillow means damage or a bomb
@@ -97,7 +99,8 @@ def decode_chunk(chunk: list[Item], rule: ImageRule) -> Decoded:
                 bad.append(Bad(name, str(error)))
             else:
                 labels.append(label)
-    return Decoded(images[: len(labels)], labels, bad)
+                names.append(name)
+    return Decoded(images[: len(labels)], labels, names, bad)
 
 
 def _open(encoded: bytes) -> "Image.Image":

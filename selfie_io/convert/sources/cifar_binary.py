@@ -78,7 +78,7 @@ class _CifarBinary(RootedSource):
                 ):
                     label = int(row[self._label_bytes - 1])
                     pixels = row[self._label_bytes :].reshape(_SHAPE)
-                    yield Item(pixels, label, f"{name} record {first + offset}")
+                    yield Item(pixels, label, f"{name}#{first + offset}")
 
 
 class Cifar10Binary(_CifarBinary):

@@ -53,7 +53,7 @@ class _CifarPython(RootedSource):
             if start < first + count and first < stop:
                 pixels, labels = self._read(name)
                 for row in range(max(0, start - first), min(count, stop - first)):
-                    yield Item(pixels[row].reshape(_SHAPE), labels[row], f"{name} row {row}")
+                    yield Item(pixels[row].reshape(_SHAPE), labels[row], f"{name}#{row}")
             first += count
 
     def _read(self, name: str) -> tuple[npt.NDArray[np.uint8], list[int]]:

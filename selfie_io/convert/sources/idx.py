@@ -94,7 +94,7 @@ class Idx(Source):
                     )
                 images = np.frombuffer(content, np.uint8).reshape(wanted, 1, height, width)
                 for offset, image in enumerate(images):
-                    yield Item(image, int(labels[first + offset]), f"{name} image {first + offset}")
+                    yield Item(image, int(labels[first + offset]), f"{name}#{first + offset}")
             if stop == count and file.read(1):
                 raise ValueError(
                     f"{self._tree.place(name)}: byte {16 + count * size}: bytes after the last image"

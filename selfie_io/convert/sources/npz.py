@@ -93,7 +93,7 @@ class Npz(Source):
                     images = images.reshape(wanted, layout.height, layout.width, layout.channels)
                     images = images.transpose(0, 3, 1, 2)
                 for offset, image in enumerate(images.reshape(wanted, *layout.shape)):
-                    yield Item(image, int(labels[first + offset]), f"{name} image {first + offset}")
+                    yield Item(image, int(labels[first + offset]), f"{name}#{first + offset}")
 
     def _layout(self, name: str, header: _Header) -> RecordLayout:
         """The shape of an image: channels are last, or first, or there are none."""

@@ -91,7 +91,7 @@ class Parquet(Source):
             if start < first + len(file.labels) and (stop is None or first < stop):
                 for row, encoded in enumerate(self._images(file)):
                     if start <= first + row and (stop is None or first + row < stop):
-                        yield Item(encoded, file.labels[row], f"{file.name} row {row}")
+                        yield Item(encoded, file.labels[row], f"{file.name}#{row}")
             first += len(file.labels)
 
     def _images(self, file: _File) -> Iterator[bytes]:

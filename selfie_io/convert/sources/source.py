@@ -25,7 +25,7 @@ _SPLIT_WORDS = {
 class Item(NamedTuple):
     """One labelled image: an encoded image file, uint8 (C, H, W), or why there is none.
 
-    `name` is how messages call it.
+    `name` is its place in the source: a path, an archive member, or a row such as "train.npz#12".
     """
 
     image: bytes | npt.NDArray[np.uint8] | ValueError
@@ -118,7 +118,7 @@ def image_layout(place: str, channels: int, height: int, width: int) -> RecordLa
 
 def missing_extra(package: str, needed_for: str) -> str:
     """The message for a package that is not installed."""
-    return f"{needed_for} needs {package}: pip install 'selfie[sources]'"
+    return f"{needed_for} needs {package}: pip install 'selfie-io[sources]'"
 
 
 def split_off_test(

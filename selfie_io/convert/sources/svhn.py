@@ -51,7 +51,7 @@ class Svhn(RootedSource):
                     # the row changes fastest, then the column, the channel, the image
                     images = some.reshape(-1, channels, width, height).swapaxes(2, 3)
                     for position in range(max(start, first), min(stop, first + len(images))):
-                        yield Item(images[position - first], labels[position], f"{name} image {position}")
+                        yield Item(images[position - first], labels[position], f"{name}#{position}")
             except ValueError as error:
                 raise ValueError(f"{self._tree.place(name)}: {error}") from error
 

@@ -79,7 +79,8 @@ class WebDataset(Source):
         for name, images in groupby(self._images[split][start:stop], key=attrgetter("shard")):
             with self._shard(name) as shard:
                 for image in images:
-                    yield Item(read_image(shard, image.name), image.label, f"{name}: {image.name}")
+                    place = image.name if isinstance(self._tree, TarTree) else f"{name}/{image.name}"
+                    yield Item(read_image(shard, image.name), image.label, place)
 
     def _shard(self, name: str) -> AbstractContextManager[TarTree]:
         """Open a shard; only one is open at a time, as there may be thousands."""

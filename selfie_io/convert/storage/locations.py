@@ -16,6 +16,7 @@ from typing import Any
 from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.atomic import atomic_folder, atomic_path
 from selfie_io.records.manifest import MANIFEST_NAME
+from selfie_io.records.names import NAMES_SUFFIX
 from selfie_io.records.overlay_reader import OVERLAY_FOLDER
 
 
@@ -33,7 +34,7 @@ def open_url(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError as error:
-        raise ModuleNotFoundError(f"{url} needs fsspec: pip install 'selfie[remote]'") from error
+        raise ModuleNotFoundError(f"{url} needs fsspec: pip install 'selfie-io[remote]'") from error
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
@@ -103,8 +104,9 @@ def clear_url(url: str, *, first: str) -> None:
     system.makedirs(path, exist_ok=True)
     if system.exists(f"{path}/{first}"):
         system.rm(f"{path}/{first}")
-    for old in system.glob(f"{path}/*_batch*.bin"):
-        system.rm(old)
+    for pattern in ("*_batch*.bin", f"*_batch*{NAMES_SUFFIX}"):
+        for old in system.glob(f"{path}/{pattern}"):
+            system.rm(old)
     if system.exists(f"{path}/{OVERLAY_FOLDER}"):
         system.rm(f"{path}/{OVERLAY_FOLDER}", recursive=True)
 

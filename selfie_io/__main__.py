@@ -1,0 +1,8 @@
+"""`python -m selfie_io` is the command `selfie-convert`."""
+
+import sys
+
+from selfie_io.convert.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

