@@ -34,6 +34,7 @@ SOFT = {
     "gce": {"method": "gce"},
     "elr": {"method": "elr"},
     "forward": {"method": "forward"},
+    "dividemix": {"method": "dividemix", "epochs": 4, "method_options": ["lambda_u=5"]},
     "label-wave": {"method": "default", "early_stopping": "label-wave", "patience": 1},
 }
 

@@ -1,5 +1,6 @@
 """The methods with options of their own: what they choose, that they learn, that they resume bit for bit."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,10 +9,15 @@ import torch
 from torch import nn
 from training import assert_same_files, small, stop_after
 
+import selfie_io as sio
 from selfie_train import Stopped, TrainConfig, register_model, resume, train
-from selfie_train.methods.method import Scores, method_class
+from selfie_train.methods.dividemix import clean_probabilities
+from selfie_train.methods.method import Choice, Mixup, Scores, method_class
 from selfie_train.methods.options import option_texts
 from selfie_train.registry import known_names
+from selfie_train.training.distributed import ProcessGroup
+from selfie_train.training.learner import Learner
+from selfie_train.training.mixing import mixed_loss
 
 N, K = 60, 5
 BUILT_IN = known_names("method")
@@ -122,6 +128,7 @@ LEARNING = {
     "forward": ("pair:0.4", {}),
     "elr": ("pair:0.4", {}),
     "small-loss": ("symmetric:0.4", {}),
+    "dividemix": ("pair:0.4", {"epochs": 15}),
     "label-wave": ("symmetric:0.4", {"method": "default", "early_stopping": "label-wave", "patience": 5}),
 }
 SCHEDULE = {"model": "mlp", "epochs": 30, "warmup": 5, "batch_size": 64}
@@ -144,14 +151,14 @@ def test_it_learns_better_than_default_under_the_noise_it_was_made_for(
     digits, tmp_path, default_errors, name
 ):
     noise, options = LEARNING[name]
-    options = {"method": name, **options}
-    summary = train(small(digits, tmp_path / "run", noise=noise, **SCHEDULE, **options), quiet=True).summary
+    options = {**SCHEDULE, "method": name, **options}
+    summary = train(small(digits, tmp_path / "run", noise=noise, **options), quiet=True).summary
     error = summary["selected_test_error" if name == "label-wave" else "last_test_error"]
     assert error < default_errors[noise] - 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*NEW, "label-wave"])
+@pytest.mark.parametrize("name", [*NEW, "dividemix", "label-wave"])
 def test_a_stopped_run_ends_as_one_that_never_stopped(digits, tmp_path, monkeypatch, name):
     options = {"model": "mlp", "method": name, "batch_size": 300, "epochs": 8, "warmup": 2}
     if name == "label-wave":
@@ -185,7 +192,7 @@ def test_early_stopping_is_refused_where_training_restarts(digits, tmp_path):
 @pytest.mark.slow
 def test_a_batch_of_one_and_a_loss_that_is_not_finite(digits, tmp_path):
     """1,438 samples in batches of 479 leave one."""
-    for name in NEW:
+    for name in (*NEW, "dividemix"):
         options = {"model": "mlp", "method": name, "batch_size": 479, "epochs": 2, "warmup": 1}
         log = train(small(digits, tmp_path / name, **options), quiet=True).log
         assert len(log) == 2
@@ -196,3 +203,91 @@ def test_a_batch_of_one_and_a_loss_that_is_not_finite(digits, tmp_path):
 def test_every_built_in_method_names_its_paper():
     for name in BUILT_IN:
         assert name == "default" or method_class(name).paper
+
+
+def test_dividemix_divides_by_the_other_network_and_mixes_sharpened_targets():
+    rng = np.random.default_rng(4)
+    method = make("dividemix", "lambda_u=10", warmup=1)
+    first = random_scores(rng, 0, networks=2, size=N)
+    losses = np.where(np.arange(N) % 3 == 0, 5.0, 0.1) + rng.normal(0, 0.01, (2, N))
+    losses[1] = losses[1, ::-1]  # the networks disagree about who is wrong
+    assert method.choose(replace(first, indices=np.arange(N), losses=losses.astype(np.float32))) is None
+    scores = random_scores(rng, 1, networks=2)
+    choices = method.choose(scores)
+    for number, choice in enumerate(choices):
+        places = scores.indices if number == 1 else N - 1 - scores.indices
+        assert choice.clean.tolist() == (places % 3 != 0).tolist()  # by the losses of the other network
+        w = choice.clean.astype(float)[:, None]  # the mixture is certain here
+        own, both = scores.probabilities[number], scores.probabilities.mean(0)
+        mean = np.where(w > 0, w * np.eye(K)[scores.labels] + (1 - w) * own, both)
+        target = np.tile(mean**2 / (mean**2).sum(1, keepdims=True), (2, 1))
+        share, partners = choice.mixup.share, choice.mixup.partners
+        assert 0.5 <= share <= 1
+        assert sorted(partners) == list(range(32))
+        np.testing.assert_allclose(choice.targets, share * target + (1 - share) * target[partners], atol=1e-5)
+        assert choice.mixup.squared.tolist() == np.tile(~choice.clean, 2).tolist()
+        assert choice.weights[np.tile(choice.clean, 2)].sum() == pytest.approx(32)
+        assert choice.weights[~np.tile(choice.clean, 2)].sum() == 0  # the ramp starts now
+    later = method.choose(random_scores(rng, 17, networks=2))
+    unlabelled = ~np.tile(later[0].clean, 2)
+    assert unlabelled.any()
+    assert later[0].weights[unlabelled].sum() == pytest.approx(320)
+    assert choices[0].mixup.share != choices[1].mixup.share
+
+
+@pytest.mark.parametrize("losses", [np.zeros(9), np.array([0.1, 0.1, 3.0, 0.1, 2.9])])
+def test_the_mixture_marks_high_losses_and_bears_equal_ones(losses):
+    shares = clean_probabilities(losses.astype(np.float32), 0)
+    assert (shares > 0.5).tolist() == (losses < 1).tolist()
+
+
+def test_the_mixed_loss_has_the_gradient_of_the_published_one():
+    """DivideMix's equations 8 to 12: cross entropy, squared error, and the balance of the classes."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(12, 3, 2, 2, generator=generator)
+    weight = torch.randn(12, K, generator=generator, dtype=torch.float64).requires_grad_()
+    rng = np.random.default_rng(0)
+    partners, labelled = rng.permutation(12), np.tile(np.arange(6) < 4, 2)
+    targets = rng.dirichlet(np.ones(K), 12).astype(np.float32)
+    weights = np.where(labelled, 6 / 4, 25 * 6 / 2).astype(np.float32)
+    mixup = Mixup(partners, 0.8, squared=~labelled, balance=1.0)
+    choice = Choice(targets, weights, divisor="batch", mixup=mixup)
+    group = ProcessGroup(0, 1, torch.device("cpu"))
+    ours = mixed_loss(
+        lambda x: x.flatten(1).double() @ weight, choice, mixup, images, torch.arange(12), group
+    )
+    (gradient,) = torch.autograd.grad(ours, weight)
+
+    mixed = 0.8 * images + 0.2 * images[partners]
+    p = (mixed.flatten(1).double() @ weight).softmax(1)
+    y, mask = torch.from_numpy(targets).double(), torch.from_numpy(labelled)
+    supervised = -(y[mask] * p[mask].log()).sum(1).mean()
+    unsupervised = ((p[~mask] - y[~mask]) ** 2).mean()
+    balance = (np.log(1 / K) - p.mean(0).log()).sum() / K
+    published = supervised + 25 * unsupervised + balance
+    (expected,) = torch.autograd.grad(published, weight)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_views_are_averaged_in_plain_training(digits, tmp_path):
+    """Two equal views are as one: the same scores and the same step but for rounding."""
+    config = small(digits, tmp_path / "unused", model="mlp", batch_size=64)
+    group = ProcessGroup(0, 1, torch.device("cpu"))
+    dataset = sio.open_dataset(digits)
+    results = []
+    for views in (1, 2):
+        learner = Learner(config, group, (1, 8, 8), 10, 1, needs_probabilities=True, num_views=views)
+        learner.start_run(0)
+        with sio.Loader(dataset.train, batch_size=64, views=views) as loader:
+            batch = next(iter(loader))
+        scores = learner.score(batch, 0, 0, 64)
+        weights = np.linspace(0, 1, 64, dtype=np.float32)
+        learner.update([Choice(scores.labels, weights)])
+        results.append((scores, [value.clone() for value in learner.networks[0].parameters()]))
+    (one, first), (two, second) = results
+    np.testing.assert_allclose(one.losses, two.losses, rtol=1e-5)
+    np.testing.assert_array_equal(one.predicted, two.predicted)
+    np.testing.assert_allclose(one.probabilities, two.probabilities, atol=1e-6)
+    for value, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(value.detach(), other.detach(), atol=1e-6)

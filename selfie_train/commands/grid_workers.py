@@ -6,6 +6,7 @@ Workers have slots. `start` gives a run to a free slot, `ended` tells which slot
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import subprocess
 import time
@@ -116,8 +117,8 @@ class RayTasks(Workers):
         self._ray = ray
         self._started = not ray.is_initialized()
         if self._started:
-            ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         gpus = int(sum(node.get("GPU", 0) for node in nodes))
         self.slots = slots or gpus or len(nodes)
         per_node = -(-self.slots // max(1, len(nodes)))

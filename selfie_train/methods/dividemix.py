@@ -73,7 +73,8 @@ def clean_probabilities(losses: NDArray[np.float32], seed: int) -> NDArray[np.fl
 def sharpen(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float64]:
     """p^(1 / temperature), each row (b, k) normalised to sum 1."""
     powers = probabilities.astype(np.float64) ** (1 / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 class DivideMix(Method):
@@ -126,7 +127,7 @@ class DivideMix(Method):
 
         done = scores.epoch - self.config.warmup + self._seen / self.num_samples
         lambda_u = options.lambda_u * min(1.0, done / RAMP_EPOCHS)
-        num_labelled = np.count_nonzero(labelled)
+        num_labelled = int(np.count_nonzero(labelled))
         # The mean over the batch of these weights times the losses is a mean over each part.
         right, wrong = size / max(1, num_labelled), lambda_u * size / max(1, size - num_labelled)
         weights = np.tile(np.where(labelled, right, wrong), 2).astype(np.float32)

@@ -39,7 +39,8 @@ def elr_targets(
     products = averages * probabilities
     targets = products * (lambda_ / (1 - products.sum(axis=1, keepdims=True)))
     targets[np.arange(len(labels)), labels] += 1
-    return targets.astype(np.float32)
+    soft: NDArray[np.float32] = targets.astype(np.float32)
+    return soft
 
 
 class MovingAverages:
@@ -57,10 +58,11 @@ class MovingAverages:
         """t <- beta t + (1 - beta) p for the samples at `indices` (b,); returns t float64 (b, k)."""
         clipped = np.clip(probabilities, SMALLEST, 1 - SMALLEST, dtype=np.float64)
         clipped /= clipped.sum(axis=1, keepdims=True)
-        averages = (beta / UNITS) * self._units[indices] + (1 - beta) * clipped
-        units = np.minimum(np.rint(averages * UNITS), UNITS - 1).astype(np.uint16)
+        exact = (beta / UNITS) * self._units[indices] + (1 - beta) * clipped
+        units = np.minimum(np.rint(exact * UNITS), UNITS - 1).astype(np.uint16)
         self._units[indices] = units
-        return units / UNITS
+        averages: NDArray[np.float64] = units / UNITS
+        return averages
 
     def clear(self) -> None:
         """Start again at 0."""

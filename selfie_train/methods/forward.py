@@ -33,7 +33,8 @@ def forward_targets(
     total = joint.sum(axis=1)
     impossible = total <= 0
     joint[impossible, labels[impossible]] = total[impossible] = 1
-    return (joint / total[:, None]).astype(np.float32)
+    targets: NDArray[np.float32] = (joint / total[:, None]).astype(np.float32)
+    return targets
 
 
 def estimate_transition(
@@ -51,7 +52,8 @@ def estimate_transition(
         below = np.where(column < limit, column, -1) if percentile < 100 else column
         anchors.append(int(below.argmax()) if below.max() >= 0 else int(column.argmax()))
     rows = probabilities[anchors].astype(np.float64)
-    return rows / rows.sum(axis=1, keepdims=True)
+    transition: NDArray[np.float64] = rows / rows.sum(axis=1, keepdims=True)
+    return transition
 
 
 @dataclass(frozen=True)

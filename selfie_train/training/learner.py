@@ -131,7 +131,7 @@ class Learner:
             logits = [network(images).float() for network in self._forward]
         losses = [F.cross_entropy(output, self._each_view(labels), reduction="none") for output in logits]
         if self.num_views > 1:
-            losses = [loss.unflatten(0, (self.num_views, -1)).mean(0) for loss in losses]
+            losses = [loss.view(self.num_views, -1).mean(0) for loss in losses]
             predicted = [self._shares(output).argmax(1) for output in logits]
         else:
             predicted = [output.argmax(1) for output in logits]
@@ -351,7 +351,9 @@ class Learner:
     def _shares(self, logits: Tensor) -> Tensor:
         """The probabilities (b, k) of logits (views * b, k): means over the views, without gradient."""
         shares = logits.detach().softmax(1)
-        return shares.unflatten(0, (self.num_views, -1)).mean(0) if self.num_views > 1 else shares
+        if self.num_views > 1:
+            shares = shares.view(self.num_views, -1, shares.shape[1]).mean(0)
+        return shares
 
     def _join(self, group: ProcessGroup, batch: Batch) -> Batch:
         """The whole batch of all processes, with its views first."""
