@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -96,6 +97,11 @@ class TrainConfig:
         for name in ("dataset", "out"):  # a Path in Python; the stored config has text
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        if isinstance(self.method_options, Mapping):  # in Python {"q": 0.5}; stored as "q=0.5"
+            texts = tuple(f"{name}={value}" for name, value in self.method_options.items())
+            object.__setattr__(self, "method_options", texts)
+        elif isinstance(self.method_options, list):
+            object.__setattr__(self, "method_options", tuple(self.method_options))
         _one_of("method", self.method, known_names("method"))
         _one_of("model", self.model, known_names("model"))
         _one_of("variant", self.variant, ("paper", "official"))

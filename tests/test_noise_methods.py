@@ -60,6 +60,10 @@ def test_options_take_effect_and_are_checked():
     np.testing.assert_allclose(make("gce", "q=0.5").choose(scores)[0].weights, p_y**0.5, rtol=1e-5)
     weights = make("sce", "alpha=6", "beta=0.1", "A=-6").choose(scores)[0].weights
     np.testing.assert_allclose(weights, 6 + 0.6 * p_y, rtol=1e-5)
+    for same in ({"q": 0.5}, ["q=0.5"]):
+        config = TrainConfig("data", method="gce", method_options=same)
+        assert config == TrainConfig("data", method="gce", method_options=("q=0.5",))
+        assert TrainConfig.from_json(config.to_json()) == config
     assert option_texts(make("elr", "lambda=7").options) == ["beta=0.7", "lambda=7.0"]
     for method, options, message in [
         ("gce", ["r=1"], "an option of method gce must be one of q; got 'r=1'"),
