@@ -116,7 +116,7 @@ def steps(model):
     batch = random_batch(np.random.default_rng(0))
 
     def prepare(**options):
-        config = TrainConfig("none", model=model, lr=0.01, **options)
+        config = TrainConfig("none", model=model, recipe="paper", lr=0.01, **options)
         learner = Learner(config, join_processes("cpu"), SHAPE, CLASSES, 1)
         learner.start_run(0)
         return learner, selfie_method(config, np.random.default_rng(1))
@@ -136,7 +136,9 @@ def steps(model):
 
 def loader_share(model, folder):
     """The share of two plain epochs that is spent waiting for the loader."""
-    learner = Learner(TrainConfig("none", model=model, lr=0.01), join_processes("cpu"), SHAPE, CLASSES, 1)
+    learner = Learner(
+        TrainConfig("none", model=model, recipe="paper", lr=0.01), join_processes("cpu"), SHAPE, CLASSES, 1
+    )
     learner.start_run(0)
     augment = sio.Augment(pad=4, crop=SHAPE[1:], flip="random")
     waiting = total = 0.0

@@ -8,19 +8,17 @@
 #include <stdexcept>
 
 #include "batch_decoder.h"
+#include "bindings_plan.h"
 #include "decode_steps.h"
 
 namespace py = pybind11;
 using namespace selfie;
+using namespace selfie::border;
 
 namespace {
 
 // A wait for a batch looks for Ctrl-C this often.
 constexpr std::chrono::milliseconds kSignalInterval{200};
-
-using Indices = py::array_t<std::int64_t, py::array::c_style>;
-using Weights = py::array_t<double, py::array::c_style>;
-using Pixels = py::array_t<std::uint8_t, py::array::c_style>;
 
 // Destroys without the GIL: closing files and joining workers may take long.
 struct WithoutGil {
@@ -34,17 +32,6 @@ struct WithoutGil {
         }
     }
 };
-
-template <class Enum>
-Enum choice(const char* what, const std::string& name,
-            std::initializer_list<std::pair<const char*, Enum>> known) {
-    std::string names;
-    for (const auto& [text, value] : known) {
-        if (name == text) return value;
-        names += std::string(names.empty() ? "" : ", ") + text;
-    }
-    throw std::invalid_argument(std::string(what) + " must be one of " + names + ", got " + name);
-}
 
 std::shared_ptr<RecordFiles> open_files(std::vector<std::string> paths, std::int64_t channels,
                                         std::int64_t height, std::int64_t width, std::uint32_t num_classes,
@@ -131,108 +118,6 @@ Indices order_indices(const EpochOrder& order, std::uint64_t start, std::uint64_
                                 std::to_string(count) + " at " + std::to_string(start));
     Indices out(static_cast<py::ssize_t>(count));
     order.indices(start, count, out.mutable_data());
-    return out;
-}
-
-// The options of a plan, by name. This is the one place where they cross the border: make_plan() in
-// loading/reader.py gives them, PlanOptions in _core.pyi declares their types. An unknown, missing or
-// mistyped one is a TypeError.
-class PlanOptions {
-  public:
-    explicit PlanOptions(const py::kwargs& given) : left_(given.attr("copy")()) {}
-
-    template <class T>
-    T take(const char* name) {
-        if (!left_.contains(name)) throw py::type_error(std::string("PixelPlan needs the option ") + name);
-        const py::object value = left_.attr("pop")(name);
-        try {
-            return value.cast<T>();
-        } catch (const py::cast_error&) {
-            throw py::type_error(std::string("PixelPlan cannot take ") + name + " = " +
-                                 py::repr(value).cast<std::string>());
-        }
-    }
-
-    template <class Enum>
-    Enum take(const char* name, std::initializer_list<std::pair<const char*, Enum>> known) {
-        return choice<Enum>(name, take<std::string>(name), known);
-    }
-
-    void expect_none_left() const {
-        for (const auto& [name, value] : left_)
-            throw py::type_error("PixelPlan has no option " + py::str(name).cast<std::string>());
-    }
-
-  private:
-    py::dict left_;
-};
-
-PixelPlan make_plan(const py::kwargs& given) {
-    PlanOptions options(given);
-    PixelPlan plan;
-    plan.layout = make_layout(options.take<std::int64_t>("channels"), options.take<std::int64_t>("height"),
-                              options.take<std::int64_t>("width"));
-    AugmentOptions& augment = plan.augment;
-    augment.pad = options.take<std::int64_t>("pad");
-    augment.pad_mode =
-        options.take<PadMode>("pad_mode", {{"zeros", PadMode::kZeros}, {"reflect", PadMode::kReflect}});
-    augment.crop_height = options.take<std::int64_t>("crop_height");
-    augment.crop_width = options.take<std::int64_t>("crop_width");
-    augment.flip = options.take<FlipMode>(
-        "flip",
-        {{"none", FlipMode::kNone}, {"random", FlipMode::kRandom}, {"alternate", FlipMode::kAlternate}});
-    augment.brightness = options.take<double>("brightness");
-    augment.contrast_low = options.take<double>("contrast_low");
-    augment.contrast_high = options.take<double>("contrast_high");
-    augment.cutout = options.take<std::int64_t>("cutout");
-    plan.normalize.mode =
-        options.take<NormalizeMode>("normalize", {{"none", NormalizeMode::kNone},
-                                                  {"per_image", NormalizeMode::kPerImage},
-                                                  {"per_channel", NormalizeMode::kPerChannel}});
-    plan.normalize.mean = options.take<std::vector<double>>("mean");
-    plan.normalize.std = options.take<std::vector<double>>("std");
-    plan.type = options.take<PixelType>("dtype", {{"float32", PixelType::kFloat32},
-                                                  {"float16", PixelType::kFloat16},
-                                                  {"bfloat16", PixelType::kBfloat16},
-                                                  {"uint8", PixelType::kUint8}});
-    plan.channels_last = options.take<bool>("channels_last");
-    plan.views = options.take<std::uint32_t>("views");
-    if (plan.views < 1 || plan.views > kMaxViews)
-        throw std::invalid_argument("views must be in 1.." + std::to_string(kMaxViews) + ", got " +
-                                    std::to_string(plan.views));
-    options.expect_none_left();
-    check_augment(augment, plan.layout);
-    if (plan.normalize.mode == NormalizeMode::kPerChannel &&
-        (plan.normalize.mean.size() != plan.layout.channels ||
-         plan.normalize.std.size() != plan.layout.channels))
-        throw std::invalid_argument("mean and std need one value per channel, got " +
-                                    std::to_string(plan.normalize.mean.size()) + " and " +
-                                    std::to_string(plan.normalize.std.size()) + " for " +
-                                    std::to_string(plan.layout.channels) + " channels");
-    return plan;
-}
-
-// The draws of some records as arrays, by the names of Draws in loading/reader.py.
-py::dict draws(const PixelPlan& plan, std::uint64_t seed, std::uint64_t epoch, const Indices& indices,
-               std::uint32_t view) {
-    std::vector<Draw> drawn;
-    drawn.reserve(static_cast<std::size_t>(indices.size()));
-    for (py::ssize_t i = 0; i < indices.size(); ++i)
-        drawn.push_back(draw_augmentation(
-            plan.augment, plan.layout, {seed, epoch, static_cast<std::uint64_t>(indices.data()[i]), view}));
-    py::dict out;
-    const auto add = [&](const char* name, auto member) {
-        py::array_t<std::decay_t<decltype(drawn[0].*member)>> values(indices.size());
-        for (std::size_t i = 0; i < drawn.size(); ++i) values.mutable_data()[i] = drawn[i].*member;
-        out[name] = std::move(values);
-    };
-    add("top", &Draw::top);
-    add("left", &Draw::left);
-    add("flip", &Draw::flip);
-    add("brightness", &Draw::brightness);
-    add("contrast", &Draw::contrast);
-    add("cutout_top", &Draw::cutout_top);
-    add("cutout_left", &Draw::cutout_left);
     return out;
 }
 
@@ -323,14 +208,15 @@ using DecoderHolder = std::unique_ptr<BatchDecoder, WithoutGil>;
 
 DecoderHolder make_decoder(std::shared_ptr<RecordFiles> files, const PixelPlan& plan,
                            std::shared_ptr<BufferPool> pool, const std::optional<Indices>& labels,
-                           int num_threads) {
+                           int num_threads, int read_depth) {
     if (labels && static_cast<std::uint64_t>(labels->size()) != files->size())
         throw std::invalid_argument("labels must have one value per record (" +
                                     std::to_string(files->size()) + "), got " +
                                     std::to_string(labels->size()));
     const std::int64_t* values = labels ? labels->data() : nullptr;
     const py::gil_scoped_release release;
-    return DecoderHolder(new BatchDecoder(std::move(files), plan, std::move(pool), values, num_threads));
+    return DecoderHolder(
+        new BatchDecoder(std::move(files), plan, std::move(pool), values, num_threads, read_depth));
 }
 
 }  // namespace
@@ -342,8 +228,13 @@ PYBIND11_MODULE(_core, m) {
         try {
             if (pointer) std::rethrow_exception(pointer);
         } catch (const FileError& error) {
-            errno = error.code().value();
-            PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.path().c_str());
+            if (error.detail().empty()) {
+                errno = error.code().value();
+                PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.path().c_str());
+            } else {
+                const py::tuple told = py::make_tuple(error.code().value(), error.detail(), error.path());
+                PyErr_SetObject(PyExc_OSError, told.ptr());
+            }
         }
     });
 
@@ -353,6 +244,8 @@ PYBIND11_MODULE(_core, m) {
         .def(py::init(&open_files), py::kw_only(), py::arg("paths"), py::arg("channels"), py::arg("height"),
              py::arg("width"), py::arg("num_classes"), py::arg("use_mmap"))
         .def("__len__", &RecordFiles::size)
+        .def("check_places", &RecordFiles::check_places)
+        .def("populate", &RecordFiles::populate, py::call_guard<py::gil_scoped_release>())
         .def("headers", &headers)
         .def("images", &images, py::arg("indices"), py::arg("out").noconvert())
         .def("gather", &gather, py::arg("indices"), py::arg("out").noconvert());
@@ -382,7 +275,7 @@ PYBIND11_MODULE(_core, m) {
     py::class_<BatchDecoder, DecoderHolder>(m, "BatchDecoder")
         // The labels' array stays alive as long as the decoder.
         .def(py::init(&make_decoder), py::kw_only(), py::arg("files"), py::arg("plan"), py::arg("pool"),
-             py::arg("labels"), py::arg("num_threads"), py::keep_alive<1, 5>())
+             py::arg("labels"), py::arg("num_threads"), py::arg("read_depth"), py::keep_alive<1, 5>())
         .def("submit", &BatchDecoder::submit, py::arg("order"), py::arg("start"), py::arg("count"),
              py::call_guard<py::gil_scoped_release>())
         .def("next", &next_batch)

@@ -24,6 +24,7 @@ void gather_records(const RecordFiles& files, const std::int64_t* indices, std::
         record_ids[i] = load_big_endian(record + kRecordIdOffset);
         std::memcpy(pixels + i * pixel_bytes, record + kPixelOffset, pixel_bytes);
     }
+    files.check_sizes();
 }
 
 std::shared_ptr<std::uint8_t> decode_images(const PixelPlan& plan, BufferPool& pool, std::uint64_t seed,
@@ -55,6 +56,7 @@ void scales_and_shifts(const RecordFiles& files, const PixelPlan& plan, std::uin
         decoder.scale_and_shift(record + kPixelOffset, {seed, epoch, index}, scale + i * plan.layout.channels,
                                 shift + i * plan.layout.channels);
     }
+    files.check_sizes();
 }
 
 }  // namespace selfie

@@ -7,11 +7,9 @@
 #include "augment.h"
 #include "prefetch.h"
 #include "record.h"
+#include "resize.h"
 
 namespace selfie {
-
-// Pixels of one vector, on every instruction set. See pixel_kernel_body.h for the words.
-constexpr std::ptrdiff_t kLanes = 16;
 
 enum class PixelType { kFloat32, kFloat16, kBfloat16, kUint8 };
 
@@ -38,8 +36,11 @@ struct PixelPlan {
     std::size_t image_bytes() const { return image_values() * pixel_type_bytes(type); }
     // All views of `count` records; images of one view follow each other.
     std::size_t images_bytes(std::size_t count) const { return views * count * image_bytes(); }
-    // Two windows, planar and interleaved, and room to load a whole vector at their end.
-    std::size_t scratch_bytes() const { return 2 * image_values() + kLanes; }
+    // Two windows, planar and interleaved, room to load a whole vector at their end, and the resize's tables.
+    [[gnu::always_inline]] std::size_t window_bytes() const { return 2 * image_values() + kLanes; }
+    std::size_t scratch_bytes() const {
+        return window_bytes() + (augment.resizes() ? resize_scratch_bytes(augment) : 0);
+    }
     // Whether rows are whole vectors, as streaming stores need.
     bool can_stream() const { return augment.crop_width % kLanes == 0; }
 };

@@ -92,6 +92,25 @@ inline void store_bytes(FloatVector values, std::uint8_t* to) {
     store_vector<kStream>(_mm512_cvtepi32_epi8(_mm512_cvtps_epi32(values)), to);
 }
 
+// Lanes of 16 bits: bytes times 128, for resizing.
+using ShortVector = __m256i;
+
+inline ShortVector load(const std::int16_t* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+inline void store(ShortVector values, std::int16_t* to) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), values);
+}
+inline ShortVector broadcast(std::int16_t value) { return _mm256_set1_epi16(value); }
+inline ShortVector widen(ByteVector bytes) { return _mm256_slli_epi16(_mm256_cvtepu8_epi16(bytes), 7); }
+inline ShortVector lerp(ShortVector a, ShortVector b, ShortVector weight) {
+    return _mm256_add_epi16(a, _mm256_mulhrs_epi16(_mm256_sub_epi16(b, a), weight));
+}
+inline ByteVector narrow(ShortVector values) {
+    const __m256i rounded = _mm256_srli_epi16(_mm256_add_epi16(values, _mm256_set1_epi16(64)), 7);
+    return _mm256_cvtepi16_epi8(rounded);
+}
+
 constexpr std::size_t kSumLanes = 64;
 
 // Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every

@@ -18,6 +18,8 @@
 #include <cstring>
 
 #include "pixel_kernel.h"
+#include "pixel_kernel_colour.h"
+#include "pixel_kernel_resize.h"
 #include "pixel_kernel_window.h"
 
 namespace selfie {
@@ -28,7 +30,7 @@ struct Uint8 {
     using Value = std::uint8_t;
     template <bool kStream>
     static void store(const FloatVector& values, Value* to) {
-        store_bytes<kStream>(min(max(values, broadcast(0)), broadcast(255)), to);
+        store_bytes<kStream>(min(max(values, broadcast(0.0f)), broadcast(255.0f)), to);
     }
 };
 
@@ -151,31 +153,52 @@ ChannelSums channel_sums(const std::uint8_t* bytes, std::size_t count) {
     return sums;
 }
 
-void window_scale_and_shift(const PixelPlan& plan, const std::uint8_t* window, const Draw& draw, float* scale,
-                            float* shift) {
-    ChannelSums sums[kMaxChannels];
-    const std::size_t pixels = plan.crop_pixels();
-    if (needs_sums(plan.augment, plan.normalize))
-        for (std::size_t c = 0; c < plan.layout.channels; ++c)
-            sums[c] = channel_sums(window + c * pixels, pixels);
-    compose_scale_and_shift(plan.normalize, draw, sums, plan.layout.channels, pixels, scale, shift);
+// The window of every plane: in the record if it is there unchanged, else made in scratch.
+const std::uint8_t* find_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
+                                std::uint8_t* scratch) {
+    if (plan.augment.resizes()) {
+        resize_window(plan, pixels, draw, scratch, scratch);
+        return scratch;
+    }
+    if (untouched(plan, draw) && plan.crop_pixels() >= kLanes) return pixels;
+    copy_window(plan, pixels, draw, scratch);
+    return scratch;
 }
 
-// Sets the part of the square that lies inside the image to 0.
+// Sums over the channels of a window, if they are needed.
+struct WindowSums {
+    ChannelSums of[kMaxChannels];
+
+    WindowSums(const PixelPlan& plan, const std::uint8_t* window) {
+        const std::size_t pixels = plan.crop_pixels();
+        if (needs_sums(plan.augment, plan.normalize))
+            for (std::size_t c = 0; c < plan.layout.channels; ++c)
+                of[c] = channel_sums(window + c * pixels, pixels);
+    }
+};
+
+void window_scale_and_shift(const PixelPlan& plan, const std::uint8_t* window, const Draw& draw, float* scale,
+                            float* shift) {
+    const WindowSums sums(plan, window);
+    compose_scale_and_shift(plan.normalize, draw, sums.of, plan.layout.channels, plan.crop_pixels(), scale,
+                            shift);
+}
+
+// Sets the part of a rectangle that lies inside the image to 0.
 template <class Value>
-void cut_out(const PixelPlan& plan, const Draw& draw, Value* out) {
+void clear(const PixelPlan& plan, std::int64_t first_row, std::int64_t first_column, std::int64_t height,
+           std::int64_t width, Value* out) {
     const std::int64_t rows = plan.augment.crop_height;
     const std::int64_t columns = plan.augment.crop_width;
-    const std::int64_t side = plan.augment.cutout;
     const auto clip = [](std::int64_t place, std::int64_t limit) {
         return static_cast<std::size_t>(place < 0 ? 0 : place < limit ? place : limit);
     };
-    const std::size_t top = clip(draw.cutout_top, rows);
-    const std::size_t bottom = clip(draw.cutout_top + side, rows);
+    const std::size_t top = clip(first_row, rows);
+    const std::size_t bottom = clip(first_row + height, rows);
     const std::size_t planes = plan.channels_last ? 1 : plan.layout.channels;
     const std::size_t step = plan.channels_last ? plan.layout.channels : 1;
-    const std::size_t left = clip(draw.cutout_left, columns) * step;
-    const std::size_t right = clip(draw.cutout_left + side, columns) * step;
+    const std::size_t left = clip(first_column, columns) * step;
+    const std::size_t right = clip(first_column + width, columns) * step;
     const std::size_t row_values = static_cast<std::size_t>(columns) * step;
     for (std::size_t p = 0; p < planes; ++p)
         for (std::size_t y = top; y < bottom; ++y)
@@ -184,17 +207,29 @@ void cut_out(const PixelPlan& plan, const Draw& draw, Value* out) {
 }
 
 template <class Type, bool kStream>
-void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
-               Prefetch coming, typename Type::Value* out) {
+void decode_colour(const PixelPlan& plan, const std::uint8_t* window, const Draw& draw,
+                   typename Type::Value* out) {
+    const std::size_t count = plan.crop_pixels();
+    const WindowSums sums(plan, window);
+    CrossSums cross;
+    if (plan.normalize.mode == NormalizeMode::kPerImage) cross = cross_sums(window, count);
+    Matrix matrix;
+    float shift[3];
+    compose_colour(plan.normalize, draw, sums.of, cross, count, matrix, shift);
+    if (plan.channels_last)
+        convert_colour_interleaved<Type, kStream>(window, count, matrix, shift, out);
+    else
+        convert_colour_planes<Type, kStream>(window, count, matrix, shift, out);
+}
+
+template <class Type, bool kStream>
+void decode_channels(const PixelPlan& plan, const std::uint8_t* pixels, const std::uint8_t* window,
+                     const Draw& draw, std::uint8_t* scratch, Prefetch& coming, typename Type::Value* out) {
     const std::size_t channels = plan.layout.channels;
     const std::size_t count = plan.crop_pixels();
-    const bool interleaved = plan.channels_last && channels > 1;
-    const bool fused_window =
-        can_fuse(plan) && (channels == 3 || !interleaved) && !needs_sums(plan.augment, plan.normalize);
-    if (!fused_window) coming.finish();
+    const bool fused_window = window == nullptr;  // not made yet: crop, flip and convert in one pass
     float scale[kMaxChannels];
     float shift[kMaxChannels];
-    const std::uint8_t* window = fused_window ? pixels : find_window(plan, pixels, draw, scratch);
     window_scale_and_shift(plan, window, draw, scale, shift);
     const auto convert = [&](const std::uint8_t* planes, const auto& lanes, typename Type::Value* to) {
         if (fused_window)
@@ -202,19 +237,41 @@ void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& dr
         else
             convert_planes<Type, kStream>(planes, count, lanes, to);
     };
-    if (!interleaved) {
+    const std::uint8_t* planes = fused_window ? pixels : window;
+    if (!plan.channels_last || channels == 1) {
         const std::size_t step = fused_window ? plan.layout.plane_bytes() : count;
         for (std::size_t c = 0; c < channels; ++c)
-            convert(window + c * step, LaneScaleAndShift<1>(scale + c, shift + c), out + c * count);
+            convert(planes + c * step, LaneScaleAndShift<1>(scale + c, shift + c), out + c * count);
     } else if (channels == 3) {
-        convert(window, LaneScaleAndShift<3>(scale, shift), out);
+        convert(planes, LaneScaleAndShift<3>(scale, shift), out);
     } else {
         std::uint8_t* bytes = scratch + plan.image_values();
         interleave(window, count, channels, bytes);
         convert_interleaved<Type>(bytes, channels * count, channels, scale, shift, out);
     }
+}
+
+template <class Type, bool kStream>
+void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
+               Prefetch coming, typename Type::Value* out) {
+    const std::size_t channels = plan.layout.channels;
+    const bool any_order = !plan.channels_last || channels == 1 || channels == 3;
+    const bool fused_window = can_fuse(plan) && any_order && !needs_sums(plan.augment, plan.normalize) &&
+                              !plan.augment.resizes() && !plan.augment.has_colour();
+    const std::uint8_t* window = nullptr;
+    if (!fused_window) {
+        coming.finish();
+        window = find_window(plan, pixels, draw, scratch);
+    }
+    if (plan.augment.has_colour())
+        decode_colour<Type, kStream>(plan, window, draw, out);
+    else
+        decode_channels<Type, kStream>(plan, pixels, window, draw, scratch, coming, out);
     coming.finish();
-    if (plan.augment.cutout > 0) cut_out(plan, draw, out);
+    if (plan.augment.cutout > 0)
+        clear(plan, draw.cutout_top, draw.cutout_left, plan.augment.cutout, plan.augment.cutout, out);
+    if (draw.erase_height > 0)
+        clear(plan, draw.erase_top, draw.erase_left, draw.erase_height, draw.erase_width, out);
 }
 
 template <class Type>

@@ -136,6 +136,41 @@ void store_bytes(const FloatVector& values, std::uint8_t* to) {
     for (int i = 0; i < kLanes; ++i) to[i] = static_cast<std::uint8_t>(bits_of(values.lane[i] + 0x1.8p23f));
 }
 
+// Lanes of 16 bits: bytes times 128, for resizing.
+struct ShortVector {
+    std::int16_t lane[kLanes];
+};
+
+inline ShortVector load(const std::int16_t* from) {
+    ShortVector values;
+    std::memcpy(&values, from, sizeof values);
+    return values;
+}
+inline void store(const ShortVector& values, std::int16_t* to) { std::memcpy(to, &values, sizeof values); }
+inline ShortVector broadcast(std::int16_t value) {
+    ShortVector result;
+    for (std::int16_t& lane : result.lane) lane = value;
+    return result;
+}
+inline ShortVector widen(const ByteVector& bytes) {
+    ShortVector result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = static_cast<std::int16_t>(bytes.lane[i] * 128);
+    return result;
+}
+inline ShortVector lerp(const ShortVector& a, const ShortVector& b, const ShortVector& weight) {
+    ShortVector result;
+    for (int i = 0; i < kLanes; ++i) {
+        const std::int32_t part = (b.lane[i] - a.lane[i]) * weight.lane[i];
+        result.lane[i] = static_cast<std::int16_t>(a.lane[i] + ((part + 0x4000) >> 15));
+    }
+    return result;
+}
+inline ByteVector narrow(const ShortVector& values) {
+    ByteVector result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = static_cast<std::uint8_t>((values.lane[i] + 64) >> 7);
+    return result;
+}
+
 constexpr std::size_t kSumLanes = 16;
 
 // Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every sum.

@@ -83,6 +83,32 @@ inline void store_bytes(const FloatVector& values, std::uint8_t* to) {
                              vmovn_u16(vcombine_u16(words[2], words[3]))));
 }
 
+// Lanes of 16 bits: bytes times 128, for resizing.
+using ShortVector = int16x8x2_t;
+
+inline ShortVector load(const std::int16_t* from) { return {{vld1q_s16(from), vld1q_s16(from + 8)}}; }
+inline void store(const ShortVector& values, std::int16_t* to) {
+    vst1q_s16(to, values.val[0]);
+    vst1q_s16(to + 8, values.val[1]);
+}
+inline ShortVector broadcast(std::int16_t value) { return {{vdupq_n_s16(value), vdupq_n_s16(value)}}; }
+inline ShortVector widen(ByteVector bytes) {
+    return {{vreinterpretq_s16_u16(vshll_n_u8(vget_low_u8(bytes), 7)),
+             vreinterpretq_s16_u16(vshll_n_u8(vget_high_u8(bytes), 7))}};
+}
+inline ShortVector lerp(const ShortVector& a, const ShortVector& b, const ShortVector& weight) {
+    const auto half = [&](int i) {
+        return vaddq_s16(a.val[i], vqrdmulhq_s16(vsubq_s16(b.val[i], a.val[i]), weight.val[i]));
+    };
+    return {{half(0), half(1)}};
+}
+inline ByteVector narrow(const ShortVector& values) {
+    const auto half = [&](int i) {
+        return vmovn_u16(vshrq_n_u16(vreinterpretq_u16_s16(vaddq_s16(values.val[i], vdupq_n_s16(64))), 7));
+    };
+    return vcombine_u8(half(0), half(1));
+}
+
 constexpr std::size_t kSumLanes = 16;
 
 // Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every

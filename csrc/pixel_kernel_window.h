@@ -1,5 +1,6 @@
 // Crop, flip and padding for the pixel kernels: visits a window vector by vector, or copies it. Included by
 // pixel_kernel_body.h, which explains the words and the unnamed namespace.
+#pragma once
 
 #include <cstring>
 
@@ -165,14 +166,6 @@ bool untouched(const PixelPlan& plan, const Draw& draw) {
     return draw.top == 0 && draw.left == 0 && !draw.flip &&
            plan.augment.crop_height == static_cast<std::int64_t>(plan.layout.height) &&
            plan.augment.crop_width == static_cast<std::int64_t>(plan.layout.width);
-}
-
-// The window of every plane: in the record if it is there unchanged, else copied to scratch.
-const std::uint8_t* find_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
-                                std::uint8_t* scratch) {
-    if (untouched(plan, draw) && plan.crop_pixels() >= kLanes) return pixels;
-    copy_window(plan, pixels, draw, scratch);
-    return scratch;
 }
 
 }  // namespace

@@ -16,6 +16,9 @@ enum class Stream : std::uint32_t {
     kPermutationHigh = 4,  // round keys 4..7
     kRotation = 5,         // where the quasi order's blocks begin
     kWeighted = 6,         // per position of an epoch: the record drawn by weight
+    kColour = 7,           // saturation, hue, greyscale; whether to erase
+    kResizeCrop = 32,      // and the nine that follow, one per attempt: area, ratio, row, column
+    kErase = 64,           // and the nine that follow, as above
 };
 
 using Words = std::array<std::uint32_t, 4>;

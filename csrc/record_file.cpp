@@ -23,6 +23,14 @@ std::uint64_t size_of(int descriptor, const std::string& path) {
     return static_cast<std::uint64_t>(status.st_size);
 }
 
+// The first byte that a file no longer gives; 0 if it gives all.
+std::uint64_t first_unreadable(int descriptor, std::uint64_t bytes) {
+    std::uint8_t page[4096];
+    for (std::uint64_t offset = 0; offset < bytes; offset += sizeof page)
+        if (::pread(descriptor, page, sizeof page, static_cast<off_t>(offset)) <= 0) return offset;
+    return 0;
+}
+
 }  // namespace
 
 RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_t width) {
@@ -39,7 +47,7 @@ RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_
 
 RecordFiles::RecordFiles(std::vector<std::string> paths, RecordLayout layout, std::uint32_t num_classes,
                          ReadMode mode)
-    : layout_(layout), num_classes_(num_classes), mode_(mode) {
+    : layout_(layout), num_classes_(num_classes), mode_(mode), owner_(::getpid()) {
     if (paths.empty()) throw std::invalid_argument("a split needs at least one record file, got none");
     files_.reserve(paths.size());
     try {
@@ -75,10 +83,19 @@ void RecordFiles::open(File& file) const {
     void* mapping = ::mmap(nullptr, file.bytes, PROT_READ, MAP_SHARED, file.descriptor, 0);
     if (mapping == MAP_FAILED) throw_errno(file.path);
     file.mapping = static_cast<const std::uint8_t*>(mapping);
+    file.guard = std::make_unique<MappingGuard>(file.mapping, file.bytes);
 }
 
 void RecordFiles::close() {
+    stopping_ = true;
+    if (populating_.joinable()) {
+        if (::getpid() == owner_)
+            populating_.join();
+        else  // a forked child has no such thread, and may not say so to its object
+            static_cast<void>(new std::thread(std::move(populating_)));
+    }
     for (File& file : files_) {
+        file.guard.reset();
         if (file.mapping != nullptr) ::munmap(const_cast<std::uint8_t*>(file.mapping), file.bytes);
         if (file.descriptor >= 0) ::close(file.descriptor);
     }
@@ -101,10 +118,7 @@ const std::uint8_t* RecordFiles::record(std::uint64_t index, std::uint8_t* scrat
             ::pread(file.descriptor, scratch + done, record_bytes - done, static_cast<off_t>(offset + done));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) throw_errno(file.path);
-        if (got == 0)
-            throw std::invalid_argument(file.path + ": shrank while it was open, record " +
-                                        std::to_string(index - begins_[number]) + " (byte " +
-                                        std::to_string(offset) + ") is gone");
+        if (got == 0) throw_lost(number, offset);
         done += static_cast<std::size_t>(got);
     }
     return scratch;
@@ -168,6 +182,7 @@ void RecordFiles::headers(std::uint32_t* record_ids, std::int64_t* labels) const
         record_ids[index] = load_big_endian(bytes + kRecordIdOffset);
         labels[index] = label(index, bytes);
     }
+    check_sizes();
 }
 
 void RecordFiles::images(const std::int64_t* indices, std::size_t count, std::uint8_t* pixels) const {
@@ -178,6 +193,7 @@ void RecordFiles::images(const std::int64_t* indices, std::size_t count, std::ui
         const std::uint8_t* bytes = record(static_cast<std::uint64_t>(indices[i]), scratch.data());
         std::memcpy(pixels + i * layout_.pixel_bytes(), bytes + kPixelOffset, layout_.pixel_bytes());
     }
+    check_sizes();
 }
 
 void RecordFiles::check_index(std::int64_t index) const {
@@ -186,13 +202,56 @@ void RecordFiles::check_index(std::int64_t index) const {
                                 std::to_string(index));
 }
 
+void RecordFiles::throw_lost(std::size_t number, std::uint64_t bytes) const {
+    const std::uint64_t record = bytes / layout_.record_bytes();
+    throw FileError(EIO, files_[number].path,
+                    "had " + std::to_string(files_[number].bytes) + " bytes when it was opened: record " +
+                        std::to_string(record) + " (byte " + std::to_string(record * layout_.record_bytes()) +
+                        ") can no longer be read; open the data set again");
+}
+
 void RecordFiles::check_sizes() const {
-    for (const File& file : files_) {
+    for (std::size_t number = 0; number < files_.size(); ++number) {
+        const File& file = files_[number];
         const std::uint64_t bytes = size_of(file.descriptor, file.path);
-        if (bytes < file.bytes)
-            throw std::invalid_argument(file.path + ": had " + std::to_string(file.bytes) +
-                                        " bytes when it was opened and has " + std::to_string(bytes) +
-                                        " now; open the data set again");
+        if (bytes < file.bytes) throw_lost(number, bytes);
+        if (file.guard == nullptr || !file.guard->failed()) continue;
+        // The size is right again, or a hole cannot be filled, or the disk fails: find the page by its copy.
+        throw_lost(number, first_unreadable(file.descriptor, file.bytes));
+    }
+}
+
+void RecordFiles::check_places() const {
+    for (const File& file : files_) {
+        struct stat opened;
+        struct stat there;
+        if (::fstat(file.descriptor, &opened) != 0 || ::stat(file.path.c_str(), &there) != 0)
+            throw_errno(file.path);
+        if (opened.st_ino != there.st_ino || opened.st_dev != there.st_dev)
+            throw FileError(ESTALE, file.path,
+                            "was replaced since the data set was opened; open the data set again");
+    }
+}
+
+void RecordFiles::populate_file(const File& file) const {
+    constexpr std::uint64_t kStep = std::uint64_t{2} << 20;
+    constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, since Linux 5.14
+    for (std::uint64_t begin = 0; begin < file.bytes && !stopping_; begin += kStep) {
+        auto* place = const_cast<std::uint8_t*>(file.mapping) + begin;
+        const std::uint64_t bytes = std::min(kStep, file.bytes - begin);
+        if (::madvise(place, bytes, kPopulateRead) != 0) return;  // decoding meets the pages one by one
+    }
+}
+
+void RecordFiles::populate() const {
+    if (mode_ != ReadMode::kMmap) return;
+    const std::lock_guard lock(populate_mutex_);
+    if (populating_.joinable() || ::getpid() != owner_) return;
+    try {
+        populating_ = std::thread([this] {
+            for (const File& file : files_) populate_file(file);
+        });
+    } catch (const std::system_error&) {  // no thread to be had: decoding meets the pages one by one
     }
 }
 

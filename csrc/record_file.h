@@ -1,13 +1,19 @@
 // Opens, checks and reads one set of record files. The destructor releases everything.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "mapping_guard.h"
 #include "prefetch.h"
 #include "record.h"
 
@@ -18,15 +24,19 @@ enum class ReadMode { kMmap, kPread };
 // Throws std::invalid_argument if a side is not positive or too large.
 RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_t width);
 
-// A system call on a file failed.
+// A system call on a file failed, or (with a detail) the file is no longer what it was.
 class FileError : public std::system_error {
   public:
-    FileError(int error, std::string path)
-        : std::system_error(error, std::generic_category(), path), path_(std::move(path)) {}
+    FileError(int error, std::string path, std::string detail = {})
+        : std::system_error(error, std::generic_category(), path + (detail.empty() ? "" : ": " + detail)),
+          path_(std::move(path)),
+          detail_(std::move(detail)) {}
     const std::string& path() const { return path_; }
+    const std::string& detail() const { return detail_; }
 
   private:
     std::string path_;
+    std::string detail_;
 };
 
 class RecordFiles {
@@ -74,9 +84,16 @@ class RecordFiles {
     // Throws std::out_of_range unless 0 <= index < size().
     void check_index(std::int64_t index) const;
 
-    // Throws std::invalid_argument if a file shrank since it was opened: reading its mapping would end the
-    // process.
+    // Throws FileError, with record and byte, if a file shrank since it was opened or a read of its mapping
+    // failed. Bytes of a mapping may be used only if it does not throw after they were read.
     void check_sizes() const;
+
+    // Throws FileError if another file has taken the place of one since it was opened.
+    void check_places() const;
+
+    // Reads all mapped pages in the background, in the order of the files: a first epoch then has no page
+    // faults. Later calls do nothing.
+    void populate() const;
 
   private:
     struct File {
@@ -84,9 +101,12 @@ class RecordFiles {
         int descriptor = -1;
         std::uint64_t bytes = 0;
         const std::uint8_t* mapping = nullptr;
+        std::unique_ptr<MappingGuard> guard = nullptr;
     };
 
     void open(File& file) const;
+    [[noreturn]] void throw_lost(std::size_t number, std::uint64_t bytes) const;
+    void populate_file(const File& file) const;
     void close();
     std::size_t file_of(std::uint64_t index) const;
 
@@ -96,6 +116,10 @@ class RecordFiles {
     std::vector<File> files_;
     std::vector<std::uint64_t> begins_ = {0};    // index of each file's first record; the last is the total
     mutable std::atomic<bool> shuffled_{false};  // the last hint given to the system
+    mutable std::mutex populate_mutex_;
+    mutable std::thread populating_;
+    mutable std::atomic<bool> stopping_{false};
+    pid_t owner_;  // of the thread
 };
 
 }  // namespace selfie

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from selfie_io.labels.noise import inject_noise
     from selfie_io.labels.overlay_writer import save_overlay
     from selfie_io.labels.transition import observed_matrix, transition_matrix
+    from selfie_io.loading.augment import Augment
     from selfie_io.loading.batch import Batch
     from selfie_io.loading.loader import Loader
-    from selfie_io.loading.options import CIFAR10_MEAN_STD, IMAGENET_MEAN_STD, Augment, PerChannel, PerImage
+    from selfie_io.loading.options import CIFAR10_MEAN_STD, IMAGENET_MEAN_STD, PerChannel, PerImage
     from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
     from selfie_io.records.layout import RecordLayout
 
@@ -35,7 +36,7 @@ _HOME = {
     "Loader": "loading.loader",
     "CIFAR10_MEAN_STD": "loading.options",
     "IMAGENET_MEAN_STD": "loading.options",
-    "Augment": "loading.options",
+    "Augment": "loading.augment",
     "PerChannel": "loading.options",
     "PerImage": "loading.options",
     "RecordDataset": "records.dataset",

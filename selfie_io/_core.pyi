@@ -26,6 +26,12 @@ class RecordFiles:
         use_mmap: bool,
     ) -> None: ...
     def __len__(self) -> int: ...
+    def check_places(self) -> None:
+        """OSError if another file has taken the place of one since it was opened."""
+
+    def populate(self) -> None:
+        """Read all mapped pages in the background; later calls do nothing."""
+
     def headers(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
         """(record_ids, labels) of every record, (N,) each."""
 
@@ -72,6 +78,23 @@ class _PlanOptions(TypedDict):
     contrast_low: float
     contrast_high: float
     cutout: int
+    crop_at_center: bool
+    resize_height: int  # 0: no resize
+    resize_width: int
+    resize_crop: bool
+    scale_low: float
+    scale_high: float
+    ratio_low: float
+    ratio_high: float
+    saturation_low: float
+    saturation_high: float
+    hue: float
+    grayscale: float
+    erase: float
+    erase_scale_low: float
+    erase_scale_high: float
+    erase_ratio_low: float
+    erase_ratio_high: float
     normalize: str  # none, per_image, per_channel
     mean: list[float]
     std: list[float]
@@ -121,6 +144,7 @@ class BatchDecoder:
         pool: BufferPool,
         labels: npt.NDArray[np.int64] | None,
         num_threads: int,
+        read_depth: int,  # records read at once, ahead of the workers; 0: the workers read
     ) -> None: ...
     def submit(self, order: EpochOrder, start: int, count: int) -> None:
         """Queue a slice of at most the pool's batch_size."""

@@ -11,6 +11,7 @@ import tyro
 
 from selfie_io import __version__
 from selfie_io._extras import advice
+from selfie_io.console import quiet_on_broken_pipe
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
@@ -18,7 +19,8 @@ from selfie_train.commands.methods import Methods
 from selfie_train.commands.reproduce import Reproduce
 from selfie_train.commands.resume import Resume
 from selfie_train.commands.run import Train
-from selfie_train.commands.subcommand import FAILED, INTERRUPTED, TrainCommand
+from selfie_train.commands.subcommand import DONE, FAILED, INTERRUPTED, TrainCommand
+from selfie_train.plugins import import_plugin
 from selfie_train.runs.result import Divergence, Stopped
 
 COMMANDS: dict[str, type[TrainCommand]] = {
@@ -37,11 +39,12 @@ _DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias a
   selfie-train run --dataset data/cifar10 --noise pair:0.4 --model convnet --epochs 20 --warmup 5
   selfie-train resume runs/RUN                         continue after the last checkpoint
   selfie-train compare runs/A runs/B --out runs/table  a table and curves, over seeds
-  selfie-train audit runs/RUN --out runs/audit         which labels are probably wrong
+  selfie-train audit photos/ --out audits/photos        which labels are wrong: of images, a data set or a run
   selfie-train reproduce grid.json --out runs/grid     many runs; finished ones are skipped
   selfie-train methods                                 the methods, their papers and options
   torchrun --nproc-per-node 2 -m selfie_train run ...  the same, on many processes or machines
 
+Every command takes --import MODULE for methods and models of your own; --version tells the version.
 Exit status: 0 done; 1 the data or a run is bad; 2 the command is wrong; 130 stopped, to be resumed."""
 
 
@@ -54,6 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported: its threads share the cores with the loader's, and by default each of them
     # spins while it waits for the others. On two busy cores that made training ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with quiet_on_broken_pipe():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if list(arguments) == ["--version"]:
+        print(f"selfie-train {__version__}")
+        return DONE
     commands: Any = Union[  # noqa: UP007
         tuple(Annotated[one, tyro.conf.subcommand(name)] for name, one in COMMANDS.items())
     ]
@@ -61,10 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands,
         prog="selfie-train",
         description=_DESCRIPTION,
-        args=given,
+        args=_with_values(arguments),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
     )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
     try:
+        for module in command.imports:
+            import_plugin(module)
         return command.run()
     except (ValueError, IndexError, OSError, ModuleNotFoundError, Divergence) as error:
         _complain(error)
@@ -75,6 +88,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a value for --channels-last, which was a flag before it could be auto."""
+    explicit: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--no-channels-last":
+            explicit += ["--channels-last", "False"]
+        else:
+            explicit.append(argument)
+            if argument == "--channels-last" and following not in ("auto", "True", "False"):
+                explicit.append("True")
+    return explicit
 
 
 def _complain(error: BaseException | str) -> None:

@@ -1,101 +1,23 @@
 """The loader as docs/determinism.md tells it, slow and obvious; written from the text, never from the C++."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 import torch
-
-GEOMETRY, PHOTOMETRY, ALTERNATE_FLIP, PERMUTATION, PERMUTATION_HIGH, ROTATION, WEIGHTED = range(7)
-MASK32 = 2**32 - 1
-
-
-def random_words(seed, epoch, index, stream, view=0):
-    """Philox4x32-10: counter (index low, index high, epoch, stream + 256 view), key (seed low, seed high)."""
-    counter = [index & MASK32, index >> 32, epoch, stream + 256 * view]
-    key = [seed & MASK32, seed >> 32]
-    for _ in range(10):
-        high0, low0 = divmod(0xD2511F53 * counter[0], 2**32)
-        high1, low1 = divmod(0xCD9E8D57 * counter[2], 2**32)
-        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0]
-        key = [(key[0] + 0x9E3779B9) & MASK32, (key[1] + 0xBB67AE85) & MASK32]
-    return counter
-
-
-def mix(value):
-    value = value * 0x9E3779B1 & MASK32
-    value ^= value >> 15
-    value = value * 0x85EBCA77 & MASK32
-    return value ^ value >> 16
-
-
-def permutation(size, seed, epoch, salt):
-    """The whole keyed shuffle of 0..size-1, as a list."""
-    bits = max(2, (size - 1).bit_length())
-    low_bits = bits // 2
-    low_mask, high_mask = 2**low_bits - 1, 2 ** (bits - low_bits) - 1
-    keys = random_words(seed, epoch, salt, PERMUTATION) + random_words(seed, epoch, salt, PERMUTATION_HIGH)
-
-    def encrypt(value):
-        low, high = value & low_mask, value >> low_bits
-        for even, odd in zip(keys[::2], keys[1::2], strict=True):
-            high ^= mix(low ^ even) & high_mask
-            low ^= mix(high ^ odd) & low_mask
-        return high << low_bits | low
-
-    def walk(position):
-        value = encrypt(position)
-        while value >= size:
-            value = encrypt(value)
-        return value
-
-    return [walk(position) for position in range(size)]
-
-
-def epoch_order(kind, size, seed, epoch, global_batch_size=1, block=1, window=1):
-    """The record index at every position of an epoch."""
-    if kind == "sequential":
-        return list(range(size))
-    if kind == "permutation":
-        return permutation(size, seed, epoch, 0)
-    if kind == "independent":
-        draws = math.ceil(size / global_batch_size)
-        return [
-            index
-            for draw in range(draws)
-            for index in permutation(size, seed, epoch, draw + 1)[:global_batch_size]
-        ]
-    # quasi: rotate, cut into blocks, shuffle the full blocks, then shuffle inside each window of blocks
-    rotation = random_words(seed, epoch, 0, ROTATION)[0] % size
-    ring = [(rotation + place) % size for place in range(size)]
-    full = size // block
-    blocks = [ring[i * block : (i + 1) * block] for i in permutation(full, seed, epoch, 0)] if full else []
-    row = [index for one in [*blocks, ring[full * block :]] for index in one]
-    order = []
-    for number, begin in enumerate(range(0, size, window)):
-        part = row[begin : begin + window]
-        order += [part[i] for i in permutation(len(part), seed, epoch, number + 1)]
-    return order
-
-
-def subset_order(kind, members, size, seed, epoch, **sizes):
-    """The epoch's order of some records: as among all records, but independent draws are made among them."""
-    if kind == "independent":
-        members = sorted(members)
-        return [members[i] for i in epoch_order(kind, len(members), seed, epoch, **sizes)]
-    return [index for index in epoch_order(kind, size, seed, epoch, **sizes) if index in set(members)]
-
-
-def weighted_order(weights, seed, epoch):
-    """As many draws with replacement as there are weights: the places among them."""
-    totals = np.cumsum(np.asarray(weights, np.float64))
-    order = []
-    for position in range(len(totals)):
-        high, low, _, _ = random_words(seed, epoch, position, WEIGHTED)
-        unit = ((high >> 5) * 2**26 + (low >> 6)) / 2**53
-        order.append(next(i for i, total in enumerate(totals) if total > unit * totals[-1]))
-    return order
+from reference_order import (  # noqa: F401 (the orders, for tests)
+    ALTERNATE_FLIP,
+    COLOUR,
+    ERASE,
+    GEOMETRY,
+    PHOTOMETRY,
+    RESIZE_CROP,
+    epoch_order,
+    random_words,
+    subset_order,
+    weighted_order,
+)
 
 
 @dataclass
@@ -107,16 +29,24 @@ class Draw:
     contrast: np.float32
     cutout_top: int
     cutout_left: int
+    height: int
+    width: int
+    saturation: np.float32 = field(default_factory=lambda: np.float32(1))
+    hue: np.float32 = field(default_factory=lambda: np.float32(0))
+    grayscale: bool = False
+    erase_top: int = 0
+    erase_left: int = 0
+    erase_height: int = 0
+    erase_width: int = 0
+    colour: np.ndarray = field(default_factory=lambda: np.eye(3, dtype=np.float32))
 
 
 def draw(augment, shape, seed, epoch, index, view=0):
     """One record's augmentation in one view."""
-    _, height, width = shape
+    height, width = resized_size(augment, shape)
     rows, columns = augment.crop or (height, width)
     words = random_words(seed, epoch, index, GEOMETRY, view)
     more = random_words(seed, epoch, index, PHOTOMETRY, view)
-    below = lambda word, bound: word * bound // 2**32  # noqa: E731
-    unit = lambda word: (word >> 8) / 2**24  # noqa: E731
     flip = False
     if augment.flip == "random":
         flip = words[2] >= 2**31
@@ -125,19 +55,165 @@ def draw(augment, shape, seed, epoch, index, view=0):
         flip = first != bool(epoch % 2)
     low, high = augment.contrast or (1.0, 1.0)
     half = augment.cutout // 2
-    return Draw(
-        top=below(words[0], height + 2 * augment.pad - rows + 1) - augment.pad,
-        left=below(words[1], width + 2 * augment.pad - columns + 1) - augment.pad,
+    place = lambda word, room: round(room / 2) if augment.crop_at == "center" else below(word, room + 1)  # noqa: E731
+    drawn = Draw(
+        top=place(words[0], height + 2 * augment.pad - rows) - augment.pad if not augment.resize_crop else 0,
+        left=place(words[1], width + 2 * augment.pad - columns) - augment.pad
+        if not augment.resize_crop
+        else 0,
         flip=flip,
         brightness=np.float32(augment.brightness * (2 * unit(words[3]) - 1)),
         contrast=np.float32(low + (high - low) * unit(more[0])),
         cutout_top=below(more[1], rows) - half if augment.cutout else 0,
         cutout_left=below(more[2], columns) - half if augment.cutout else 0,
+        height=rows,
+        width=columns,
     )
+    attempts = lambda stream: (random_words(seed, epoch, index, stream + i, view) for i in range(10))  # noqa: E731
+    if augment.resize_crop:
+        window = resize_crop_window(augment, height, width, attempts(RESIZE_CROP))
+        drawn.top, drawn.left, drawn.height, drawn.width = window
+    if mixes(augment) or augment.erase:
+        colour = random_words(seed, epoch, index, COLOUR, view)
+        low, high = augment.saturation or (1.0, 1.0)
+        drawn.saturation = np.float32(low + (high - low) * unit(colour[0]))
+        drawn.hue = np.float32(augment.hue * (2 * unit(colour[1]) - 1))
+        drawn.grayscale = unit(colour[2]) < augment.grayscale
+        if mixes(augment):
+            drawn.colour = colour_matrix(drawn)
+        if unit(colour[3]) < augment.erase:
+            drawn.erase_top, drawn.erase_left, drawn.erase_height, drawn.erase_width = erase_rectangle(
+                augment, rows, columns, attempts(ERASE)
+            )
+    return drawn
+
+
+def expect_draw(draws, place, wanted):
+    """Whether a row of a loader's draws is the wanted one, field by field."""
+    assert set(draws._fields) == set(vars(wanted))
+    for name, values in draws._asdict().items():
+        np.testing.assert_array_equal(values[place], getattr(wanted, name), err_msg=name)
+
+
+def below(word, bound):
+    return word * bound // 2**32
+
+
+def unit(word):
+    return (word >> 8) / 2**24
+
+
+def mixes(augment):
+    return augment.saturation not in (None, (1.0, 1.0)) or augment.hue > 0 or augment.grayscale > 0
+
+
+def resized_size(augment, shape):
+    _, height, width = shape
+    if augment.resize is None:
+        return height, width
+    if isinstance(augment.resize, int):
+        return tuple(augment.resize * side // min(height, width) for side in (height, width))
+    return augment.resize
+
+
+def area_and_ratio(scale, ratio, words):
+    """A random part of the area, and a ratio that is uniform in its logarithm."""
+    area = scale[0] + (scale[1] - scale[0]) * unit(words[0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    return area, math.exp(low + (high - low) * unit(words[1]))
+
+
+def resize_crop_window(augment, height, width, attempts):
+    """torchvision's RandomResizedCrop.get_params: (top, left, height, width)."""
+    for words in attempts:
+        area, ratio = area_and_ratio(augment.resize_crop, augment.ratio, words)
+        target = height * width * area
+        columns, rows = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+        if 0 < columns <= width and 0 < rows <= height:
+            return below(words[2], height - rows + 1), below(words[3], width - columns + 1), rows, columns
+    rows, columns = height, width
+    if width / height < augment.ratio[0]:
+        rows = min(max(round(width / augment.ratio[0]), 1), height)
+    elif width / height > augment.ratio[1]:
+        columns = min(max(round(height * augment.ratio[1]), 1), width)
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+def erase_rectangle(augment, rows, columns, attempts):
+    """torchvision's RandomErasing.get_params: (top, left, height, width); height 0: none."""
+    for words in attempts:
+        area, ratio = area_and_ratio(augment.erase_scale, augment.erase_ratio, words)
+        target = rows * columns * area
+        height, width = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+        if height < rows and width < columns:
+            return below(words[2], rows - height + 1), below(words[3], columns - width + 1), height, width
+    return 0, 0, 0, 0
+
+
+LUMA = (0.299, 0.587, 0.114)
+HUE_SINE = (
+    (0.167703, 0.329268, -0.496971),
+    (-0.328131, 0.035521, 0.29261),
+    (1.249733, -1.046508, -0.203224),
+)
+
+
+def colour_matrix(drawn):
+    """Saturation, then hue, then grayscale, as one matrix: float32 (3, 3)."""
+    if drawn.grayscale:
+        return np.array([LUMA] * 3, np.float32)
+    saturation, turn = float(drawn.saturation), 6.283185307179586 * float(drawn.hue)
+    matrix = np.zeros((3, 3))
+    for row in range(3):
+        for column in range(3):
+            for k in range(3):
+                hue = LUMA[k] + math.cos(turn) * ((row == k) - LUMA[k]) + math.sin(turn) * HUE_SINE[row][k]
+                saturated = (saturation if k == column else 0) + (1 - saturation) * LUMA[column]
+                matrix[row, column] += hue * saturated
+    return matrix.astype(np.float32)
+
+
+def resize_axis(begin, length, side, resized, outputs):
+    """(first neighbour, second neighbour, weight of the second in 1/2^15) of each output."""
+    taps = []
+    for output in range(outputs):
+        if resized is None:
+            wanted, low, high = begin + (output + 0.5) * (length / outputs) - 0.5, begin, begin + length - 1
+        else:
+            wanted, low, high = (
+                begin * (side / resized) + (output + 0.5) * (side / resized) - 0.5,
+                0,
+                side - 1,
+            )
+        wanted = min(max(wanted, low), high)
+        first = math.floor(wanted)
+        taps.append((first, min(first + 1, high), int((wanted - first) * 32768)))
+    return taps
+
+
+def interpolated(a, b, weight):
+    """a + (b - a) weight / 2^15, rounded: bytes times 128, as whole arrays."""
+    return a + (((b - a) * weight + 2**14) >> 15)
+
+
+def resized_window(pixels, augment, drawn):
+    """The window of each plane, interpolated along the columns and then along the rows."""
+    _, height, width = pixels.shape
+    resized = resized_size(augment, pixels.shape) if augment.resize is not None else (None, None)
+    rows, columns = augment.crop or (resized if augment.resize is not None else (height, width))
+    values = pixels.astype(np.int64) * 128
+    taps = resize_axis(drawn.left, drawn.width, width, resized[1], columns)
+    values = np.stack([interpolated(values[:, :, a], values[:, :, b], w) for a, b, w in taps], axis=2)
+    taps = resize_axis(drawn.top, drawn.height, height, resized[0], rows)
+    values = np.stack([interpolated(values[:, a], values[:, b], w) for a, b, w in taps], axis=1)
+    out = ((values + 64) >> 7).astype(np.uint8)
+    return out[:, :, ::-1] if drawn.flip else out
 
 
 def window(pixels, augment, drawn):
-    """Pad, crop, flip: uint8 (C, crop height, crop width)."""
+    """Resize, pad, crop, flip: uint8 (C, crop height, crop width)."""
+    if augment.resize is not None or augment.resize_crop:
+        return resized_window(pixels, augment, drawn)
     pad = augment.pad
     rows, columns = augment.crop or pixels.shape[1:]
     mode = (
@@ -189,12 +265,58 @@ def fused(value, scale, shift):
     return min(candidates, key=distance)
 
 
+def mixing(cropped, drawn, normalize):
+    """Photometry, mixing and normalisation, by fractions: float32 matrix (3, 3) and shift (3,)."""
+    contrast, colour = (
+        Fraction(float(drawn.contrast)),
+        [[Fraction(float(x)) for x in row] for row in drawn.colour],
+    )
+    count = cropped[0].size
+    planes = [[int(x) for x in plane.flat] for plane in cropped]
+    offsets = [Fraction(float(drawn.brightness)) + (1 - contrast) * Fraction(sum(p), count) for p in planes]
+    mixed = lambda row, values: sum(a * b for a, b in zip(row, values, strict=True))  # noqa: E731
+    shifts = [mixed(row, offsets) for row in colour]
+    units, origins, center = [1.0] * 3, [0.0] * 3, Fraction(0)
+    if type(normalize).__name__ == "PerChannel":
+        units = [255 * std for std in normalize.std]
+        origins = [mean / std for mean, std in zip(normalize.mean, normalize.std, strict=True)]
+    elif type(normalize).__name__ == "PerImage":
+        changed = [
+            contrast * mixed(row, values) + shift
+            for row, shift in zip(colour, shifts, strict=True)
+            for values in zip(*planes, strict=True)
+        ]
+        center = sum(changed) / len(changed)
+        variance = sum((x - center) ** 2 for x in changed) / len(changed)
+        units = [max(math.sqrt(variance), 1 / math.sqrt(3 * count))] * 3
+    matrix = [[float(x * contrast) / unit for x in row] for row, unit in zip(colour, units, strict=True)]
+    shift = [
+        float(x - center) / unit - origin for x, unit, origin in zip(shifts, units, origins, strict=True)
+    ]
+    return np.array(matrix, np.float32), np.array(shift, np.float32)
+
+
+def mixed_values(cropped, drawn, normalize):
+    """fmaf(red, m0, fmaf(green, m1, fmaf(blue, m2, shift))) of every pixel and channel, float32."""
+    matrix, shift = mixing(cropped, drawn, normalize)
+    out = np.empty(cropped.shape, np.float32)
+    for channel, y, x in np.ndindex(cropped.shape):
+        value = shift[channel]
+        for source in (2, 1, 0):
+            value = fused(cropped[source, y, x], matrix[channel, source], value)
+        out[channel, y, x] = value
+    return out
+
+
 def image(pixels, augment, drawn, normalize, dtype, layout):
     """One finished image, as float32 values that the dtype holds exactly."""
     cropped = window(pixels, augment, drawn)
-    scale, shift = scale_and_shift(cropped, drawn, normalize)
-    tables = [[fused(byte, a, b) for byte in range(256)] for a, b in zip(scale, shift, strict=True)]
-    out = np.stack([np.array(table)[plane] for table, plane in zip(tables, cropped, strict=True)])
+    if mixes(augment):
+        out = mixed_values(cropped, drawn, normalize)
+    else:
+        scale, shift = scale_and_shift(cropped, drawn, normalize)
+        tables = [[fused(byte, a, b) for byte in range(256)] for a, b in zip(scale, shift, strict=True)]
+        out = np.stack([np.array(table)[plane] for table, plane in zip(tables, cropped, strict=True)])
     if dtype == "uint8":
         out = np.clip(np.rint(out), 0, 255)
     else:
@@ -202,4 +324,6 @@ def image(pixels, augment, drawn, normalize, dtype, layout):
     if augment.cutout:
         top, left = drawn.cutout_top, drawn.cutout_left
         out[:, max(top, 0) : max(top + augment.cutout, 0), max(left, 0) : max(left + augment.cutout, 0)] = 0
+    top, left = drawn.erase_top, drawn.erase_left
+    out[:, top : top + drawn.erase_height, left : left + drawn.erase_width] = 0
     return out if layout == "NCHW" else out.transpose(1, 2, 0)

@@ -50,7 +50,8 @@ def test_an_audit_ranks_every_record_and_finds_the_wrong_labels(noisy_run, tmp_p
     dataset = sio.open_dataset(noisy_run.config.dataset)
     with (tmp_path / "audit" / "issues.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[:5] == ["record_id", "index", "given_label", "suggested_label", "score"]
+    labels = ["given_label", "given_class", "suggested_label", "suggested_class"]
+    assert list(rows[0])[:7] == ["record_id", "index", *labels, "score"]
     indices = np.array([int(row["index"]) for row in rows])
     assert sorted(indices.tolist()) == list(range(len(dataset.train)))
     assert [int(row["record_id"]) for row in rows] == dataset.train.record_ids[indices].tolist()

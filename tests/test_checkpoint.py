@@ -129,3 +129,35 @@ def test_a_finished_run_resumes_to_itself(digits, tmp_path):
     done = train(interrupted(digits, tmp_path / "run", epochs=1, warmup=0, restarts=0), quiet=True)
     again = resume(tmp_path / "run", quiet=True)
     assert again.summary == done.summary
+
+
+def test_a_finished_run_without_checkpoints_keeps_its_results(digits, tmp_path):
+    train(interrupted(digits, tmp_path / "run", epochs=1, warmup=0, restarts=0), quiet=True)
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    for spoil in (lambda path: path.write_bytes(b"x"), lambda path: path.unlink()):
+        for path in (tmp_path / "run" / "checkpoints").glob("*.safetensors"):
+            spoil(path)
+        with pytest.raises(ValueError, match="is finished, and without a whole checkpoint"):
+            resume(tmp_path / "run", quiet=True)
+        assert {name: (tmp_path / "run" / name).read_bytes() for name in kept} == kept
+
+
+def test_an_unfinished_run_without_checkpoints_says_that_it_starts_anew(digits, tmp_path, capsys):
+    whole = train(interrupted(digits, tmp_path / "run", epochs=1, warmup=0, restarts=0), quiet=True)
+    (tmp_path / "run" / "summary.json").unlink()
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    assert_same_result(resume(tmp_path / "run"), whole)
+    assert "training starts from the beginning" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "densenet-10-12"}, {"method": "co-teaching"}, {"history": 5}, {"seed": 1}, {"noise": "none"}],
+)
+def test_a_checkpoint_of_other_settings_is_refused(digits, tmp_path, change):
+    train(interrupted(digits, tmp_path / "run", epochs=2, restarts=0), quiet=True)
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=r"does not fit the settings in|is not what"):
+        resume(tmp_path / "run", quiet=True)

@@ -91,7 +91,7 @@ def test_an_exported_folder_packs_from_any_archive(tmp_path):
     [
         (
             lambda text: text.replace("file,split", "path,split"),
-            "line 1: the columns are file,split,record_id,label",
+            "line 1: the columns must be file,split,record_id,label",
         ),
         (lambda text: text.replace("/00.png", "/77.png"), "is not there"),
         (lambda text: text + text.splitlines()[-1], "line 27: 'test/"),

@@ -27,7 +27,7 @@ def test_damage_reaches_the_caller(tmp_path):
     split = backend_checks.open_train(tmp_path / "set", train_files=(40,))
     loader = sio.Loader(split, batch_size=2, backend="dali", prefetch_batches=1)
     os.truncate(split.files[0], 3080 * 20)
-    with pytest.raises(ValueError, match=r"data_batch_1\.bin.*61600"):
+    with pytest.raises(OSError, match=r"record 20 \(byte 61600\) .*data_batch_1\.bin"):
         list(loader)
 
 

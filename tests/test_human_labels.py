@@ -99,8 +99,8 @@ def test_files_that_do_not_fit(dataset, tmp_path, columns, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("h.csv", b"worse_label\n1\nx\n", r"h\.csv: invalid literal"),
-        ("h.csv", b"worse_label,more\n1,2\n1\n", r"h\.csv: line 3 has 1 fields, the header 2"),
+        ("h.csv", b"worse_label\n1\nx\n", r"h\.csv: row 3, column worse_label: must be a class name"),
+        ("h.csv", b"worse_label,more\n1,2\n1\n", r"h\.csv: row 3 has 1 cells, the header 2"),
         ("h.csv", b"", r"--key must be one of \[\], got"),
         ("h.csv", b"worse_label\n" + b"9" * 30, r"h\.csv"),
         ("h.csv", b"\xff\xfe", r"h\.csv"),

@@ -22,8 +22,9 @@ from selfie_train import (
 from selfie_train.methods.method import Scores
 from selfie_train.runs.log import COLUMNS, read_log
 from selfie_train.training.distributed import join_processes
-from selfie_train.training.learner import Learner, learning_rate
+from selfie_train.training.learner import Learner
 from selfie_train.training.noise_estimate import NoiseRateEstimate
+from selfie_train.training.schedule import learning_rate
 
 
 @pytest.mark.parametrize("method", ["default", "selfie", "co-teaching", "active-bias"])
@@ -35,10 +36,12 @@ def test_the_same_config_gives_the_same_bits(digits, tmp_path, method):
 
 
 def test_selfie_in_warmup_is_default_bit_by_bit(digits, tmp_path):
-    default = train(small(digits, tmp_path / "a", method="default"), quiet=True)
-    warming = train(small(digits, tmp_path / "b", method="selfie", warmup=2), quiet=True)
-    for first, second in zip(weights(default), weights(warming), strict=True):
-        assert torch.equal(first, second)
+    default = train(small(digits, tmp_path / "a", method="default", epochs=3), quiet=True)
+    warming = train(small(digits, tmp_path / "b", method="selfie", epochs=3, warmup=2), quiet=True)
+    figures = ("train_loss", "train_error", "test_loss", "test_error")
+    logs = [[[row[name] for name in figures] for row in result.log] for result in (default, warming)]
+    assert logs[0][:2] == logs[1][:2]
+    assert logs[0][2] != logs[1][2]
 
 
 def test_selfie_without_noise_rate_and_refurbishing_is_default_but_for_rounding(digits, tmp_path):
@@ -61,7 +64,9 @@ def test_a_second_pass_of_the_chosen_equals_masking_where_samples_do_not_meet(di
 @pytest.mark.parametrize("second_pass", [False, True])
 @pytest.mark.parametrize("build", [plain_net, normed_net])
 def test_one_step_is_sgd_on_the_weighted_mean(build, second_pass):
-    config = TrainConfig("data", model=build.__name__.replace("_", "-"), lr=0.1, weight_decay=0.0)
+    config = TrainConfig(
+        "data", model=build.__name__.replace("_", "-"), lr=0.1, weight_decay=0.0, recipe="paper"
+    )
     learner = Learner(config, join_processes("cpu"), (1, 4, 4), 3, 1)
     learner.start_run(0)
     network = build((1, 4, 4), 3)
@@ -90,7 +95,7 @@ def test_one_step_is_sgd_on_the_weighted_mean(build, second_pass):
 @pytest.mark.parametrize("divisor", ["weights", "batch"])
 @pytest.mark.parametrize("soft", [False, True])
 def test_one_step_is_sgd_on_soft_targets_over_either_divisor(soft, divisor, second_pass):
-    config = TrainConfig("data", model="plain-net", lr=0.1, weight_decay=0.0)
+    config = TrainConfig("data", model="plain-net", lr=0.1, weight_decay=0.0, recipe="paper")
     learner = Learner(config, join_processes("cpu"), (1, 4, 4), 3, 2, needs_probabilities=True)
     learner.start_run(0)
     networks = [plain_net((1, 4, 4), 3) for _ in range(2)]
@@ -119,7 +124,9 @@ def test_one_step_is_sgd_on_soft_targets_over_either_divisor(soft, divisor, seco
 
 
 def test_an_update_needs_a_scored_batch():
-    learner = Learner(TrainConfig("data", model="plain-net"), join_processes("cpu"), (1, 4, 4), 3, 1)
+    learner = Learner(
+        TrainConfig("data", model="plain-net", recipe="paper"), join_processes("cpu"), (1, 4, 4), 3, 1
+    )
     with pytest.raises(RuntimeError, match="call score first"):
         learner.update(None)
     labels = torch.tensor([0, 1])
@@ -133,7 +140,9 @@ def test_an_update_needs_a_scored_batch():
 
 
 def test_a_batch_of_which_nothing_is_kept_moves_nothing():
-    learner = Learner(TrainConfig("data", model="plain-net"), join_processes("cpu"), (1, 4, 4), 3, 1)
+    learner = Learner(
+        TrainConfig("data", model="plain-net", recipe="paper"), join_processes("cpu"), (1, 4, 4), 3, 1
+    )
     before = [value.clone() for value in learner.networks[0].parameters()]
     labels = torch.tensor([0, 1])
     batch = sio.Batch(torch.randn(2, 1, 4, 4), labels, labels, labels)
@@ -241,6 +250,26 @@ def test_what_real_noise_hides_is_none_and_its_rate_is_estimated(digits, tmp_pat
     assert told.noise_rates == [0.08]
 
 
+@pytest.mark.parametrize("method", ["default", "selfie", "co-teaching"])
+def test_a_record_of_label_minus_one_is_never_learnt(digits, tmp_path, monkeypatch, capsys, method):
+    dataset = sio.open_dataset(digits)
+    labels = np.where(np.arange(len(dataset.train)) % 5 == 0, -1, dataset.train.labels)
+    monkeypatch.setattr(type(dataset.train), "labels_from", lambda *_: labels)
+    monkeypatch.setattr("selfie_train.runs.training_labels.read_provenance", lambda *_: {"kind": "pair"})
+    result = train(small(digits, tmp_path / "run", method=method, noise="overlay:drop"))
+    assert "288 of 1,438 records are left out" in " ".join(capsys.readouterr().out.split())
+    assert result.summary["observed_noise_rate"] == 0
+    with (result.folder / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["given_class"] == "" for row in rows] == (labels < 0).tolist()
+    if method == "selfie":
+        assert [int(row["visits"]) == 0 for row in rows] == (labels < 0).tolist()
+        assert not (result.refurbished_labels[labels < 0] >= 0).any()
+    labels[:] = -1
+    with pytest.raises(ValueError, match="must leave a record"):
+        train(small(digits, tmp_path / "none", method=method, noise="overlay:drop"), quiet=True)
+
+
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [({"channels_last": True}, 1e-3), ({"precision": "bfloat16"}, 0.1), ({"augment": "crop-flip"}, None)],
@@ -274,7 +303,7 @@ def test_divergence_names_the_last_good_checkpoint(digits, tmp_path):
 
 
 def test_the_schedules():
-    step = TrainConfig("data", epochs=100)
+    step = TrainConfig("data", epochs=100, recipe="paper")
     assert [learning_rate(step, epoch) for epoch in (0, 49, 50, 74, 75, 99)] == [
         0.1,
         0.1,
@@ -283,7 +312,7 @@ def test_the_schedules():
         0.004,
         0.004,
     ]
-    cosine = TrainConfig("data", epochs=10, schedule="cosine")
+    cosine = TrainConfig("data", epochs=10, schedule="cosine", recipe="paper")
     rates = [learning_rate(cosine, epoch) for epoch in range(10)]
     assert rates[0] == 0.1
     assert rates[5] == pytest.approx(0.05)
@@ -316,9 +345,14 @@ def test_a_custom_method_and_model_train_like_any(digits, tmp_path):
 def test_what_does_not_fit_is_refused(digits, tmp_path):
     train(small(digits, tmp_path / "run", epochs=1, method="default"), quiet=True)
     with pytest.raises(FileExistsError, match="holds a run already"):
-        train(small(digits, tmp_path / "run", epochs=1), quiet=True)
-    with pytest.raises(ValueError, match=r"1 <= warmup < epochs must hold .*got warmup 2 of epochs 2"):
-        train(small(digits, tmp_path / "other", noise="none", warmup=2), quiet=True)
+        train(small(digits, tmp_path / "run"), quiet=True)
+    with pytest.raises(ValueError, match=r"1 <= warmup < epochs must hold .*got warmup 0 of epochs 2"):
+        train(small(digits, tmp_path / "other", noise="none", warmup=0), quiet=True)
+    for method, warmup in (("selfie", 2), ("selfie", 25), ("active-bias", 2)):
+        settings = {"method": method, "warmup": warmup}
+        message = f"warmup must be less than epochs.*{method} begins.*got warmup {warmup} and epochs 2: lower"
+        with pytest.raises(ValueError, match=message):
+            train(small(digits, tmp_path / "other", **settings), quiet=True)
     with pytest.raises(FileNotFoundError, match="no-such"):
         train(small(digits, tmp_path / "other", noise="overlay:no-such"), quiet=True)
     with pytest.raises(ValueError, match="device must be auto, cpu, cuda or cuda:N; got 'tpu'"):

@@ -130,7 +130,8 @@ def test_names_that_are_no_file_names(dataset, name):
     [
         (LABELS[:-1], "labels must have 8 values, got 7"),
         (np.full(8, 3), r"0..2, got 3 at position 0"),
-        (-LABELS, "got -1 at position 1"),
+        (-LABELS, "got -2 at position 2"),
+        (np.full(8, -1), "must leave at least one record"),
         (LABELS.astype(float), "float64"),
         (LABELS[None], r"\(1, 8\)"),
     ],
@@ -178,7 +179,7 @@ def test_damaged_arrays_are_refused(dataset, content, message):
         ({"sha256": "0" * 64}, "its SHA-256 is"),
         ({"records": 9}, r"int32 \(9,\), got int32 \(8,\)"),
         ({"records": -1}, r"\(-1,\)"),
-        ({"num_classes": 2}, r"labels must be in 0..1, got 0..2"),
+        ({"num_classes": 2}, r"labels must be in -1..1, got 0..2"),
         ({"provenance": []}, "provenance"),
     ],
 )

@@ -59,7 +59,7 @@ ROOT = "tiny-imagenet-200/"
             "line 2: there is no val/images/val_7",
         ),
         ("val/val_annotations.txt", b"val_0.JPEG\n", "line 1: '' is not in wnids.txt"),
-        ("wnids.txt", b"x\n" * 65537, "wnids.txt: there are at most 65536 classes"),
+        ("wnids.txt", b"x\n" * 65537, "wnids.txt: must hold at most 65536 classes"),
         ("words.txt", b"x" * (1 << 20), "words.txt: byte 0: a line of 1048576 bytes or more"),
         ("val/val_annotations.txt", b"\xff\xfe", "val_annotations.txt: byte 0: not UTF-8"),
         ("val/images/val_3.JPEG", b"", "val_3.JPEG: is not in val_annotations.txt"),

@@ -116,8 +116,11 @@ def test_a_damaged_gzip_is_named(tmp_path, files, damage, capsys):
 
 def test_missing_and_doubled_files(tmp_path, files, capsys):
     both = {**files, f"{IMAGES}.gz": gzip.compress(files[IMAGES])}
-    said = complaint(capsys, 1, "pack", as_folder(tmp_path / "both", both), tmp_path / "out")
-    assert f"train images are in two files: {IMAGES} and {IMAGES}.gz" in said
+    assert run("pack", as_folder(tmp_path / "both", both), tmp_path / "same") == 0
+    assert f"1 file with the content of others left out ({IMAGES}.gz)" in capsys.readouterr().err
+    both[f"{IMAGES}.gz"] = gzip.compress(files[IMAGES][:-1] + b"x")
+    said = complaint(capsys, 1, "pack", as_folder(tmp_path / "other", both), tmp_path / "out")
+    assert f"must hold the train images, got {IMAGES} and {IMAGES}.gz with different content" in said
     del files[LABELS]
     said = complaint(capsys, 1, "pack", as_folder(tmp_path / "less", files), tmp_path / "out")
     assert "there is no file of train labels" in said

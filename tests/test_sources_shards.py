@@ -73,7 +73,7 @@ def test_validation_is_the_test_split_where_there_is_no_other(tmp_path, capsys):
     write(source / "test.parquet", table(range(20, 30)))
     assert run("pack", source, tmp_path / "b") == 0
     check(tmp_path / "b", "test", range(20, 30))
-    assert "the validation split is left out" in capsys.readouterr().err
+    assert "validation.parquet is left out: test.parquet is the test split" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,18 @@ def test_validation_is_the_test_split_where_there_is_no_other(tmp_path, capsys):
     [
         (pa.table({"x": [1], "label": [2]}), "an image column (img or image)"),
         (pa.table({"img": [{"bytes": b"", "path": ""}], "label": ["cat"]}), "got img, label"),
-        (pa.table({"img": [{"bytes": None, "path": "a.png"}], "label": [0]}), "row 0: there are no bytes"),
-        (pa.table({"img": ["a.png"], "label": [0]}), "row 0: there are no bytes"),
+        (
+            pa.table({"img": [{"bytes": None, "path": "a.png"}], "label": [0]}),
+            "train.parquet#0: there are no bytes",
+        ),
+        (pa.table({"img": ["a.png"], "label": [0]}), "train.parquet#0: there are no bytes"),
         (
             pa.table({"img": [{"bytes": b"?", "path": ""}], "label": [0]}),
             "train.parquet#0: is not an image",
         ),
         (
             pa.table({"img": [{"bytes": b"?"}], "label": pa.array([None], pa.int64())}),
-            "row 0: there is no label",
+            "train.parquet#0: there is no label",
         ),
         (table([0, 1], names=("ant",)), "must be in 0..0"),
         (
@@ -186,7 +189,7 @@ def test_one_shard(tmp_path, name):
     [
         ({"x.cls": b"1"}, "x.cls: there is no image of this key"),
         ({"x.png": b""}, "x.png: there is no x.cls"),
-        ({"000003.jpg": b""}, "000003.png: the key '000003' has another image"),
+        ({"000003.jpg": b""}, "the key '000003' has another image"),
         ({"000003.cls": b"cat"}, "000003.cls: a label must be an integer, got b'cat'"),
         ({"000003.cls": b"1" * 1000}, "000003.cls: a label must be an integer"),
         ({"000003.cls": b"1" * 20}, "000003.cls: a label must be below 65536, got 11111111111111111111"),

@@ -25,7 +25,7 @@ def start(config):
     folder = config.run_folder
     command = [sys.executable, "-m", "selfie_train", "resume", str(folder)]
     if not (folder / "config.json").exists():
-        settings = {name: value for name, value in config.to_json().items() if value not in (None, False)}
+        settings = {name: value for name, value in config.to_json().items() if value not in (None, False, ())}
         options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
         command = [sys.executable, "-m", "selfie_train", "run", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}

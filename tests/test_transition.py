@@ -34,6 +34,46 @@ def test_asymmetric_confusions_by_name():
     ]  # fmt: skip
 
 
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+OTHER_NAMES = [
+    ["Truck", "SHIP", "horse", "frog", "dog", "deer", "cat", "bird", "automobile", "airplane"],
+    ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
+    ["Dogs", "cats", "boats", "lorry", "planes", "cars", "frogs", "horses", "deer", "birds"],
+    [f"{number}_{name}" for number, name in enumerate(reversed(CIFAR10))],
+    ["03 - cat", "05 dog", "aeroplane", "auto", "bird", "deer", "frog", "horse", "ship ", "truck"],
+]
+
+
+@pytest.mark.parametrize("names", [CIFAR10, *OTHER_NAMES])
+def test_asymmetric_finds_cifar10_by_its_names(names):
+    def usual(name):
+        plain = "".join(letter for letter in name.lower() if letter.isalpha()).removesuffix("s")
+        same = {"plane": "airplane", "aeroplane": "airplane", "car": "automobile", "auto": "automobile"}
+        return {**same, "boat": "ship", "lorry": "truck"}.get(plain, plain)
+
+    matrix = transition_matrix("asymmetric", 10, 0.3, class_names=names)
+    moves = {usual(names[i]): usual(names[j]) for i, j in np.argwhere(matrix == 0.3)}
+    assert moves == {
+        "truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [str(label) for label in range(10)],
+        ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"],
+        [*CIFAR10[:9], "lorry driver"],
+        ["plane", "airplane", *CIFAR10[2:]],  # one of them twice, and no automobile
+        ["cat", "dog"],
+        [f"class {label}" for label in range(100)],
+    ],
+)
+def test_asymmetric_refuses_other_classes_and_names_the_way_out(names):
+    with pytest.raises(ValueError, match=rf"must have the classes of CIFAR-10.*{names[1]}.*--matrix"):
+        transition_matrix("asymmetric", len(names), 0.3, class_names=names)
+
+
 CIFAR100 = """
 beaver dolphin otter seal whale; aquarium_fish flatfish ray shark trout; orchid poppy rose sunflower tulip;
 bottle bowl can cup plate; apple mushroom orange pear sweet_pepper; clock keyboard lamp telephone television;
@@ -58,6 +98,10 @@ def test_cifar100_moves_to_the_next_class_of_the_superclass():
         ordered = sorted(group)
         expected.update(zip(ordered, ordered[1:] + ordered[:1], strict=True))
     assert moves == expected
+    shuffled = np.random.default_rng(0).permutation(100)
+    mixed = [f"{names[place].replace('_', ' ').title()}" for place in shuffled]
+    by_name = transition_matrix("asymmetric", 100, 0.4, class_names=mixed)
+    np.testing.assert_array_equal(by_name, matrix[np.ix_(shuffled, shuffled)])
 
 
 def test_observed_matrix_by_hand():

@@ -1,15 +1,19 @@
 """What the tests of selfie-train share: a run of seconds, when two runs are the same, a wish to stop."""
 
 import json
+import shutil
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file
 
 import selfie_train.training.loop
+from selfie_io.records.layout import RecordLayout
+from selfie_io.records.writer import DatasetWriter
 from selfie_train import TrainConfig
 
 SMALL = {
+    "recipe": "paper",
     "model": "convnet",
     "noise": "pair:0.4",
     "epochs": 2,
@@ -22,6 +26,23 @@ SMALL = {
 def small(dataset, out, **options):
     """The config of a small run into `out`; `options` take the place of what makes it small."""
     return TrainConfig(str(dataset), out=str(out), **{**SMALL, **options})
+
+
+def pixels_and_labels(seed=0, count=48, num_classes=4):
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8), np.arange(count) % num_classes
+
+
+def pack(folder, pixels, labels, *, test=12, records_per_file=20):
+    """A data set with a manifest; its first `test` records are its test split too."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    layout = RecordLayout(*pixels.shape[1:])
+    with DatasetWriter(folder, layout, 4, records_per_file=records_per_file) as writer:
+        writer.append("train", pixels, labels)
+        if test:
+            writer.append("test", pixels[:test], labels[:test])
+        writer.finish(name=folder.name, class_names=list("abcd"), provenance={})
 
 
 def weights(result):

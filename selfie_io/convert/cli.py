@@ -7,7 +7,10 @@ from typing import Annotated, Any, Union
 import tyro
 
 from selfie_io._extras import advice
+from selfie_io.console import quiet_on_broken_pipe
 from selfie_io.convert.commands.adopt import Adopt
+from selfie_io.convert.commands.apply import Apply
+from selfie_io.convert.commands.check import Check
 from selfie_io.convert.commands.download import Download
 from selfie_io.convert.commands.export import Export
 from selfie_io.convert.commands.info import Info
@@ -19,7 +22,7 @@ from selfie_io.convert.commands.plan import Plan
 from selfie_io.convert.commands.preview import Preview
 from selfie_io.convert.commands.run import RunShard
 from selfie_io.convert.commands.verify import Verify
-from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, CommandError, Subcommand, tool
+from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, DONE, CommandError, Subcommand, tool
 
 COMMANDS: dict[str, type[Subcommand]] = {
     "download": Download,
@@ -30,10 +33,12 @@ COMMANDS: dict[str, type[Subcommand]] = {
     "adopt": Adopt,
     "info": Info,
     "verify": Verify,
+    "check": Check,
     "preview": Preview,
     "export": Export,
     "noise": Noise,
     "labels": Labels,
+    "apply": Apply,
 }
 _INTERRUPTED = 130
 
@@ -45,10 +50,12 @@ _DESCRIPTION = """Convert image data sets to record files and back.
   selfie-convert adopt data/animal10n            write a manifest for the authors' record files
   selfie-convert info data/mine                  describe it
   selfie-convert verify data/mine --deep         check that it is whole and undamaged
+  selfie-convert check data/mine                 find duplicates, leaks, constant images
   selfie-convert preview data/mine grid.png      draw some of its images
   selfie-convert export data/mine out            write it as images in folders
   selfie-convert noise data/mine --rate 0.4      inject noise, beside the true labels
   selfie-convert labels data/cifar10 CIFAR-10_human.pt --key worse_label
+  selfie-convert apply images decisions.csv clean   write a corrected copy of the images
 
 Exit status: 0 done; 1 bad data, each defect named by file, record and byte; 2 wrong command line.
 A command that fails or is killed leaves the old state or the new one, never half of it."""
@@ -56,10 +63,14 @@ A command that fails or is killed leaves the old state or the new one, never hal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
+    with quiet_on_broken_pipe():
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(given: Sequence[str]) -> int:
     if list(given) == ["--version"]:
         print(tool())
-        return 0
+        return DONE
     overview = not given or given[0] in ("-h", "--help")
     named = tuple(_named(name, command, brief=overview) for name, command in COMMANDS.items())
     commands: Any = Union[named]  # noqa: UP007

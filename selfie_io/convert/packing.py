@@ -2,6 +2,8 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ from selfie_io.convert.decoding.decoder import Decoder
 from selfie_io.convert.decoding.images import Bad
 from selfie_io.convert.sources import open_source
 from selfie_io.convert.sources.source import Item, Source, SourceOptions
+from selfie_io.convert.sources.split_words import counted
 from selfie_io.convert.storage.source_cache import find_source
 from selfie_io.convert.subcommand import CommandError, say
 from selfie_io.processors import available_processors
@@ -22,7 +25,7 @@ PLAN_HINT = "(a plan takes no bad images; selfie-convert pack --skip-bad does)"
 
 @contextlib.contextmanager
 def opened_source(location: str, kind: str, options: SourceOptions) -> Iterator[Source]:
-    """Open the source at a path or URL, and say of what kind it is and what it notes.
+    """Open the source at a path or URL, and say of what kind it is and what was decided about it.
 
     Raises CommandError if there is nothing, ValueError for bad data, OSError if it cannot be read.
     """
@@ -42,6 +45,14 @@ def worker_count(asked: int) -> int:
     return asked or available_processors()
 
 
+@dataclass
+class Appended:
+    """What became of items: how many were turned upright, and the bad ones that were left out."""
+
+    turned: int = 0
+    bad: list[Bad] = field(default_factory=list)
+
+
 def append_items(
     decoder: Decoder,
     items: Iterable[Item],
@@ -52,32 +63,55 @@ def append_items(
     advance: Callable[[int], None],
     location: str,
     hint: str,
-) -> list[Bad]:
-    """Decode `items` in order and append them, uint8 (n, C, H, W) with n labels and n names at a time.
+) -> Appended:
+    """Decode `items` in order and append them, uint8 (n, C, H, W) with n labels and n names at a
+    time.
 
-    Returns the bad items. Nothing is appended after the first of them unless `skip_bad`.
+    Nothing is appended after the first bad item unless `skip_bad`. An item is bad if it cannot be
+    decoded or its label is outside 0..num_classes-1.
 
-    Raises ValueError for a label outside 0..num_classes-1 and, unless `skip_bad`, with a line for
-    each bad item and `hint`.
+    Raises ValueError, unless `skip_bad`, with a line for each bad item and `hint`.
     """
-    bad: list[Bad] = []
+    done = Appended()
     for decoded in decoder.decode(_checked_labels(items, num_classes)):
-        bad += decoded.bad
+        done.bad += decoded.bad
+        done.turned += decoded.turned
         advance(len(decoded.labels) + len(decoded.bad))
-        if not bad or skip_bad:
+        if not done.bad or skip_bad:
             append(decoded.images, decoded.labels, decoded.names)
-        elif len(bad) >= _LISTED_BAD:
+        elif len(done.bad) >= _LISTED_BAD:
             break
-    if bad and not skip_bad:
-        lines = [f"{location}: {name}: {reason}" for name, reason in bad[:_LISTED_BAD]]
-        if len(bad) >= _LISTED_BAD:
+    if done.bad and not skip_bad:
+        lines = [f"{location}: {name}: {reason}" for name, reason in done.bad[:_LISTED_BAD]]
+        if len(done.bad) >= _LISTED_BAD:
             lines.append(f"{location}: perhaps more after these {_LISTED_BAD}")
         raise ValueError("\n".join([*lines, hint]))
-    return bad
+    return done
+
+
+def decoding_notes(turned: int, skipped: list[dict[str, str]]) -> list[str]:
+    """What is to be said about the decoding of a whole data set."""
+    notes = []
+    if turned:
+        notes.append(f"{counted(turned, 'image')} turned upright, as the EXIF orientation says")
+    if skipped:
+        first = "; ".join(f"{one['name']}: {one['reason']}" for one in skipped[:3])
+        notes.append(
+            f"{counted(len(skipped), 'bad image')} left out ({first}{'; ...' if len(skipped) > 3 else ''})"
+        )
+    return notes
+
+
+def with_notes(provenance: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """A provenance with more notes."""
+    return {**provenance, "notes": [*provenance.get("notes", []), *notes]} if notes else provenance
 
 
 def _checked_labels(items: Iterable[Item], num_classes: int) -> Iterator[Item]:
+    """Pass `items` on; one with a label that names no class becomes a bad one."""
     for item in items:
-        if not 0 <= item.label < num_classes:
-            raise ValueError(f"{item.name}: a label must be in 0..{num_classes - 1}, got {item.label}")
-        yield item
+        if 0 <= item.label < num_classes or isinstance(item.image, ValueError):
+            yield item
+        else:
+            reason = f"a label must be in 0..{num_classes - 1}, got {item.label}"
+            yield Item(ValueError(reason), 0, item.name)

@@ -23,7 +23,17 @@ class Reading:
     channels: Literal[1, 3] | None = None
     """1 makes every image grey, 3 makes every image colour; by default the first image decides."""
     test_fraction: float | None = None
-    """If SOURCE has no test split: the fraction of each class to hold out as one."""
+    """If SOURCE has no test split: the fraction of each class to hold out as one; 0 for none."""
+    test_seed: int = 0
+    """With --test-fraction: another seed holds out other records."""
+    image_key: str | None = None
+    """The array (npz) or column (parquet, table) with the images, if it has no usual name."""
+    label_key: str | None = None
+    """The array (npz) or column (parquet, table) with the labels, if it has no usual name."""
+    join_folders: bool = False
+    """Put tables or shards of several folders together, though they look like two data sets."""
+    labels_are_clean: bool = False
+    """Say that the labels are known to be right; it is assumed of published sets alone."""
     class_names: Path | None = None
     """A text file with one class name per line, for a SOURCE that has none."""
     name: str | None = None
@@ -31,14 +41,24 @@ class Reading:
     records_per_file: int = 10_000
     """Records in each of data_batch_1.bin, data_batch_2.bin, ..."""
 
-    def source_options(self) -> SourceOptions:
+    def source_options(self, *, skip_bad: bool = False) -> SourceOptions:
         """The options that the source needs."""
-        return SourceOptions(self.test_fraction)
+        return SourceOptions(
+            self.test_fraction,
+            self.test_seed,
+            skip_bad=skip_bad,
+            chosen=self.kind != "auto",
+            join_folders=self.join_folders,
+            image_key=self.image_key,
+            label_key=self.label_key,
+        )
 
     def check(self) -> None:
         """Raise CommandError for an impossible value."""
         if self.records_per_file < 1:
             raise CommandError(f"--records-per-file must be positive, got {self.records_per_file}")
+        if self.test_fraction is not None and not 0 <= self.test_fraction < 1:
+            raise CommandError(f"--test-fraction must be at least 0 and below 1, got {self.test_fraction}")
         if self.size is not None:
             parse_size(self.size)
 
@@ -46,7 +66,7 @@ class Reading:
         """The class names: those given, or the source's."""
         return read_class_names(self.class_names, len(source.class_names)) or source.class_names
 
-    def image_rule(self, source: Source, *, skip_bad: bool) -> ImageRule:
+    def image_rule(self, source: Source, *, skip_bad: bool, hint: str) -> ImageRule:
         """The shape that all images get; the first image decides what no option says.
 
         Raises CommandError for an impossible shape, ValueError if there is no image.
@@ -55,7 +75,7 @@ class Reading:
         channels = self.channels or source.channels
         shape = (channels or 0, *(height_width or (0, 0)))
         if height_width is None or channels is None:
-            own = _first_shape(source, skip_bad=skip_bad)
+            own = _first_shape(source, skip_bad=skip_bad, hint=hint)
             shape = (channels or own[0], *(height_width or own[1:]))
         try:
             RecordLayout(*shape)
@@ -65,16 +85,22 @@ class Reading:
 
     def provenance(self, source: Source, path: str) -> dict[str, Any]:
         """Where the data set comes from; the same on any machine and for any number of workers."""
-        return {
+        told: dict[str, Any] = {
             "tool": tool(),
             "source": {"kind": source.kind, "name": Path(path).resolve().name},
             "options": {
                 "size": self.size,
                 "channels": self.channels,
                 "test_fraction": self.test_fraction,
+                "test_seed": self.test_seed,
                 "records_per_file": self.records_per_file,
             },
         }
+        return {**told, "notes": list(source.notes)} if source.notes else told
+
+    def label_state(self, source: Source) -> Literal["clean", "unknown"]:
+        """Whether the labels are known to be right."""
+        return "clean" if self.labels_are_clean or source.published else "unknown"
 
 
 def read_class_names(path: Path | None, num_classes: int) -> list[str] | None:
@@ -82,7 +108,7 @@ def read_class_names(path: Path | None, num_classes: int) -> list[str] | None:
     if path is None:
         return None
     try:
-        names = path.read_text(encoding="utf-8").splitlines()
+        names = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"--class-names: {error}") from error
     distinct = len(set(names))
@@ -91,11 +117,11 @@ def read_class_names(path: Path | None, num_classes: int) -> list[str] | None:
     return names
 
 
-def _first_shape(source: Source, *, skip_bad: bool) -> tuple[int, int, int]:
+def _first_shape(source: Source, *, skip_bad: bool, hint: str) -> tuple[int, int, int]:
     for item in source.items("train"):
         try:
             return image_shape(item.image)
         except ValueError as error:
             if not skip_bad:
-                raise ValueError(f"{item.name}: {error}") from error
+                raise ValueError(f"{item.name}: {error}\n{hint}") from error
     raise ValueError("the source has no image that can be read")

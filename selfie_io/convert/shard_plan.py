@@ -8,12 +8,12 @@ import hashlib
 import json
 import os
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from selfie_io.convert.decoding.images import ImageRule
-from selfie_io.convert.sources.source import Source
+from selfie_io.convert.sources.source import Source, SourceOptions
 from selfie_io.convert.storage.locations import beside, is_url, name_of, read_file, write_file
 from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.layout import RecordLayout
@@ -38,7 +38,8 @@ class ShardPlan(msgspec.Struct, frozen=True):
 
     source: str
     kind: str
-    test_fraction: float | None
+    options: dict[str, Any]
+    labels: Literal["clean", "unknown"]
     source_digest: str
     rule: dict[str, Any]
     name: str
@@ -64,6 +65,7 @@ class ShardResult(msgspec.Struct, frozen=True):
 
     plan_digest: str
     files: list[FileEntry]
+    turned: int
     pixels: int
     sums: list[int]
     squares: list[int]
@@ -124,6 +126,7 @@ def read_plan(place: str) -> ShardPlan:
     try:
         plan = msgspec.json.decode(read_file(place, _MAX_JSON_BYTES), type=ShardPlan)
         ImageRule(**plan.rule)
+        SourceOptions(**plan.options)
         for file in plan.files:
             if file.split not in ("train", "test") or not 0 <= file.shard < plan.num_shards:
                 raise ValueError(f"{file} is no part of it")

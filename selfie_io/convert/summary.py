@@ -25,5 +25,7 @@ def summary(folder: str | Path, manifest: Manifest) -> dict[str, Any]:
         "records": {split: entry.records for split, entry in manifest.splits.items()},
         "channel_mean": manifest.channel_mean,
         "channel_std": manifest.channel_std,
+        "notes": manifest.provenance.get("notes", []),
+        "labels": manifest.labels,
         "provenance": manifest.provenance,
     }

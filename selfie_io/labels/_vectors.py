@@ -40,6 +40,16 @@ def labels_of_classes(name: str, values: npt.ArrayLike, num_classes: int, size: 
     return labels
 
 
+def dropped_or_labels(name: str, values: npt.ArrayLike, num_classes: int, size: int | None = None) -> Vector:
+    """Do as `labels_of_classes`, where -1 stands for a record that is left out; one at least is not."""
+    labels = integer_vector(name, values, size)
+    kept = labels != -1
+    if labels.size and not kept.any():
+        raise ValueError(f"{name} must leave at least one record, got -1 for all {labels.size}")
+    labels_of_classes(name, np.where(kept, labels, 0), num_classes)
+    return labels
+
+
 def check_indices(indices: npt.ArrayLike, count: int) -> Vector:
     """Do as `integer_vector`; also raises IndexError if one is not in 0..count-1."""
     where = integer_vector("indices", indices)

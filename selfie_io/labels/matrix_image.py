@@ -13,6 +13,7 @@ _SIDE = 560  # pixels of the cells together, about
 _TEXT = 12
 _PAPER, _INK, _DARKEST = (255, 255, 255), (30, 30, 30), (8, 48, 107)
 _FEWEST_PIXELS_FOR_TEXT = 26  # in a cell
+_TITLE = 20  # pixels for the title of an axis
 
 
 def matrix_image(matrix: npt.ArrayLike, class_names: Sequence[str] | None = None) -> Image.Image:
@@ -31,9 +32,13 @@ def matrix_image(matrix: npt.ArrayLike, class_names: Sequence[str] | None = None
     cell = max(_SIDE // num_classes, 2)
     with_text = cell >= _FEWEST_PIXELS_FOR_TEXT
     font = ImageFont.load_default(_TEXT)
-    margin = 6 + (int(max(font.getlength(name) for name in names)) + 6 if with_text else 0)
+    margin = _TITLE + 6 + (int(max(font.getlength(name) for name in names)) + 6 if with_text else 0)
     image = Image.new("RGB", (margin + num_classes * cell + 6,) * 2, _PAPER)
     draw = ImageDraw.Draw(image)
+    middle = margin + num_classes * cell // 2
+    draw.text((middle, _TITLE / 2 + 2), "noisy class, % of the clean class", _INK, font, anchor="mm")
+    title = "clean class"
+    _draw_upright(image, title, font, _TITLE // 2 + 2, middle + int(font.getlength(title)) // 2)
     for i, row in enumerate(rows):
         top = margin + i * cell
         if with_text:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.labels._vectors import labels_of_classes
+from selfie_io.labels._vectors import dropped_or_labels
 from selfie_io.labels.transition import observed_noise_rate
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
@@ -22,18 +22,26 @@ from selfie_io.records.overlay_reader import (
 
 
 def save_overlay(
-    dataset: RecordDataset, name: str, labels: npt.ArrayLike, provenance: Mapping[str, Any] | None = None
+    dataset: RecordDataset,
+    name: str,
+    labels: npt.ArrayLike,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    folder: str | Path | None = None,
 ) -> Overlay:
     """Write `labels` (N,) as an overlay of the training split, in place of one of the same name.
 
-    `provenance` is anything that JSON or NumPy can hold; the usual keys are kind, rate, seed and
-    transition_matrix. A killed writer leaves the old overlay or the new one. Returns what was
-    written. Raises ValueError if the labels do not fit the data set or `name` is no plain name,
-    OSError if the folder cannot be written.
+    -1 leaves a record out, also of the noise rate observed. `provenance` is anything that JSON or
+    NumPy can hold; the usual keys are kind, rate, seed and transition_matrix. A killed writer leaves
+    the old overlay or the new one. The files lie in `labels/` below `folder`, by default the data
+    set's. Returns what was written. Raises ValueError if the labels do not fit the data set or `name`
+    is no plain name, OSError if the folder cannot be written.
     """
-    array_path, json_path = overlay_paths(dataset.path, name)
+    folder = dataset.path if folder is None else Path(folder)
+    array_path, json_path = overlay_paths(folder, name)
     base = dataset.train.labels
-    values = labels_of_classes("labels", labels, dataset.num_classes, base.size).astype("<i4")
+    values = dropped_or_labels("labels", labels, dataset.num_classes, base.size).astype("<i4")
+    kept = values >= 0
     told = msgspec.to_builtins(dict(provenance or {}), enc_hook=_plain)
     fields = {
         "name": name,
@@ -41,7 +49,7 @@ def save_overlay(
         "num_classes": dataset.num_classes,
         "sha256": overlay_digest(values),
         "base_sha256": overlay_digest(base),
-        "observed_noise_rate": observed_noise_rate(base, values),
+        "observed_noise_rate": observed_noise_rate(base[kept], values[kept]),
         **{key: told.pop(key) for key in PROVENANCE_KEYS if key in told},
         "provenance": told,
     }
@@ -51,7 +59,7 @@ def save_overlay(
         raise ValueError(f"overlay {name}: {error}") from error
     array_path.parent.mkdir(exist_ok=True)
     try:
-        previous = msgspec.structs.replace(load_overlay(dataset.path, name)[0], previous=None)
+        previous = msgspec.structs.replace(load_overlay(folder, name)[0], previous=None)
     except (OSError, ValueError):  # none, or one that nobody can read
         previous = None
     if previous is not None:

@@ -3,44 +3,39 @@ observed.
 """
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from selfie_io.labels._confusions import confused_classes
 from selfie_io.labels._vectors import class_count, integer_vector, labels_of_classes
 
 Matrix = npt.NDArray[np.float64]
 
 ROW_SUM_TOLERANCE = 1e-6  # a row that was written with six digits
 
-_CIFAR10_CONFUSIONS = {
-    9: 1,
-    2: 0,
-    4: 7,
-    3: 5,
-    5: 3,
-}  # truck, bird, deer, cat, dog (Patrini et al., CVPR 2017)
-_CIFAR100_SUPERCLASSES = (
-    (4, 30, 55, 72, 95), (1, 32, 67, 73, 91), (54, 62, 70, 82, 92), (9, 10, 16, 28, 61),
-    (0, 51, 53, 57, 83), (22, 39, 40, 86, 87), (5, 20, 25, 84, 94), (6, 7, 14, 18, 24),
-    (3, 42, 43, 88, 97), (12, 17, 37, 68, 76), (23, 33, 49, 60, 71), (15, 19, 21, 31, 38),
-    (34, 63, 64, 66, 75), (26, 45, 77, 79, 99), (2, 11, 35, 46, 98), (27, 29, 44, 78, 93),
-    (36, 50, 65, 74, 80), (47, 52, 56, 59, 96), (8, 13, 48, 58, 90), (41, 69, 81, 85, 89),
-)  # fmt: skip
 
-
-def transition_matrix(kind: str, num_classes: int, rate: float, *, include_true: bool = False) -> Matrix:
+def transition_matrix(
+    kind: str,
+    num_classes: int,
+    rate: float,
+    *,
+    include_true: bool = False,
+    class_names: Sequence[str] | None = None,
+) -> Matrix:
     """Make the matrix of a kind of noise: "symmetric" ("symmetry"), "pair" ("pairflip") or
     "asymmetric".
 
     symmetric sends `rate` of each class to the other classes evenly, or to all with `include_true`;
     pair to the next class, the last to the first; asymmetric to the class it is mistaken for: truck
     to automobile, bird to airplane, deer to horse, cat and dog to each other with 10 classes
-    (CIFAR-10), the next one of the superclass with 100 (CIFAR-100). Returns float64 (num_classes,
-    num_classes); rows sum to 1. Raises ValueError for an unknown kind, num_classes < 2, a rate
-    outside [0, 1], or classes without a map.
+    (CIFAR-10), the next one of the superclass with 100 (CIFAR-100). It finds the classes by
+    `class_names`, in any order, case or common synonym; without them it takes the classes for
+    CIFAR's in the published order. Returns float64 (num_classes, num_classes); rows sum to 1.
+    Raises ValueError for an unknown kind, num_classes < 2, a rate outside [0, 1], or classes
+    without a map.
     """
     class_count(num_classes)
     check_rate(rate)
@@ -49,6 +44,8 @@ def transition_matrix(kind: str, num_classes: int, rate: float, *, include_true:
     make = _KINDS[kind]
     if include_true and make is not _symmetric:
         raise ValueError(f"include_true needs symmetric noise, got kind {kind!r}")
+    if make is _asymmetric:
+        return _asymmetric(num_classes, rate, class_names)
     return _symmetric(num_classes, rate, include_true) if include_true else make(num_classes, rate)
 
 
@@ -78,23 +75,11 @@ def _pair(num_classes: int, rate: float) -> Matrix:
     return _to_one_class(np.roll(np.arange(num_classes), -1), rate)
 
 
-def _asymmetric(num_classes: int, rate: float) -> Matrix:
-    targets = np.arange(num_classes)
-    if num_classes == 10:
-        for source, target in _CIFAR10_CONFUSIONS.items():
-            targets[source] = target
-    elif num_classes == 100:
-        for group in _CIFAR100_SUPERCLASSES:
-            targets[list(group)] = np.roll(group, -1)
-    else:
-        raise ValueError(
-            f"asymmetric noise is known for 10 classes (CIFAR-10) and 100 (CIFAR-100), got {num_classes}; "
-            f"give the matrix itself for other classes"
-        )
-    return _to_one_class(targets, rate)
+def _asymmetric(num_classes: int, rate: float, class_names: Sequence[str] | None = None) -> Matrix:
+    return _to_one_class(confused_classes(num_classes, class_names), rate)
 
 
-_KINDS: dict[str, Callable[[int, float], Matrix]] = {
+_KINDS: dict[str, Callable[..., Matrix]] = {
     "symmetric": _symmetric,
     "symmetry": _symmetric,
     "pair": _pair,

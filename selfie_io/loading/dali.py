@@ -18,9 +18,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.dlpack import from_dlpack
 
+from selfie_io.loading.augment import crop_size
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.core_pixels import CorePixels
-from selfie_io.loading.options import crop_size
 from selfie_io.loading.reader import Reader, Records
 from selfie_io.loading.torch_pixels import TorchPixels, check_not_forked
 
@@ -47,8 +47,9 @@ class DaliBackend:
             raise ValueError(f'backend="dali" works on "cpu" and "cuda:N", got {reader.options.device!r}')
         augment = reader.options.augment
         # DALI cannot reflect. Four flips and four joins instead take four times as long.
-        # Nor does it cut several windows out of one image: what finishes the batch does.
-        self._cuts = not (augment.pad and augment.pad_mode == "reflect") and reader.options.views == 1
+        # Several windows of one image, and resizing to these bits, are left to what finishes the batch.
+        reflects = augment.pad > 0 and augment.pad_mode == "reflect"
+        self._cuts = not reflects and not augment.resizes and reader.options.views == 1
         self._by_core = _core_can_finish(self._device)
         self._finish = (_by_core if self._by_core else _by_torch)(reader, self._device, self._cuts)
         self._idle: list[_Line] = []

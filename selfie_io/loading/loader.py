@@ -1,17 +1,21 @@
 """The Loader: checks the options, keeps epoch and position, hands each epoch to one backend."""
 
+import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
+from selfie_io.loading.augment import Augment, crop_size
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.options import (
-    Augment,
     BackendName,
     Dtype,
     IoMode,
@@ -22,14 +26,13 @@ from selfie_io.loading.options import (
     PerImage,
     check_epoch,
     check_view,
-    crop_size,
     default_threads,
 )
 from selfie_io.loading.reader import Draws, Reader
 from selfie_io.loading.selection import check_labels, check_weights, digest, select_members
 from selfie_io.records.dataset import RecordSplit
 
-STATE_VERSION = 1
+STATE_VERSION = 2  # 2 also tells data, labels and options
 BACKENDS = {  # module and class; only the chosen one is imported
     "native": ("selfie_io.loading.native", "NativeBackend"),
     "dali": ("selfie_io.loading.dali", "DaliBackend"),
@@ -66,7 +69,8 @@ class Loader:
         larger than memory
     num_threads: decoding threads; None for the processors that this process may use
     prefetch_batches: batches decoded ahead
-    io: "mmap" maps the files, "pread" reads record by record
+    io: "auto" maps files that fit in memory and populates the mapping in the background, and reads others
+        ahead in the order of the epoch; "mmap" maps the files, "pread" reads record by record
     pin_memory: page-locked batches, for copies to a GPU that overlap with work
     backend: "native" (C++ threads), "dali" (NVIDIA DALI) or "resident" (the split lives on the device)
     device: where the tensors end up
@@ -95,7 +99,7 @@ class Loader:
         order: Order = "permutation",
         num_threads: int | None = None,
         prefetch_batches: int = 4,
-        io: IoMode = "mmap",
+        io: IoMode = "auto",
         pin_memory: bool = False,
         backend: BackendName = "native",
         device: str | torch.device = "cpu",
@@ -189,15 +193,21 @@ class Loader:
             "epoch": epoch,
             "position": batch * self._reader.slices.global_batch_size,
             **self._identity(),
+            **self._content,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue at `state`: the next iteration gives the batches that remained then.
 
-        Raises ValueError, with the difference, if the state is of another loader: seed, order and data must
-        agree; batch_size * world_size may differ if the position is a multiple of it.
+        Raises ValueError, with the difference, if the state is of another loader: seed, order, data, labels
+        and what is made of them must agree; batch_size * world_size may differ if the position is a
+        multiple of it. A state of version 1 does not tell its data: that is not checked.
         """
-        expected = {"version": STATE_VERSION, **self._identity()}
+        expected = {"version": STATE_VERSION, **self._identity(), **self._content}
+        if state.get("version") == 1:
+            expected = {"version": 1, **self._identity()}
+        if state.get("files") is None or expected.get("files") is None:  # one was without a manifest
+            expected.pop("files", None)
         for key, value in expected.items():
             if state.get(key) != value:
                 raise ValueError(
@@ -233,6 +243,25 @@ class Loader:
         if order == "independent":  # each draw belongs to one batch
             identity["global_batch_size"] = self._reader.slices.global_batch_size
         return identity
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        """What the batches are made of and how: digests of data and labels, options as JSON text."""
+        options = self.options
+        labels = "stored"
+        if options.labels is not None:
+            labels = hashlib.sha256(np.ascontiguousarray(options.labels, "<i8").tobytes()).hexdigest()
+        normalize = options.normalize
+        return {
+            **self.split.whole.identity,
+            "labels": labels,
+            "augment": json.dumps(asdict(options.augment), default=float),
+            "normalize": normalize and f"{type(normalize).__name__} {asdict(normalize)}",
+            "dtype": options.dtype,
+            "layout": options.layout,
+            "views": options.views,
+            "drop_last": options.drop_last,
+        }
 
     def close(self) -> None:
         """Release buffers and files; batches already given stay valid. May be called twice."""
@@ -286,7 +315,7 @@ class Loader:
             f"weights={'none' if options.weights is None else 'given'}",
             f"augment={options.augment!r}",
             f"normalize={options.normalize!r}",
-            f"backend={options.backend!r}, device={options.device!r}, io={options.io!r}, "
+            f"backend={options.backend!r}, device={options.device!r}, io={self._reader.io_told}, "
             f"num_threads={options.num_threads}, prefetch_batches={options.prefetch_batches}, "
             f"pin_memory={options.pin_memory}",
             "closed" if self._backend is None else "epoch={}, batch={}".format(*self._position),

@@ -34,7 +34,10 @@ class NativeBackend:
             pool=self._buffers(),
             labels=options.labels,
             num_threads=options.num_threads,
+            read_depth=reader.read_depth,
         )
+        if reader.populates:
+            reader.files.populate()
         try:
             last = reader.slices.num_batches
             for batch in range(from_batch, min(from_batch + self._ring_batches, last)):

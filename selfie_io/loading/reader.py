@@ -6,10 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io import _core
-from selfie_io.loading.options import LoaderOptions, PerChannel, PerImage, crop_size
+from selfie_io.loading.augment import crop_size, resized_size
+from selfie_io.loading.memory import fits_in_memory
+from selfie_io.loading.options import LoaderOptions, PerChannel, PerImage
 from selfie_io.loading.order import EpochSlices, quasi_sizes
 from selfie_io.records.dataset import RecordSplit
 from selfie_io.records.layout import RecordLayout
+
+READ_DEPTH = 32  # where memory is too small: enough for a disk's own queue
 
 
 class Draws(NamedTuple):
@@ -18,6 +22,10 @@ class Draws(NamedTuple):
     top, left: int32, of the crop in the unpadded image (negative inside the padding)
     flip: bool; brightness: float32, in byte units; contrast: float32, a factor
     cutout_top, cutout_left: int32, of the square in the finished image (it may reach outside)
+    height, width: int32, of the window; resize_crop stretches it to the crop
+    saturation: float32, a factor; hue: float32, in turns; grayscale: bool
+    erase_top, erase_left, erase_height, erase_width: int32, of the rectangle; height 0: none
+    colour: float32 (n, 3, 3), the matrix of saturation, hue and grayscale together
     """
 
     top: npt.NDArray[np.int32]
@@ -27,6 +35,16 @@ class Draws(NamedTuple):
     contrast: npt.NDArray[np.float32]
     cutout_top: npt.NDArray[np.int32]
     cutout_left: npt.NDArray[np.int32]
+    height: npt.NDArray[np.int32]
+    width: npt.NDArray[np.int32]
+    saturation: npt.NDArray[np.float32]
+    hue: npt.NDArray[np.float32]
+    grayscale: npt.NDArray[np.bool_]
+    erase_top: npt.NDArray[np.int32]
+    erase_left: npt.NDArray[np.int32]
+    erase_height: npt.NDArray[np.int32]
+    erase_width: npt.NDArray[np.int32]
+    colour: npt.NDArray[np.float32]
 
 
 class Records(NamedTuple):
@@ -47,12 +65,29 @@ class Reader:
     def __init__(self, split: RecordSplit, options: LoaderOptions) -> None:
         self.split = split
         self.options = options
-        self.files = split.shared_files(use_mmap=options.io == "mmap")
+        fits = options.io != "auto" or fits_in_memory(len(split.whole) * split.layout.record_bytes)
+        reads_ahead = options.io == "auto" and not fits
+        self.read_depth = READ_DEPTH if reads_ahead else 0  # records that are read at once; 0: workers read
+        self.files = split.shared_files(use_mmap=options.io == "mmap" or (options.io == "auto" and fits))
+        self.files.check_places()
+        self.populates = options.io == "auto" and fits
         self.num_members = len(split.whole) if options.indices is None else options.indices.size
         self.slices = EpochSlices.of(options, self.num_members)
         self._weight_totals = None if options.weights is None else np.cumsum(options.weights)
         self._order: tuple[int, _core.EpochOrder] | None = None
         self.plan = make_plan(split.layout, options)
+
+    @property
+    def io_told(self) -> str:
+        """How the files are read, for a repr."""
+        if self.options.io != "auto":
+            return repr(self.options.io)
+        how = (
+            "mapped, populated ahead"
+            if self.populates
+            else f"larger than memory: {self.read_depth} reads ahead"
+        )
+        return f"'auto' ({how})"
 
     def epoch_order(self, epoch: int) -> _core.EpochOrder:
         """The records in the order of an epoch."""
@@ -121,7 +156,11 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
                 f"got {len(mean)} for {layout.channels} channels"
             )
     crop_height, crop_width = crop_size(augment, layout)
-    low, high = augment.contrast or (1.0, 1.0)
+    contrast, saturation = augment.contrast or (1.0, 1.0), augment.saturation or (1.0, 1.0)
+    scale = augment.resize_crop or (1.0, 1.0)
+    resized = (0, 0)
+    if augment.resize is not None and not of_windows:
+        resized = resized_size(augment, layout)
     return _core.PixelPlan(
         channels=layout.channels,
         height=crop_height if of_windows else layout.height,
@@ -132,9 +171,26 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
         crop_width=crop_width,
         flip="none" if of_windows else augment.flip,
         brightness=augment.brightness,
-        contrast_low=low,
-        contrast_high=high,
+        contrast_low=contrast[0],
+        contrast_high=contrast[1],
         cutout=augment.cutout,
+        crop_at_center=augment.crop_at == "center",
+        resize_height=resized[0],
+        resize_width=resized[1],
+        resize_crop=augment.resize_crop is not None and not of_windows,
+        scale_low=scale[0],
+        scale_high=scale[1],
+        ratio_low=augment.ratio[0],
+        ratio_high=augment.ratio[1],
+        saturation_low=saturation[0],
+        saturation_high=saturation[1],
+        hue=augment.hue,
+        grayscale=augment.grayscale,
+        erase=augment.erase,
+        erase_scale_low=augment.erase_scale[0],
+        erase_scale_high=augment.erase_scale[1],
+        erase_ratio_low=augment.erase_ratio[0],
+        erase_ratio_high=augment.erase_ratio[1],
         normalize=kind,
         mean=list(mean),
         std=list(std),

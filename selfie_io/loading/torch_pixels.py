@@ -12,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from selfie_io.loading.augment import crop_size, resized_size
 from selfie_io.loading.batch import Batch
-from selfie_io.loading.options import PerChannel, PerImage, crop_size
+from selfie_io.loading.options import PerChannel, PerImage
 from selfie_io.loading.reader import Draws, Reader, Records
+from selfie_io.loading.torch_colour import Mixing, cross_sums
+from selfie_io.loading.torch_resize import resize
 
 UNSHARED_VALUES = 32767  # torch's threads share loops of one more
 
@@ -36,7 +39,7 @@ def check_not_forked() -> None:
 class RecordNumbers(NamedTuple):
     """The n records of a batch without their pixels, (n,) each, on one device.
 
-    int64; brightness and contrast are float64
+    int64; brightness, contrast and colour are float64, colour (9, n)
     """
 
     labels: torch.Tensor
@@ -47,8 +50,15 @@ class RecordNumbers(NamedTuple):
     flip: torch.Tensor
     cutout_top: torch.Tensor
     cutout_left: torch.Tensor
+    height: torch.Tensor
+    width: torch.Tensor
+    erase_top: torch.Tensor
+    erase_left: torch.Tensor
+    erase_height: torch.Tensor
+    erase_width: torch.Tensor
     brightness: torch.Tensor
     contrast: torch.Tensor
+    colour: torch.Tensor
 
 
 def number_table(records: Records, draws: Draws) -> npt.NDArray[np.int64]:
@@ -58,15 +68,16 @@ def number_table(records: Records, draws: Draws) -> npt.NDArray[np.int64]:
     """
     stored = (records.labels, records.record_ids, records.indices)
     geometry = (draws.top, draws.left, draws.flip, draws.cutout_top, draws.cutout_left)
-    photometry = (values.astype(np.float64).view(np.int64) for values in (draws.brightness, draws.contrast))
-    return np.stack([*stored, *geometry, *photometry])
+    erase = (draws.erase_top, draws.erase_left, draws.erase_height, draws.erase_width)
+    numbers = (draws.brightness, draws.contrast, *draws.colour.reshape(-1, 9).T)
+    photometry = (values.astype(np.float64).view(np.int64) for values in numbers)
+    return np.stack([*stored, *geometry, draws.height, draws.width, *erase, *photometry])
 
 
 def unpack(table: torch.Tensor) -> RecordNumbers:
     """The rows of a number_table, as views of it."""
-    numbers = RecordNumbers(*table.unbind())
-    brightness, contrast = (bits.view(torch.float64) for bits in (numbers.brightness, numbers.contrast))
-    return numbers._replace(brightness=brightness, contrast=contrast)
+    *rows, brightness, contrast = table[:-9].unbind()
+    return RecordNumbers(*rows, *(bits.view(torch.float64) for bits in (brightness, contrast, table[-9:])))
 
 
 class TorchPixels:
@@ -79,10 +90,14 @@ class TorchPixels:
         self._layout = reader.split.layout
         self._device = device
         self._rows, self._columns = crop_size(self._augment, self._layout)
+        self._resized = resized_size(self._augment, self._layout) if self._augment.resize else None
         self._dtype: torch.dtype = getattr(torch, self._options.dtype)
         self._channels_last = self._options.layout == "NHWC"
         self._keeps_bytes = (
-            self._options.normalize is None and not self._augment.brightness and not self._augment.contrast
+            self._options.normalize is None
+            and not self._augment.brightness
+            and not self._augment.contrast
+            and not self._augment.mixes_channels
         )
         self._addcmul_is_fused = _addcmul_is_fused(device)
         if isinstance(self._options.normalize, PerChannel):
@@ -128,7 +143,10 @@ class TorchPixels:
         return unpack(numbers.to(self._device, non_blocking=True))
 
     def cut(self, pixels: torch.Tensor, numbers: RecordNumbers) -> torch.Tensor:
-        """Pad, crop and flip: uint8 (n, C, H, W) -> uint8 (n, C, h, w), contiguous."""
+        """Resize, pad, crop and flip: uint8 (n, C, H, W) -> uint8 (n, C, h, w), contiguous."""
+        if self._augment.resizes:
+            windows = (numbers.top, numbers.left, numbers.height, numbers.width, numbers.flip)
+            return resize(pixels, *windows, resized=self._resized, size=(self._rows, self._columns))
         augment, height, width = self._augment, self._layout.height, self._layout.width
         if augment.pad or augment.flip != "none" or (self._rows, self._columns) != (height, width):
             y = torch.arange(self._rows, device=self._device)
@@ -156,6 +174,11 @@ class TorchPixels:
 
         pixels: uint8 (n, C, h, w), contiguous; they are overwritten
         """
+        if self._augment.mixes_channels:
+            images = self._mix(pixels, numbers)
+            if self._channels_last:
+                images = images.permute(0, 2, 3, 1).contiguous()
+            return self._clear(images, numbers)
         if self._channels_last:
             pixels = pixels.permute(0, 2, 3, 1).contiguous()
         if self._keeps_bytes:
@@ -165,9 +188,43 @@ class TorchPixels:
                 self._spread, self._scale_and_shift(pixels, numbers)
             )
             images = self._apply(pixels, scale, shift)
+        return self._clear(images, numbers)
+
+    def _clear(self, images: torch.Tensor, numbers: RecordNumbers) -> torch.Tensor:
+        """Cutout and erase."""
         if self._augment.cutout:
-            images = images.masked_fill_(self._cutout(numbers), 0)
+            side = torch.full_like(numbers.cutout_top, self._augment.cutout)
+            images = images.masked_fill_(self._inside(numbers.cutout_top, numbers.cutout_left, side, side), 0)
+        if self._augment.erase:
+            rectangle = (numbers.erase_top, numbers.erase_left, numbers.erase_height, numbers.erase_width)
+            images = images.masked_fill_(self._inside(*rectangle), 0)
         return images
+
+    def _mix(self, pixels: torch.Tensor, numbers: RecordNumbers) -> torch.Tensor:
+        """Brightness to normalisation and dtype where channels are mixed: (n, 3, h, w)."""
+        normalize = self._options.normalize
+        sums = squares = cross = torch.zeros((len(pixels), 3), dtype=torch.float64, device=self._device)
+        if self._augment.contrast or isinstance(normalize, PerImage):
+            sums, squares = self._sums(pixels, channels_last=False)
+        if isinstance(normalize, PerImage):
+            cross = cross_sums(pixels)
+        unit = origin = None
+        if isinstance(normalize, PerChannel):
+            unit, origin = self._unit, self._mean_in_units
+        count = self._rows * self._columns
+        mixing = Mixing(numbers.colour, numbers.contrast, numbers.brightness, sums, count)
+        if isinstance(normalize, PerImage):
+            matrix, shift = mixing.per_image(squares, cross)
+        else:
+            matrix, shift = mixing.per_channel(unit, origin)
+        channels = []
+        for channel in range(3):
+            values = shift[:, channel, None, None]
+            for source in (2, 1, 0):
+                factor = matrix[:, channel, source, None, None]
+                values = multiply_add(pixels[:, source], factor, values, self._addcmul_is_fused)
+            channels.append(self._convert(values))
+        return torch.stack(channels, dim=1)
 
     def _scale_and_shift(
         self, pixels: torch.Tensor, numbers: RecordNumbers
@@ -182,7 +239,7 @@ class TorchPixels:
         contrast, brightness = numbers.contrast[:, None], numbers.brightness[:, None]
         scale, shift = contrast, torch.zeros_like(brightness)
         if self._augment.contrast or isinstance(normalize, PerImage):
-            sums, squares = self._sums(pixels)
+            sums, squares = self._sums(pixels, channels_last=self._channels_last)
             shift = (1 - contrast) * (sums / count)
         if not isinstance(normalize, PerImage):
             shift = shift + brightness
@@ -202,9 +259,9 @@ class TorchPixels:
         size = (len(pixels), channels)
         return scale.float().expand(size), shift.float().expand(size)
 
-    def _sums(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _sums(self, pixels: torch.Tensor, *, channels_last: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum and sum of squares of every image and channel, float64 (n, C): exact, being below 2^53."""
-        size, axis = (len(pixels), self._layout.channels), 1 if self._channels_last else 2
+        size, axis = (len(pixels), self._layout.channels), 1 if channels_last else 2
         sums, squares = (pixels.new_empty(size, dtype=torch.float64) for _ in range(2))
         for part in _parts(pixels):
             values = pixels[part].flatten(axis, axis + 1).double()
@@ -219,17 +276,22 @@ class TorchPixels:
     def _apply(self, pixels: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """fmaf(pixel, scale, shift), then rounded to the dtype."""
         rows = pixels.flatten(2) if self._channels_last else pixels
-        values = multiply_add(rows, scale, shift, self._addcmul_is_fused).view(pixels.shape)
+        return self._convert(multiply_add(rows, scale, shift, self._addcmul_is_fused).view(pixels.shape))
+
+    def _convert(self, values: torch.Tensor) -> torch.Tensor:
+        """Round to the dtype."""
         if self._dtype == torch.uint8:
             values = values.clamp_(0, 255).round_()
         return values.to(self._dtype)
 
-    def _cutout(self, numbers: RecordNumbers) -> torch.Tensor:
-        """True inside the squares: (n, 1, h, w) or (n, h, w, 1)."""
-        side = self._augment.cutout
-        y = torch.arange(self._rows, device=self._device) - numbers.cutout_top[:, None]
-        x = torch.arange(self._columns, device=self._device) - numbers.cutout_left[:, None]
-        inside = ((y >= 0) & (y < side))[:, :, None] & ((x >= 0) & (x < side))[:, None, :]
+    def _inside(
+        self, top: torch.Tensor, left: torch.Tensor, height: torch.Tensor, width: torch.Tensor
+    ) -> torch.Tensor:
+        """True inside a rectangle of each image: (n, 1, h, w) or (n, h, w, 1)."""
+        y = torch.arange(self._rows, device=self._device) - top[:, None]
+        x = torch.arange(self._columns, device=self._device) - left[:, None]
+        rows = ((y >= 0) & (y < height[:, None]))[:, :, None]
+        inside = rows & ((x >= 0) & (x < width[:, None]))[:, None, :]
         return inside.unsqueeze(-1 if self._channels_last else 1)
 
 

@@ -1,5 +1,6 @@
 """Opens a folder of record files: shape, classes and splits, without reading a record."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,7 @@ class RecordSplit:
         layout: RecordLayout,
         num_classes: int | None,
         named_records: Sequence[tuple[int, bool]] | None = None,
+        file_digests: Sequence[str] | None = None,
     ) -> None:
         """`named_records`: the number of records of each file, and whether it has a file of names.
 
@@ -44,6 +46,7 @@ class RecordSplit:
         self.layout = layout
         self.num_classes = num_classes  # None: unknown, so labels are only checked against MAX_CLASSES
         self._named_records = named_records
+        self.file_digests = file_digests  # SHA-256 of each file; None without a manifest
         self._records = self.open_files(use_mmap=True)
         self._unmapped: RecordFiles | None = None
 
@@ -115,6 +118,28 @@ class RecordSplit:
             raise ValueError(f"only the training split has overlays, this is {self.name!r}")
         return read_overlay(self.dataset_path, name, self.labels)
 
+    @cached_property
+    def identity(self) -> dict[str, str | None]:
+        """What tells this split from another one, cheaply: two SHA-256 in hex.
+
+        "files" is of the manifest's digests, None without a manifest; "records" is of the number of records,
+        their shape, and the bytes of 64 records that are spread evenly.
+        """
+        files = None
+        if self.file_digests is not None:
+            files = hashlib.sha256(" ".join(self.file_digests).encode()).hexdigest()
+        records = hashlib.sha256(repr((len(self), self.layout.shape)).encode())
+        wanted = np.unique(np.linspace(0, len(self) - 1, min(len(self), 64)).astype(np.int64))
+        begin = 0
+        for path in self.files:
+            count = path.stat().st_size // self.layout.record_bytes
+            with path.open("rb") as file:
+                for position in wanted[(begin <= wanted) & (wanted < begin + count)].tolist():
+                    file.seek((position - begin) * self.layout.record_bytes)
+                    records.update(file.read(self.layout.record_bytes))
+            begin += count
+        return {"files": files, "records": records.hexdigest()}
+
     def images(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """The pixels of some records, uint8 (n, C, H, W). Raises IndexError for an index outside
         0..N-1.
@@ -172,7 +197,7 @@ class RecordSplit:
         return [(image, int(self.labels[index])) for image, index in zip(images, indices, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_records", "_unmapped", "_headers")
+        own = ("_records", "_unmapped", "_headers", "identity")
         return {key: value for key, value in self.__dict__.items() if key not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -313,6 +338,11 @@ class RecordDataset:
         return self.manifest.class_names if self.manifest else [str(i) for i in range(self.num_classes)]
 
     @property
+    def labels_known_clean(self) -> bool:
+        """Whether the stored labels are known to be right; if not, no figure that needs the truth exists."""
+        return self.manifest is not None and self.manifest.labels == "clean"
+
+    @property
     def channel_mean(self) -> list[float]:
         """The mean of each channel over the training split, for pixels in 0..1."""
         return self._channel_statistics[0]
@@ -375,12 +405,13 @@ def open_dataset(
         _check_agrees("num_classes", num_classes, manifest.num_classes, folder)
         num_classes = manifest.num_classes
         files = {name: _listed_files(folder, entry) for name, entry in manifest.splits.items()}
+    listed = list(manifest.splits.items()) if manifest else []
     named: dict[str, list[tuple[int, bool]]] = {
-        name: [(file.records, file.names is not None) for file in entry.files]
-        for name, entry in (manifest.splits.items() if manifest else ())
+        name: [(file.records, file.names is not None) for file in entry.files] for name, entry in listed
     }
+    digests: dict[str, list[str]] = {name: [file.sha256 for file in entry.files] for name, entry in listed}
     splits = {
-        name: RecordSplit(folder, name, paths, layout, num_classes, named.get(name))
+        name: RecordSplit(folder, name, paths, layout, num_classes, named.get(name), digests.get(name))
         for name, paths in files.items()
     }
     return RecordDataset(folder, layout, splits, manifest)

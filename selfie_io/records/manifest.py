@@ -15,9 +15,12 @@ from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 
 MANIFEST_NAME = "dataset.json"
 FORMAT_MAJOR = 1
-FORMAT_VERSION = f"{FORMAT_MAJOR}.0"
+FORMAT_VERSION = f"{FORMAT_MAJOR}.1"  # 1.1 added `labels`
 BLOCK_BYTES = 1 << 20  # the digests of blocks tell which part of a file is damaged
 MAX_MANIFEST_BYTES = 1 << 28
+
+# Kinds of source whose published labels are the reference that noise is measured against.
+_CLEAN_KINDS = ("cifar10", "cifar10-bin", "cifar100", "cifar100-bin", "tiny-imagenet", "svhn", "digits")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -66,6 +69,7 @@ class Manifest(msgspec.Struct, frozen=True):
     channel_mean: list[float]
     channel_std: list[float]
     provenance: dict[str, Any]
+    labels: Literal["clean", "unknown"] = "unknown"  # whether the stored labels are known to be right
     format_version: str = FORMAT_VERSION
     unknown: dict[str, Any] = {}
 
@@ -76,6 +80,13 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 _KEYS = [name for name in Manifest.__struct_fields__ if name != "unknown"]
+
+
+def labels_by_provenance(provenance: dict[str, Any]) -> Literal["clean", "unknown"]:
+    """What is known of the labels where nobody says: those of a published set are clean."""
+    source = provenance.get("source")
+    kind = source.get("kind") if isinstance(source, dict) else None
+    return "clean" if kind in _CLEAN_KINDS else "unknown"
 
 
 def read_manifest(folder: str | Path) -> Manifest | None:
@@ -103,6 +114,8 @@ def decode_manifest(content: bytes, place: str) -> Manifest:
         fields = msgspec.json.decode(content, type=dict[str, Any])
         _check_version(fields)
         known = {name: fields[name] for name in _KEYS if name in fields}
+        if "labels" not in fields and isinstance(fields.get("provenance"), dict):  # of version 1.0
+            known["labels"] = labels_by_provenance(fields["provenance"])
         known["unknown"] = {name: value for name, value in fields.items() if name not in known}
         manifest = msgspec.convert(known, Manifest)
         check_manifest(manifest)

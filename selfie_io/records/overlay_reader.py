@@ -90,15 +90,16 @@ def load_overlay(folder: str | Path, name: str) -> tuple[Overlay, npt.NDArray[np
         entry = entry.previous
     if digest != entry.sha256:
         raise ValueError(f"{array_path}: its SHA-256 is {digest}, {json_path.name} says {entry.sha256}")
-    if labels.min(initial=0) < 0 or labels.max(initial=0) >= entry.num_classes:
+    if labels.min(initial=0) < -1 or labels.max(initial=0) >= entry.num_classes:
         raise ValueError(
-            f"{array_path}: labels must be in 0..{entry.num_classes - 1}, got {labels.min()}..{labels.max()}"
+            f"{array_path}: labels must be in -1..{entry.num_classes - 1}, got {labels.min()}..{labels.max()}"
         )
     return entry, labels.astype(np.int64)
 
 
 def read_overlay(folder: str | Path, name: str, base_labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return the labels of an overlay, int64 (N,), in the order of the training split.
+    """Return the labels of an overlay, int64 (N,), in the order of the training split; -1 leaves a
+    record out.
 
     Raises ValueError also if it was made from labels other than `base_labels`.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from selfie_io.records.manifest import (
     Manifest,
     NamesEntry,
     SplitEntry,
+    labels_by_provenance,
     write_manifest,
 )
 from selfie_io.records.names import NameFileWriter, names_path
@@ -215,8 +216,8 @@ class DatasetWriter:
         labels: npt.ArrayLike,
         names: Sequence[str | None] | None = None,
     ) -> None:
-        """Write uint8 (n, C, H, W) images with labels (n,), and source names if known, to "train" or
-        "test".
+        """Write uint8 (n, C, H, W) images with labels (n,), and source names if known, to "train"
+        or "test".
 
         Raises ValueError for a wrong shape or dtype, or a label outside 0..num_classes-1.
         """
@@ -245,14 +246,23 @@ class DatasetWriter:
             if file.records == self._capacity[split]:
                 self._close_file(split)
 
-    def finish(self, *, name: str, class_names: list[str], provenance: dict[str, Any]) -> Manifest:
+    def finish(
+        self,
+        *,
+        name: str,
+        class_names: list[str],
+        provenance: dict[str, Any],
+        labels: Literal["clean", "unknown"] | None = None,
+    ) -> Manifest:
         """Close the files and write the manifest; raises ValueError if nothing was written to
         train.
+
+        `labels` tells whether the labels are known to be right; None: `provenance` decides.
         """
         for split in list(self._open):
             self._close_file(split)
         manifest = make_manifest(
-            self._layout, self._entries, self._channel_sums, name, class_names, provenance
+            self._layout, self._entries, self._channel_sums, name, class_names, provenance, labels
         )
         write_manifest(self._folder, manifest)
         return manifest
@@ -280,6 +290,7 @@ def make_manifest(
     name: str,
     class_names: list[str],
     provenance: dict[str, Any],
+    labels: Literal["clean", "unknown"] | None = None,
 ) -> Manifest:
     """The manifest of files that are written; raises ValueError if there is no training record."""
     if not train_sums.pixels:
@@ -300,6 +311,7 @@ def make_manifest(
         channel_mean=mean,
         channel_std=std,
         provenance=provenance,
+        labels=labels_by_provenance(provenance) if labels is None else labels,
     )
 
 

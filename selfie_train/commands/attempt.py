@@ -30,18 +30,30 @@ class Outcome:
 
 
 def is_finished(config: TrainConfig) -> bool:
-    """Whether `config.run_folder` holds the whole run. Raises ValueError if it holds another one."""
+    """Whether `config.run_folder` holds the whole run.
+
+    Raises ValueError if it holds another run, or one of other data.
+    """
     folder = config.run_folder
     if not (folder / "config.json").exists():
         return False
-    stored, asked = _comparable(TrainConfig.read(folder)), _comparable(config)
+    chosen = config.auto_settings()  # when the run began
+    stored, asked = _comparable(TrainConfig.read(folder), chosen), _comparable(config, chosen)
     different = sorted(name for name, value in asked.items() if stored[name] != value)
     if different:
         raise ValueError(
             f"{folder} must be free or hold this run, but it holds one with another "
             f"{', '.join(different)}: choose another folder"
         )
-    return (folder / "summary.json").exists()
+    if not (folder / "summary.json").exists():
+        return False
+    from selfie_io.records.dataset import open_dataset
+    from selfie_train.runs.data_identity import check_identity
+    from selfie_train.runs.training_labels import training_labels
+
+    dataset = open_dataset(config.dataset, shape=config.shape)
+    check_identity(folder, dataset, training_labels(dataset, config), config.noise)
+    return True
 
 
 def complete(config: TrainConfig, *, quiet: bool = False) -> bool:
@@ -78,6 +90,7 @@ def attempt(config: TrainConfig, *, quiet: bool = False) -> Outcome:
     return Outcome("finished" if trained else "skipped")
 
 
-def _comparable(config: TrainConfig) -> dict[str, Any]:
-    values = {name: value for name, value in config.to_json().items() if name not in _FREE}
-    return {**values, "dataset": str(Path(config.dataset).resolve())}
+def _comparable(config: TrainConfig, chosen: list[str]) -> dict[str, Any]:
+    """The settings that must be the same, without those that were `chosen`."""
+    values = {name: value for name, value in config.to_json().items() if name not in (*_FREE, *chosen)}
+    return {**values, "dataset": str(Path(config.dataset).absolute())}

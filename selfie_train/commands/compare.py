@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 
 from selfie_train.commands.subcommand import DONE, TrainCommand
+from selfie_train.report.attempt import try_report
 from selfie_train.runs.comparison import RunGroup, group_runs, read_run, terminal_table, write_table
 
 
@@ -38,10 +39,11 @@ def compare(runs: Sequence[Path], out: Path, *, say: Callable[[str], None] = pri
     groups = group_runs([read_run(Path(folder)) for folder in runs])
     out.mkdir(parents=True, exist_ok=True)
     write_table(groups, out / "table.csv")
-    try:
+
+    def draw() -> None:
         from selfie_train.report.comparison import write_comparison_report
-    except ModuleNotFoundError as error:
-        say(f"no report.html, {error.name} is missing: pip install 'selfie-io[report]'")
-    else:
+
         write_comparison_report(groups, out / "report.html")
+
+    try_report(out / "report.html", draw, say=say)
     return groups

@@ -14,6 +14,7 @@ from selfie_train.commands.attempt import complete
 from selfie_train.commands.compare import compare
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.config import TrainConfig
+from selfie_train.report.attempt import try_report
 from selfie_train.runs.comparison import RunGroup, terminal_table
 from selfie_train.runs.result import read_refurbished
 
@@ -113,22 +114,33 @@ def _noisy_labels(dataset: RecordDataset, seed: int) -> str:
 
 
 def _report(dataset: RecordDataset, groups: list[RunGroup], out: Path, console: Console) -> Path | None:
-    try:
+    selfie = groups[1].runs[0]
+    report = out / "report.html"
+
+    def draw() -> None:
         from selfie_train.report.comparison import write_comparison_report
         from selfie_train.report.run import refurbished_gallery
-    except ModuleNotFoundError:
-        return None  # compare has said how to get it
-    selfie = groups[1].runs[0]
-    given = dataset.train.labels_from(selfie.config.noise.removeprefix("overlay:"))
-    gallery = refurbished_gallery(dataset, given, read_refurbished(selfie.folder), dataset.train.labels)
-    noise = float(np.mean(given != dataset.train.labels))
-    write_comparison_report(
-        groups,
-        out / "report.html",
-        title=f"SELFIE on {dataset.name}: {noise:.1%} of the training labels are wrong",
-        lead=f"Same network ({selfie.config.model}), images, labels and {selfie.config.epochs} epochs "
-        "for both; one run each, so SELFIE goes without the restarts of its paper.",
-        more=[] if gallery is None else [gallery],
-    )
-    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
-    return out / "report.html"
+
+        stored = dataset.train.labels
+        given = dataset.train.labels_from(selfie.config.noise.removeprefix("overlay:"))
+        clean = stored if dataset.labels_known_clean else None
+        gallery = refurbished_gallery(dataset, given, read_refurbished(selfie.folder), clean)
+        changed = f"{np.mean(given != stored):.1%} of the training labels"
+        known = (
+            "are wrong"
+            if dataset.labels_known_clean
+            else "were changed; the others are not known to be right"
+        )
+        write_comparison_report(
+            groups,
+            report,
+            title=f"SELFIE on {dataset.name}: {changed} {known}",
+            lead=f"Same network ({selfie.config.model}), images, labels and {selfie.config.epochs} epochs "
+            "for both; one run each, so SELFIE goes without the restarts of its paper.",
+            more=[] if gallery is None else [gallery],
+        )
+
+    if not try_report(report, draw, say=console.print):
+        return None
+    console.print(f"report: {report}", soft_wrap=True)
+    return report

@@ -8,7 +8,6 @@ What the run prints goes to stderr, so that stdout holds the outcome alone.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import Any
 
 from selfie_train.commands.attempt import Outcome, attempt
 from selfie_train.config import TrainConfig
+from selfie_train.plugins import import_plugin
 from selfie_train.runs.failure import write_failure
 
 
@@ -84,7 +84,7 @@ def main() -> int:
     task: dict[str, Any] = json.load(sys.stdin)
     with contextlib.redirect_stdout(sys.stderr):
         for module in task["imports"]:
-            importlib.import_module(module)
+            import_plugin(module)
         outcome = attempt(TrainConfig.from_json(task["config"]), quiet=True)
     print(json.dumps({"kind": outcome.kind, "reason": outcome.reason}))
     return 0

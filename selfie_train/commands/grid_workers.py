@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfie_io.processors import available_processors
 from selfie_train.commands.attempt import Outcome, attempt
 from selfie_train.commands.grid_process import RunProcess
 from selfie_train.config import TrainConfig
@@ -75,7 +76,7 @@ class LocalProcesses(Workers):
 
     def start(self, slot: int, config: TrainConfig) -> None:
         """Begin the run in a process of its own."""
-        environment = worker_environment(max(1, num_cores() // self.slots))
+        environment = worker_environment(max(1, available_processors() // self.slots))
         if self._gpus and config.device in ("auto", "cuda"):
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
         self._running[slot] = RunProcess(config, self._imports, environment)
@@ -193,11 +194,6 @@ def worker_environment(num_threads: int) -> dict[str, str]:
     """Environment variables of a run that has so many cores; what the user has set stays."""
     threads = str(num_threads)
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads), "OMP_WAIT_POLICY": "passive"}
-
-
-def num_cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

@@ -59,7 +59,12 @@ class Reproduce(TrainCommand):
         def say(text: str) -> None:
             console.print(text, soft_wrap=True)
 
-        options: dict[str, Any] = {"workers": self.workers, "ray": self.ray, "data": self.data}
+        options: dict[str, Any] = {
+            "workers": self.workers,
+            "ray": self.ray,
+            "data": self.data,
+            "imports": self.imports,
+        }
         return DONE if reproduce(self.grid, self.out, say=say, show=console.print, **options) else FAILED
 
 
@@ -83,6 +88,8 @@ def reproduce(
     content = read_grid(grid)
     try:
         configs = expand_grid(content, out)
+        for config in configs:
+            config.check_method()
     except (ValueError, TypeError) as error:  # TypeError: a setting without default is missing
         raise ValueError(f"{grid}: {error}") from None
     if content.get("about"):

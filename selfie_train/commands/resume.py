@@ -16,10 +16,12 @@ class Resume(TrainCommand):
 
     folder: tyro.conf.Positional[Path]
     """The run's folder."""
+    dataset: Path | None = None
+    """Where the run's data set lies now, if it moved."""
 
     def run(self) -> int:
         """Train what is left."""
         from selfie_train.training.loop import resume
 
-        resume(self.folder)
+        resume(self.folder, dataset=self.dataset)
         return DONE

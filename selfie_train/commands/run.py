@@ -12,6 +12,10 @@ from selfie_train.config import TrainConfig
 class Train(TrainConfig, TrainCommand):
     """Train by one method."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_method()
+
     def run(self) -> int:
         """Train from the start."""
         from selfie_train.training.loop import train

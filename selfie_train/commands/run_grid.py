@@ -108,9 +108,9 @@ class GridRun:
         words = {"finished": "finished", "skipped": "is finished already", "stopped": "was stopped"}
         text = f"{self._label(config)} {words.get(outcome.kind, outcome.kind)}"
         if outcome.is_whole and (summary := read_run(folder).summary):
-            text += (
-                f": best error {summary['best_test_error']:.2f} %, last {summary['last_test_error']:.2f} %"
-            )
+            errors = [summary[f"{name}_test_error"] for name in ("best", "last")]
+            if None not in errors:
+                text += ": best error {:.2f} %, last {:.2f} %".format(*errors)
         elif outcome.reason:
             text += f": {outcome.reason}"
         if outcome.kind != "skipped":

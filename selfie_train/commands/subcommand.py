@@ -1,12 +1,19 @@
 """What the subcommands share: their form and their exit statuses."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from selfie_train.plugins import Imports
 
 DONE, FAILED, BAD_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
 
+@dataclass(frozen=True, kw_only=True)
 class TrainCommand(ABC):
     """A subcommand of selfie-train: its fields are the command line."""
+
+    imports: Imports = ()
+    """A Python module or file to import first, which registers methods and models of your own; repeatable."""
 
     @abstractmethod
     def run(self) -> int:

@@ -23,6 +23,7 @@ class ActiveBias(Method):
     paper = "Chang, Learned-Miller, McCallum, NeurIPS 2017"
     settings = ("warmup",)
     needs_noise_rate = False
+    has_warmup = True
 
     def __init__(self, config: TrainConfig, num_samples: int, num_classes: int, noise_rate: float) -> None:
         super().__init__(config, num_samples, num_classes, noise_rate)

@@ -70,6 +70,7 @@ class Method:
     needs_scores = True  # False: `choose` is never called and the loss is the plain mean
     needs_probabilities = False  # True: `Scores.probabilities` is given
     needs_noise_rate = True  # False: `noise_rate` is not looked at
+    has_warmup = False  # True: it trains plainly for `config.warmup` epochs, and begins after them
 
     def __init__(
         self,
@@ -88,6 +89,17 @@ class Method:
     def parse_options(cls, config: TrainConfig) -> Any:
         """An `Options` with the values of `config.method_options`; ValueError for one that is none."""
         return parse_options(config.method, cls.Options, config.method_options)
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        """Raise ValueError for settings with which the method would never begin."""
+        if cls.has_warmup and config.warmup >= config.epochs:
+            shorter = -(-config.epochs // 4) if config.epochs > 1 else 0
+            raise ValueError(
+                f"warmup must be less than epochs, because {config.method} begins after the warm-up; got "
+                f"warmup {config.warmup} and epochs {config.epochs}: lower the warm-up (--warmup {shorter}), "
+                "train longer, or train plainly (--method default)"
+            )
 
     @classmethod
     def num_runs(cls, config: TrainConfig) -> int:  # noqa: ARG003

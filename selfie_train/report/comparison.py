@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,18 @@ def write_comparison_report(
         "recall of what was taken for clean; refurbished samples, and how many of their labels are right. "
         "Mean ± sample deviation over the finished runs.",
     )
+    unknown = {
+        Path(run.config.dataset).name
+        for group in groups
+        for run in group.finished
+        if run.summary and run.summary.get("labels_known_clean") is False
+    }
+    if unknown:
+        note = (
+            f"{table.note} The labels of {', '.join(sorted(unknown))} are not known to be clean, in the test "
+            "split neither: the test error is measured on labels of which some may be wrong."
+        )
+        table = replace(table, note=note)
     sections: list[Section] = [table]
     failures = [[folder.name, reason] for group in groups for folder, reason in group.failures.items()]
     if failures:

@@ -9,9 +9,10 @@ from selfie_io.records.dataset import RecordDataset
 from selfie_train.report.images import label_images, spread
 from selfie_train.report.page import Figure, Gallery, Section, Table, figure_text, percent, write_page
 from selfie_train.report.plots import Curve, draw_curves
-from selfie_train.runs.result import TrainResult
+from selfie_train.runs.result import TrainResult, restart_notes
 
 GALLERY_SIZE = 40
+MATRIX_CLASSES = 30
 
 
 def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
@@ -30,11 +31,15 @@ def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
         ("Refurbished labels that are right", percent(summary["refurbish_accuracy"])),
         ("Training speed", figure_text(summary["images_per_second"], 0, " images/s")),
     ]
+    if len(result.log) < 10 * config.num_runs:
+        figures = [row for row in figures if row[0] != "Test error, last ten epochs"]
+    figures = [row for row in figures if row[1] not in ("n/a", "")]
     sections: list[Section] = [
-        Table("Result", ("", "value"), figures, "n/a: not known, or this method has no such figure."),
+        Table("Result", ("", "value"), figures, _note(result)),
         Figure("Curves", _curves(result)),
     ]
     labels = result.labels
+    sections += label_changes(dataset, labels.given, result.refurbished_labels)
     gallery = refurbished_gallery(dataset, labels.given, result.refurbished_labels, labels.clean)
     if gallery is not None:
         sections.append(gallery)
@@ -46,6 +51,39 @@ def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
     )
 
 
+def _note(result: TrainResult) -> str:
+    note = "What is not known, or what this method does not have, is left out."
+    if result.summary["last_test_error"] is None:
+        note += " The data set has no test split."
+    elif not result.labels.stored_known_clean:
+        note += (
+            " The labels of this data set are not known to be clean, in the test split neither: the test "
+            "error is measured on labels of which some may be wrong."
+        )
+    return "".join([note, *(f" {line[0].upper()}{line[1:]}." for line in restart_notes(result.log))])
+
+
+def label_changes(
+    dataset: RecordDataset, given: NDArray[np.int64], new: NDArray[np.int64] | None
+) -> list[Section]:
+    """The confusion matrix of given and refurbished labels (-1: none); nothing where there are none."""
+    if new is None or dataset.num_classes > MATRIX_CLASSES:
+        return []
+    chosen = (new >= 0) & (given >= 0)
+    if not chosen.any():
+        return []
+    classes = dataset.num_classes
+    counts = np.bincount(given[chosen] * classes + new[chosen], minlength=classes**2).reshape(
+        classes, classes
+    )
+    names = dataset.class_names
+    rows = [
+        [names[i], *(f"{count:,}" if count else "" for count in counts[i].tolist())] for i in range(classes)
+    ]
+    note = "Training samples with a refurbished label, by their given class (rows) and the new one (columns)."
+    return [Table("Confusion of given and refurbished labels", ["given", *names], rows, note)]
+
+
 def refurbished_gallery(
     dataset: RecordDataset,
     given: NDArray[np.int64],
@@ -55,7 +93,7 @@ def refurbished_gallery(
     """Images whose refurbished label (-1: none) is not the given one; None where there are none."""
     if new is None:
         return None
-    changed = np.flatnonzero((new >= 0) & (new != given))
+    changed = np.flatnonzero((new >= 0) & (given >= 0) & (new != given))
     if not len(changed):
         return None
     images = label_images(dataset, spread(changed, GALLERY_SIZE), given, new, clean)
@@ -69,10 +107,9 @@ def refurbished_gallery(
 def _curves(result: TrainResult) -> str:
     rows = result.log
     x = list(range(1, len(rows) + 1))
-    errors = [
-        Curve("test error", x, [row["test_error"] for row in rows], 0),
-        Curve("train error, given labels", x, [row["train_error"] for row in rows], 1),
-    ]
+    errors = [Curve("train error, given labels", x, [row["train_error"] for row in rows], 1)]
+    if any(row["test_error"] is not None for row in rows):
+        errors.insert(0, Curve("test error", x, [row["test_error"] for row in rows], 0))
     panels = [("Error", "%", errors)]
     shares = [
         Curve(name.replace("_", " "), x, [row[name] for row in rows], colour)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
 from selfie_train.config import TrainConfig, parse_noise
+from selfie_train.runs.data_identity import read_identity
 from selfie_train.runs.failure import read_failure
 from selfie_train.runs.log import Row, read_log
 from selfie_train.runs.paper_errors import paper_error
 
 # Settings that do not make a run another experiment.
-_NOT_COMPARED = ("seed", "out", "dataset", "device", "checkpoint_batches", "tensorboard")
+_NOT_COMPARED = ("seed", "out", "dataset", "device", "checkpoint_batches", "tensorboard", "imports")
 # Figures of summary.json -> their heads in the table, all in percent.
 FIGURES = {
     "best_test_error": "best error",
@@ -41,7 +43,14 @@ class StoredRun:
     config: TrainConfig
     log: list[Row]
     summary: dict[str, Any] | None  # None: not finished
+    data: str | None = None  # tells the data set from others of its name; None for a run that kept no digest
     failure: str | None = None  # why it ended before its time
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What makes it another experiment than other runs, as JSON values."""
+        known = {key: value for key, value in self.config.to_json().items() if key not in _NOT_COMPARED}
+        return {**known, "dataset": Path(self.config.dataset).name, "data": self.data}
 
 
 @dataclass(frozen=True)
@@ -86,22 +95,30 @@ def read_run(folder: Path) -> StoredRun:
     """Read what is there of a run; OSError if it is none, ValueError if a file is damaged."""
     failure = read_failure(folder)
     if failure is not None and failure.config is not None and not (folder / "config.json").exists():
-        return StoredRun(folder, TrainConfig.from_json(failure.config), [], None, failure.reason)
-    config = TrainConfig.read(folder)
+        return StoredRun(folder, TrainConfig.from_json(failure.config), [], None, failure=failure.reason)
+    config = TrainConfig.read(folder, import_modules=False)
     summary_path = folder / "summary.json"
     summary = json.loads(summary_path.read_text()) if summary_path.exists() else None
     log = read_log(folder) if (folder / "log.csv").exists() else []
     reason = failure.reason if failure is not None and summary is None else None
-    return StoredRun(folder, config, log, summary, reason)
+    return StoredRun(folder, config, log, summary, _data(read_identity(folder), config), reason)
+
+
+def _data(identity: dict[str, Any] | None, config: TrainConfig) -> str | None:
+    """A short digest of the records, and of the labels of an overlay; injected labels follow the seed."""
+    if identity is None:
+        return None
+    parts = [identity.get("train_records"), identity.get("train_labels"), identity.get("test_records")]
+    if parse_noise(config.noise)[0] == "overlay":
+        parts.append(identity.get("given_labels"))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
 def group_runs(runs: Sequence[StoredRun]) -> list[RunGroup]:
     """Gather the runs that differ in nothing but the seed, in order of first appearance."""
     groups: dict[str, list[StoredRun]] = {}
     for run in runs:
-        setting = {key: value for key, value in run.config.to_json().items() if key not in _NOT_COMPARED}
-        name = json.dumps({**setting, "dataset": Path(run.config.dataset).name}, sort_keys=True)
-        groups.setdefault(name, []).append(run)
+        groups.setdefault(json.dumps(run.setting, sort_keys=True), []).append(run)
     return [RunGroup(sorted(members, key=lambda run: run.config.seed)) for members in groups.values()]
 
 
@@ -135,13 +152,7 @@ def write_table(groups: Sequence[RunGroup], path: Path) -> None:
 
 def setting_names(groups: Sequence[RunGroup]) -> list[str]:
     """A name for each group: the method, with the settings in which groups of this comparison differ."""
-    settings = [
-        {
-            **{key: value for key, value in group.config.to_json().items() if key not in _NOT_COMPARED},
-            "dataset": Path(group.config.dataset).name,
-        }
-        for group in groups
-    ]
+    settings = [group.runs[0].setting for group in groups]
     differing = (
         [
             key

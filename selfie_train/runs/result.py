@@ -45,14 +45,14 @@ class TrainResult:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The figures of summary.json; errors in percent, None where unknown."""
-        errors = [row["test_error"] for row in self.log]
-        last_run = [row["test_error"] for row in self.log if row["run"] == self.log[-1]["run"]]
+        errors = [row["test_error"] for row in self.log if row["test_error"] is not None]
         last = self.log[-1]
+        last_run = [row["test_error"] for row in self.log if row["run"] == last["run"]] if errors else []
         config = self.config
         return {
-            "best_test_error": min(errors),
-            "last_test_error": errors[-1],
-            "last10_test_error": float(np.mean(last_run[-10:])),
+            "best_test_error": min(errors, default=None),
+            "last_test_error": last["test_error"],
+            "last10_test_error": float(np.mean(last_run[-10:])) if last_run else None,
             "label_precision": last["label_precision"],
             "label_recall": last["label_recall"],
             "refurbish_accuracy": last["refurbish_accuracy"],
@@ -63,6 +63,7 @@ class TrainResult:
             "runs": config.num_runs,
             "noise_rates": self.noise_rates,
             "observed_noise_rate": self.labels.observed_noise_rate,
+            "labels_known_clean": self.labels.stored_known_clean,
             "dataset": Path(config.dataset).name,
             "method": config.method,
             "model": config.model,
@@ -77,6 +78,20 @@ class TrainResult:
             return {}
         error = self.log[self.selected_epoch - 1]["test_error"]
         return {"selected_epoch": self.selected_epoch, "selected_test_error": error}
+
+
+def restart_notes(log: list[Row]) -> list[str]:
+    """A line for each restart after which the label precision ended lower than before it."""
+    ends = {row["run"]: row["label_precision"] for row in log}  # the last row of each run counts
+    notes = []
+    for run, after in ends.items():
+        before = ends.get(run - 1)
+        if before is not None and after is not None and after < before:
+            notes.append(
+                f"restart {run} lowered the label precision from {before:.3f} to {after:.3f}: "
+                f"use fewer restarts (--restarts {run - 1})"
+            )
+    return notes
 
 
 def read_refurbished(folder: Path) -> NDArray[np.int64]:

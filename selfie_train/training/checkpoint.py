@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from selfie_io.records.atomic import atomic_path
@@ -32,15 +35,27 @@ class Checkpoint(NamedTuple):
 def write_checkpoint(
     folder: Path, step: int, arrays: dict[str, NDArray[Any]], values: dict[str, Any]
 ) -> Path:
-    """Write the checkpoint of `step` and delete all but the last two steps; returns its JSON file."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the checkpoint of `step` and delete all but the last two steps; returns its JSON file.
+
+    Raises OSError, with the file's path, if it cannot be written; the older ones are whole then.
+    """
     path = folder / f"step-{step:09d}.json"
-    with atomic_path(path.with_suffix(".safetensors")) as temporary:
-        save_file({name: np.array(array, order="C") for name, array in arrays.items()}, temporary)
-        digest = _file_digest(temporary)
-    content = {"format_version": FORMAT_VERSION, "safetensors_sha256": digest, "values": values}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({**content, "sha256": _json_digest(content)}, indent=1))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path.with_suffix(".safetensors")) as temporary:
+            save_file({name: np.array(array, order="C") for name, array in arrays.items()}, temporary)
+            digest = _file_digest(temporary)
+        content = {"format_version": FORMAT_VERSION, "safetensors_sha256": digest, "values": values}
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps({**content, "sha256": _json_digest(content)}, indent=1))
+    except SafetensorError as error:  # it tells the system's error in words alone
+        number = re.search(r"os error ([0-9]+)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
+    except OSError as error:  # of a temporary file beside it
+        raise OSError(error.errno, error.strerror, str(path)) from error
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
     kept = {file.stem for file in folder.glob("step-*.json")}

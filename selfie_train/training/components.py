@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from selfie_io.loading.augment import Augment
 from selfie_io.loading.loader import Loader
-from selfie_io.loading.options import Augment, PerImage
-from selfie_io.records.dataset import RecordSplit, open_dataset
+from selfie_io.loading.options import PerImage
+from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import method_class
 from selfie_train.runs.training_labels import training_labels
@@ -17,6 +22,8 @@ from selfie_train.training.distributed import join_processes
 from selfie_train.training.early_stopping import EarlyStopping
 from selfie_train.training.learner import Learner
 from selfie_train.training.noise_estimate import NoiseRateEstimate
+
+STEM_IMAGES = 2000  # that a network may look at before the first run
 
 
 class Components:
@@ -35,8 +42,11 @@ class Components:
             )
         if config.sync_batchnorm and self.group.world_size > 1 and self.group.device.type != "cuda":
             raise ValueError(f"sync_batchnorm needs CUDA, got device {self.group.device}: leave it out")
-        self.dataset = open_dataset(config.dataset, shape=config.shape)
-        self.labels = training_labels(self.dataset, config)
+        self.dataset = open_run_dataset(config)
+        self.notes: list[str] = []  # for the user, a line each
+        self.labels = training_labels(self.dataset, config, say=self.notes.append)
+        if "test" not in self.dataset.splits:
+            self.notes.append(f"{self.dataset.name} has no test split: test figures are n/a")
         num_samples, num_classes = len(self.labels.given), self.dataset.num_classes
         make_method = method_class(config.method)
         self.method = make_method(config, num_samples, num_classes, self.labels.noise_rate or 0.0)
@@ -67,14 +77,13 @@ class Components:
             make_method.num_networks,
             needs_probabilities=make_method.needs_probabilities,
             num_views=make_method.num_views,
+            stem_images=self._stem_images,
         )
 
     def loader(self, split: RecordSplit, *, training: bool) -> Loader:
         """A loader of this process's part: for training shuffled, augmented and with the given labels."""
         config, layout = self.config, split.layout
-        augment = None
-        if training and config.augment == "crop-flip":
-            augment = Augment(pad=4, crop=(layout.height, layout.width), flip="random")
+        augment = _augment(config.augment, (layout.height, layout.width)) if training else None
         return Loader(
             split,
             batch_size=config.batch_size // self.group.world_size,
@@ -83,6 +92,7 @@ class Components:
             seed=config.seed,
             labels=self.labels.given if training else None,
             views=self.method.num_views if training else 1,
+            indices=np.flatnonzero(self.labels.given >= 0) if training and self.labels.left_out else None,
             augment=augment,
             normalize=PerImage(),
             layout="NHWC" if config.channels_last else "NCHW",
@@ -90,6 +100,16 @@ class Components:
             rank=self.group.rank,
             world_size=self.group.world_size,
         )
+
+    def _stem_images(self) -> Tensor:
+        """Up to 2,000 training images, evenly spaced and normalised: the same in every process and run."""
+        split = self.dataset.train
+        chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), STEM_IMAGES)).astype(np.int64))
+        images = torch.from_numpy(split.images(chosen)).float()
+        # PerImage, as the loader does it.
+        flat = images.flatten(1)
+        std = flat.std(1, correction=0).clamp_min(flat.shape[1] ** -0.5)
+        return (images - flat.mean(1)[:, None, None, None]) / std[:, None, None, None]
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Everything learnt and remembered, as arrays and JSON values by name."""
@@ -115,3 +135,21 @@ class Components:
             self.estimate = None
         elif self.estimate is not None:
             self.estimate.load_state_dict(unflatten_state(memory, "estimate"))
+
+
+def open_run_dataset(config: TrainConfig) -> RecordDataset:
+    """The data set that `config` names; raises OSError that says what to do if it is not there."""
+    if not Path(config.dataset).is_dir():
+        raise FileNotFoundError(
+            f"{config.dataset}: no such folder of record files. `selfie-convert pack` makes one; if it "
+            "moved, --dataset FOLDER tells run, resume and audit where it lies"
+        )
+    return open_dataset(config.dataset, shape=config.shape)
+
+
+def _augment(name: str, crop: tuple[int, int]) -> Augment | None:
+    if name == "none":
+        return None
+    if name == "crop-alternate":
+        return Augment(pad=2, crop=crop, pad_mode="reflect", flip="alternate")
+    return Augment(pad=4, crop=crop, flip="random" if name == "crop-flip" else "none")

@@ -31,7 +31,9 @@ class EarlyStopping:
             return False
         if learner.group.is_first:
             folder.mkdir(parents=True, exist_ok=True)
-            arrays = {name: array for name, array in learner.state().items() if name.startswith("network")}
+            arrays = {
+                name: array for name, array in learner.state().items() if not name.startswith("momentum")
+            }
             with atomic_path(_path(folder, best)) as temporary:
                 save_file({name: array.copy(order="C") for name, array in arrays.items()}, temporary)
         return True

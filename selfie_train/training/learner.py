@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -19,21 +20,15 @@ from selfie_train.config import TrainConfig
 from selfie_train.methods.method import Choice, Mixup, Scores
 from selfie_train.models.builder import model_builder
 from selfie_train.training.distributed import ProcessGroup
+from selfie_train.training.machine import autocast
 from selfie_train.training.mixing import mixed_loss
+from selfie_train.training.optimizer import make_optimizer, set_learning_rate
+from selfie_train.training.weight_average import WeightAverage
 
 
 def stream_seed(*key: int | str) -> int:
     """A seed in 0..2**63-1 that depends on `key` alone: every random stream of a run has its own."""
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
-
-
-def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """The learning rate of `epoch` (from 0) of a run."""
-    done = epoch / config.epochs
-    if config.schedule == "cosine":
-        return config.lr * (1 + float(np.cos(np.pi * done))) / 2
-    num_drops = (done >= 0.5) + (done >= 0.75)
-    return config.lr / float(5**num_drops)
 
 
 @dataclass(frozen=True)
@@ -75,26 +70,18 @@ class Learner:
         *,
         needs_probabilities: bool = False,
         num_views: int = 1,
+        stem_images: Callable[[], Tensor] | None = None,
     ) -> None:
         self.config = config
         self.num_views = num_views  # of each image in a training batch
         self.needs_probabilities = needs_probabilities  # in `Scores`
         self.group = group
         self.shape, self.num_classes = shape, num_classes
+        self._stem_images = stem_images  # training images for a network that has `prepare`
         self.networks = [self._prepare(self._build()) for _ in range(num_networks)]
         self._forward = [group.wrap(self._compiled(network)) for network in self.networks]
-        # fused: one pass over each weight; on CPU and CUDA alike.
-        self.optimizers = [
-            torch.optim.SGD(
-                network.parameters(),
-                lr=config.lr,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
-                nesterov=True,
-                fused=True,
-            )
-            for network in self.networks
-        ]
+        self.optimizers = [make_optimizer(config, network) for network in self.networks]
+        self.averages = [WeightAverage(network, config.ema) for network in self.networks if config.ema > 0]
         self._scored: ScoredBatch | None = None  # between `score` and `update`
 
     def start_run(self, run: int) -> None:
@@ -103,12 +90,18 @@ class Learner:
             torch.manual_seed(stream_seed(self.config.seed, "weights", run, number))
             network.load_state_dict(self._build().state_dict())  # in place: it may be compiled and wrapped
             optimizer.state.clear()
+        for average, network in zip(self.averages, self.networks, strict=False):
+            average.restart(network)
+
+    @property
+    def tested_networks(self) -> list[nn.Module]:
+        """The networks that are tested and kept: with `ema` the averages of the trained ones."""
+        return [average.network for average in self.averages] or self.networks
 
     def set_learning_rate(self, value: float) -> None:
         """Use `value` from the next step on."""
         for optimizer in self.optimizers:
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = value
+            set_learning_rate(optimizer, value)
 
     def score(
         self, batch: Batch, epoch: int, step: int, global_size: int, *, gather: bool = True
@@ -158,7 +151,10 @@ class Learner:
             if choices is None:
                 # DDP averages gradients over the processes: each brings its sum, scaled so that the average
                 # is the mean.
-                loss = scored.losses[number].sum() * (group.world_size / scored.global_size)
+                losses = scored.losses[number]
+                if self.config.label_smoothing:
+                    losses = self._hard_loss(scored.logits[number], scored.labels)
+                loss = losses.sum() * (group.world_size / scored.global_size)
             elif not choices[number].weights.any():
                 continue
             else:
@@ -166,6 +162,8 @@ class Learner:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            if self.averages:
+                self.averages[number].update(self.networks[number])
         sums = scored.sums()
         if group is not self.group and not self.group.is_first:
             sums.zero_()  # the same samples everywhere: they count once
@@ -189,7 +187,12 @@ class Learner:
                 images, targets, weights = images[kept], targets[kept], weights[kept]
             with self._autocast():
                 logits = self._forward[number](images).float()
-        losses = F.cross_entropy(logits, targets, reduction="none")
+        is_soft = targets.is_floating_point()
+        losses = (
+            F.cross_entropy(logits, targets, reduction="none")
+            if is_soft
+            else self._hard_loss(logits, targets)
+        )
         return (losses * weights).sum() * (scored.group.world_size / (total * self.num_views))
 
     def _mixed_loss(self, number: int, scored: ScoredBatch, choice: Choice, mixup: Mixup) -> Tensor:
@@ -207,6 +210,10 @@ class Learner:
             return logits.float()
 
         return mixed_loss(forward, choice, mixup, images, rows, scored.group)
+
+    def _hard_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.config.label_smoothing
+        return F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
 
     @property
     def _slots(self) -> int:
@@ -243,7 +250,7 @@ class Learner:
 
         `batch_means` averages the means of the (global) batches instead, as the official program does.
         """
-        for network in self.networks:
+        for network in self.tested_networks:
             self.group.broadcast_buffers(network)
             network.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.group.device)
@@ -254,7 +261,7 @@ class Learner:
             images = self._place(batch.images)
             labels = batch.labels.to(self.group.device)
             weight = 1 / global_size if batch_means else 1.0
-            for network in self.networks:
+            for network in self.tested_networks:
                 with self._autocast():
                     logits = network(images).float()
                 loss = F.cross_entropy(logits, labels, reduction="sum").double()
@@ -268,7 +275,7 @@ class Learner:
         """The classes' probabilities in eval mode, averaged over the networks, float64[b, k]."""
         placed = self._place(images)
         shares = []
-        for network in self.networks:
+        for network in self.tested_networks:
             network.eval()
             with self._autocast():
                 logits = network(placed)
@@ -286,8 +293,12 @@ class Learner:
         return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Weights, buffers and momentum of every network, by name."""
-        arrays = {}
+        """Weights, buffers, momentum and averages of every network, by name."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, average in enumerate(self.averages):
+            arrays[f"average{number}.steps"] = np.array(average.steps, np.int64)
+            for name, value in average.network.state_dict().items():
+                arrays[f"average{number}.network.{name}"] = value.cpu().numpy()
         for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
             for name, value in network.state_dict().items():
                 arrays[f"network{number}.{name}"] = value.cpu().numpy()
@@ -303,15 +314,11 @@ class Learner:
 
     def load_state(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restore `state()`; raises RuntimeError if it belongs to another network."""
+        for number, average in enumerate(self.averages):
+            average.network.load_state_dict(_tensors(arrays, f"average{number}.network."))
+            average.steps = int(arrays[f"average{number}.steps"])
         for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
-            prefix = f"network{number}."
-            network.load_state_dict(
-                {
-                    name.removeprefix(prefix): torch.from_numpy(np.array(value))
-                    for name, value in arrays.items()
-                    if name.startswith(prefix)
-                }
-            )
+            network.load_state_dict(_tensors(arrays, f"network{number}."))
             optimizer.state.clear()
             for name, parameter in network.named_parameters():
                 if f"momentum{number}.{name}" in arrays:
@@ -321,7 +328,11 @@ class Learner:
                     optimizer.state[parameter]["momentum_buffer"] = momentum
 
     def _build(self) -> nn.Module:
-        return model_builder(self.config.model)(self.shape, self.num_classes)
+        network = model_builder(self.config.model)(self.shape, self.num_classes)
+        prepare = getattr(network, "prepare", None)
+        if prepare is not None and self._stem_images is not None:
+            prepare(self._stem_images())
+        return network
 
     def _compiled(self, network: nn.Module) -> nn.Module:
         return cast(nn.Module, torch.compile(network)) if self.config.compile else network
@@ -363,6 +374,13 @@ class Learner:
         return joined._replace(images=joined.images.transpose(0, 1))
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.config.precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.group.device.type, torch.bfloat16)
+        return autocast(self.group.device, self.config.precision)
+
+
+def _tensors(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, Tensor]:
+    """The arrays whose name starts with `prefix`, by the rest of it."""
+    return {
+        name.removeprefix(prefix): torch.from_numpy(np.array(value))
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }

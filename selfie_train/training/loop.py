@@ -17,18 +17,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from selfie_io.loading.loader import Loader
 from selfie_io.records.atomic import atomic_path
-from selfie_train.config import TrainConfig
+from selfie_train.config import DATA_KEY, TrainConfig
 from selfie_train.methods.method import Scores
+from selfie_train.runs.data_identity import check_identity, data_identity
 from selfie_train.runs.log import Row
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
-from selfie_train.training.learner import learning_rate
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
+from selfie_train.training.schedule import changes_within_epochs, learning_rate
+from selfie_train.training.settle import settle
 from selfie_train.training.stop_signal import StopSignal
 
 CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
@@ -36,12 +39,20 @@ CHECK_EVERY = 20  # batches between checks of the loss and, with several process
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
-    """Train as `config` says and leave everything in `config.run_folder`.
+    """Train as `config` says and leave everything in its `run_folder`.
+
+    What the config leaves at auto is chosen first, said, and kept in config.json.
 
     Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
     RunBusy if another process trains it, Divergence if the loss is no longer finite, Stopped after Ctrl-C or
     SIGTERM.
     """
+    settled = settle(config)
+    config = settled.config
+    config.check_method()
+    config = dataclasses.replace(
+        config, dataset=str(Path(config.dataset).absolute())
+    )  # to resume from anywhere
     folder = config.run_folder
     training = Training(config, folder, quiet=quiet)
     with hold_run(folder, training.group):
@@ -52,20 +63,28 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
             )
         training.group.barrier()  # until every process has looked
         if training.group.is_first:
-            with atomic_path(folder / "config.json") as temporary:
-                temporary.write_text(json.dumps(config.to_json(), indent=1))
+            training.write_config()
+        for note in settled.notes:
+            training.log.say(note)
         return training.run()
 
 
-def resume(folder: str | Path, *, quiet: bool = False) -> TrainResult:
+def resume(folder: str | Path, *, dataset: str | Path | None = None, quiet: bool = False) -> TrainResult:
     """Continue the run in `folder` at the batch after its last whole checkpoint; raises as `train` does.
 
-    Raises OSError if there is no run. The number of processes may differ from before.
+    `dataset` is where its data set lies now, if it moved. Raises OSError if there is no run, ValueError if
+    the data or the labels are not those that the run learnt from. The number of processes may differ from
+    before.
     """
     folder = Path(folder)
     config = TrainConfig.read(folder)
+    if dataset is not None:
+        config = dataclasses.replace(config, dataset=str(Path(dataset).absolute()))
     training = Training(config, folder, quiet=quiet)
     with hold_run(folder, training.group):
+        check_identity(folder, training.components.dataset, training.labels, config.noise)
+        if dataset is not None and training.group.is_first:
+            training.write_config()
         training.restore()
         if training.last_checkpoint is not None:
             training.log.event("resume", checkpoint=training.last_checkpoint.name)
@@ -101,7 +120,9 @@ class Training:
         self.early_stopping = self.components.early_stopping
         self.num_runs = self.method.num_runs(config)
         self.train_loader = self.components.loader(self.components.dataset.train, training=True)
-        self.test_loader = self.components.loader(self.components.dataset.test, training=False)
+        self.test_loader: Loader | None = None
+        if "test" in self.components.dataset.splits:
+            self.test_loader = self.components.loader(self.components.dataset.test, training=False)
 
         self.position = Position()
         self.metrics = EpochMetrics(self.group, self.labels, self.method)  # of the epoch so far
@@ -112,16 +133,24 @@ class Training:
         self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
         self.learner.start_run(0)
 
+    def write_config(self) -> None:
+        """Write config.json: the settings, and which data they were used on."""
+        content = self.config.to_json() | {DATA_KEY: data_identity(self.components.dataset, self.labels)}
+        with atomic_path(self.folder / "config.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=1))
+
     def run(self) -> TrainResult:
         """Train what is left, and write the results."""
-        self.log.restore(self.rows)
-        self.log.event("start", **self._circumstances())
-        if self.method.num_views > 1 and self.config.augment == "none":
-            self.log.say(
-                f"{self.config.method} compares {self.method.num_views} views of each image, which are equal "
-                "with --augment none: --augment crop-flip makes them differ"
-            )
         try:
+            self.log.restore(self.rows)
+            self.log.event("start", **self._circumstances())
+            for line in self.components.notes:
+                self.log.say(line)
+            if self.method.num_views > 1 and self.config.augment == "none":
+                self.log.say(
+                    f"{self.config.method} compares {self.method.num_views} views of each image, which are "
+                    "equal with --augment none: --augment crop-flip makes them differ"
+                )
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
                     while self.position.epoch < self.config.epochs and not self._should_stop_early:
@@ -134,15 +163,22 @@ class Training:
         except Divergence as error:
             self.log.event("divergence", message=str(error))
             raise
+        except OSError as error:  # a full disk, a data set that is gone
+            what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror or str(error)
+            raise OSError(
+                f"{what}. The run stopped; last good checkpoint: {self.last_checkpoint or 'none yet'}. "
+                f"When this is repaired, continue with: selfie-train resume {self.folder}"
+            ) from error
         finally:
             self.log.close()
             self.train_loader.close()
-            self.test_loader.close()
+            if self.test_loader is not None:
+                self.test_loader.close()
         result = TrainResult(
             folder=self.folder,
             config=self.config,
             log=self.rows,
-            networks=self.learner.networks,
+            networks=self.learner.tested_networks,
             labels=self.labels,
             refurbished_labels=self.method.refurbished_labels(),
             noise_rates=self.noise_rates,
@@ -161,7 +197,8 @@ class Training:
         num_batches = len(self.train_loader)
         watching = self.components.estimate is not None or self.early_stopping is not None
         gather = method.needs_scores or watching
-        learner.set_learning_rate(learning_rate(config, position.epoch))
+        rate_changes = changes_within_epochs(config)
+        learner.set_learning_rate(self._learning_rate())
         title = f"run {position.run} epoch {position.epoch + 1}/{config.epochs}"
         self.log.start_epoch(title, num_batches, position.batch)
         # A checkpoint after the last batch has the loader in the next epoch already.
@@ -199,7 +236,14 @@ class Training:
                     f"stopped at {self.last_checkpoint}; continue with: selfie-train resume {self.folder}"
                 )
             begin = time.perf_counter()
+            if rate_changes:
+                learner.set_learning_rate(self._learning_rate())
         self.log.end_epoch()
+
+    def _learning_rate(self) -> float:
+        """The learning rate of the next batch."""
+        done = self.position.batch / len(self.train_loader)
+        return learning_rate(self.config, self.position.epoch, done)
 
     def _watch(self, scores: Scores) -> None:
         """Raise Divergence if a loss is not finite; let the noise rate's estimate see the scores."""
@@ -220,9 +264,10 @@ class Training:
     def _evaluate_and_log_epoch(self) -> None:
         """Test the networks, log the epoch, and move on to the next one."""
         position, method = self.position, self.method
-        test_loss, test_error = self.learner.evaluate(
-            self.test_loader, batch_means=self.config.variant == "official"
-        )
+        test_loss = test_error = None
+        if self.test_loader is not None:
+            official = self.config.variant == "official"
+            test_loss, test_error = self.learner.evaluate(self.test_loader, batch_means=official)
         knows_rate = method.needs_noise_rate and self.components.estimate is None
         row = self.metrics.row(
             epoch=position.epoch + 1,
@@ -276,9 +321,10 @@ class Training:
         self._checkpoint()
         changes = self.early_stopping.wave.prediction_changes
         self.log.event("epoch_selected", epoch=best + 1, prediction_changes=changes)
+        error = self.rows[best]["test_error"]
+        known = "" if error is None else f" (test error {error:.2f} %)"
         self.log.say(
-            f"early stopping: predictions changed least around epoch {best + 1}, whose weights are kept "
-            f"(test error {self.rows[best]['test_error']:.2f} %)"
+            f"early stopping: predictions changed least around epoch {best + 1}, whose weights are kept{known}"
         )
         return best + 1
 
@@ -321,14 +367,27 @@ class Training:
         for defect in defects:
             self.log.say(f"checkpoint skipped: {defect}")
         if checkpoint is None:
+            if (self.folder / "summary.json").exists():
+                raise ValueError(
+                    f"{self.folder} is finished, and without a whole checkpoint nothing can continue: its "
+                    "results are kept; train into another folder"
+                )
+            if (self.folder / "log.csv").exists():
+                self.log.say("there is no whole checkpoint: training starts from the beginning")
             return
-        self.components.load_state(checkpoint)
         values = checkpoint.values
-        self.noise_rates = values["noise_rates"]
-        self.train_loader.load_state_dict(values["loader"])
-        self.position = Position(**values["position"])
-        self.metrics.load_state(values)
-        self.rows = values["rows"]
+        try:
+            self.components.load_state(checkpoint)
+            self.noise_rates = values["noise_rates"]
+            self.train_loader.load_state_dict(values["loader"])
+            self.position = Position(**values["position"])
+            self.metrics.load_state(values)
+            self.rows = values["rows"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"{checkpoint.path} does not fit the settings in {self.folder / 'config.json'}: "
+                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            ) from error
         self.last_checkpoint = checkpoint.path
 
     def _diverged(self, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,32 +15,56 @@ from numpy.typing import NDArray
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.methods.method import Method
-from selfie_train.runs.result import TrainResult
+from selfie_train.report.attempt import try_report
+from selfie_train.runs.result import TrainResult, restart_notes
 
 
 def write_results(
     result: TrainResult, dataset: RecordDataset, method: Method, *, say: Callable[[str], None]
 ) -> None:
-    """Write labels.csv, report.html (or say how to get it), and last summary.json: then the run is done."""
+    """Write labels.csv, then summary.json, with which the run is done, and last report.html.
+
+    `say` is told where everything lies. A report that cannot be drawn is a line, not a failed run.
+    """
     with atomic_path(result.folder / "labels.csv") as temporary:
         _write_labels(temporary, result, dataset, method)
-    try:
-        from selfie_train.report.run import write_run_report
-    except ModuleNotFoundError as error:
-        say(f"no report.html, {error.name} is missing: pip install 'selfie-io[report]'")
-    else:
-        write_run_report(result, dataset)
     with atomic_path(result.folder / "summary.json") as temporary:
         temporary.write_text(json.dumps(result.summary, indent=1) + "\n")
+    for note in restart_notes(result.log):
+        say(note)
+    report = result.folder / "report.html"
+
+    def draw() -> None:
+        from selfie_train.report.run import write_run_report
+
+        write_run_report(result, dataset)
+
+    drawn = try_report(report, draw, say=say)
+    say(_last_line(result, report if drawn else None))
+
+
+def _last_line(result: TrainResult, report: Path | None) -> str:
+    """What came out, where it lies, and what to do next."""
+    best, last = result.summary["best_test_error"], result.summary["last_test_error"]
+    errors = "n/a (no test split)" if last is None else f"last {last:.2f} %, best {best:.2f} %"
+    shown = "" if report is None else f"; report: {report}"
+    folder = shlex.quote(str(result.folder))
+    return (
+        f"done: test error {errors}; results: {result.folder}{shown}; "
+        f"next: selfie-train audit {folder} --out {folder}-audit"
+    )
 
 
 def _write_labels(path: Path, result: TrainResult, dataset: RecordDataset, method: Method) -> None:
-    labels = result.labels
+    labels, names = result.labels, dataset.class_names
+    refurbished = _blank_negative(result.refurbished_labels, len(labels.given))
     columns: dict[str, list[Any]] = {
         "record_id": dataset.train.record_ids.tolist(),
         "index": list(range(len(labels.given))),
         "given_label": labels.given.tolist(),
-        "refurbished_label": _blank_negative(result.refurbished_labels, len(labels.given)),
+        "given_class": ["" if label < 0 else names[label] for label in labels.given.tolist()],
+        "refurbished_label": refurbished,
+        "refurbished_class": ["" if label == "" else names[label] for label in refurbished],
         "entropy": [""] * len(labels.given),
     }
     for name, values in method.sample_columns().items():

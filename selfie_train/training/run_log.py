@@ -13,13 +13,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from selfie_train.runs.log import Row, append_row, write_log
 
 
+class TrainingConsole(Console):
+    """A console that falls silent where nobody reads it any longer: training goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more (`selfie-train run ... | head`)."""
+        self.quiet = True
+
+
 class RunLog:
     """Writes a run's logs; made in every process, silent and writing nothing unless `is_first`."""
 
     def __init__(self, folder: Path, *, is_first: bool, quiet: bool, tensorboard: bool) -> None:
         self.folder = folder
         self.is_first = is_first
-        self.console = Console(quiet=quiet or not is_first, highlight=False, markup=False)
+        self.console = TrainingConsole(quiet=quiet or not is_first, highlight=False, markup=False)
         self._progress: Progress | None = None
         self._board = _tensorboard_writer(folder / "tensorboard") if tensorboard and is_first else None
 
@@ -48,8 +56,10 @@ class RunLog:
         run = f"run {row['run']} " if row["run"] else ""
         text = (
             f"{run}epoch {row['epoch']:3d}  lr {row['lr']:.4g}  loss {row['train_loss']:.4f}  "
-            f"error on given labels {row['train_error']:5.2f} %  test error {row['test_error']:5.2f} %"
+            f"error on given labels {row['train_error']:5.2f} %"
         )
+        if row["test_error"] is not None:
+            text += f"  test error {row['test_error']:5.2f} %"
         if row["label_precision"] is not None:
             text += f"  label precision {row['label_precision']:.3f}"
         if row["refurbished_fraction"]:

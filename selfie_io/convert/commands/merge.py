@@ -5,9 +5,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
+from selfie_io.convert.packing import decoding_notes, with_notes
 from selfie_io.convert.shard_plan import (
     ShardPlan,
     ShardResult,
@@ -86,13 +88,19 @@ def _merged(plan: ShardPlan, plan_place: str, out: str) -> Manifest | None:
         manifest = decode_manifest(read_file(f"{out}/{MANIFEST_NAME}", MAX_MANIFEST_BYTES), out)
     except (FileNotFoundError, NotADirectoryError, NotImplementedError, ValueError):
         return None
-    told = (plan.name, plan.layout, plan.class_names, plan.provenance)
+    told = (plan.name, plan.layout, plan.class_names, _without_notes(plan.provenance))
     planned: dict[str, list[int]] = {}
     for file in plan.files:
         planned.setdefault(file.split, []).append(file.stop - file.start)
     found = {name: [file.records for file in split.files] for name, split in manifest.splits.items()}
-    same = told == (manifest.name, manifest.layout, manifest.class_names, manifest.provenance)
+    provenance = _without_notes(manifest.provenance)
+    same = told == (manifest.name, manifest.layout, manifest.class_names, provenance)
     return manifest if same and planned == found else None
+
+
+def _without_notes(provenance: dict[str, Any]) -> dict[str, Any]:
+    """A provenance without its notes, to which decoding adds some."""
+    return {key: value for key, value in provenance.items() if key != "notes"}
 
 
 def _time(place: str) -> float:
@@ -117,7 +125,11 @@ def _manifest(plan: ShardPlan, out: str, results: list[ShardResult]) -> Manifest
     sums = ChannelSums.zero(plan.layout.channels)
     for result in results:
         sums += ChannelSums(result.pixels, result.sums, result.squares)
-    return make_manifest(plan.layout, entries, sums, plan.name, plan.class_names, plan.provenance)
+    notes = decoding_notes(sum(result.turned for result in results), [])
+    provenance = with_notes(plan.provenance, notes)
+    return make_manifest(
+        plan.layout, entries, sums, plan.name, plan.class_names, provenance, labels=plan.labels
+    )
 
 
 def _link(plan: ShardPlan, out: Path, manifest: Manifest) -> None:

@@ -126,7 +126,13 @@ class Noise(Subcommand):
             return noisy, None
         else:
             try:
-                matrix = transition_matrix(self.kind, classes, given, include_true=self.include_true)
+                matrix = transition_matrix(
+                    self.kind,
+                    classes,
+                    given,
+                    include_true=self.include_true,
+                    class_names=dataset.class_names,
+                )
             except ValueError as error:
                 raise CommandError(str(error)) from error
         return inject_noise(train.labels, matrix, seed=self.seed, exact=self.exact, record_ids=ids), matrix

@@ -10,12 +10,19 @@ from typing import Annotated
 import tyro
 
 from selfie_io.convert.decoding.decoder import Decoder
-from selfie_io.convert.packing import SKIP_HINT, append_items, opened_source, worker_count
+from selfie_io.convert.packing import (
+    SKIP_HINT,
+    append_items,
+    decoding_notes,
+    opened_source,
+    with_notes,
+    worker_count,
+)
 from selfie_io.convert.reading import Reading
 from selfie_io.convert.sources.source import Source
 from selfie_io.convert.storage.locations import check_target, name_of, new_folder
 from selfie_io.convert.storage.source_cache import check_source
-from selfie_io.convert.subcommand import DONE, Subcommand, progress
+from selfie_io.convert.subcommand import DONE, Subcommand, progress, say
 from selfie_io.convert.summary import describe, summary
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import MANIFEST_NAME, Manifest
@@ -54,7 +61,8 @@ class Pack(Reading, Subcommand):
     workers: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: one per core)")] = 0
     """Processes that decode images; the result is the same for any number."""
     skip_bad: bool = False
-    """Leave out images that cannot be read and list them in the manifest, instead of failing."""
+    """Leave out what is bad or does not belong (images, rows, other files) and list it, instead of
+    " "failing."""
     force: bool = False
     """Replace OUT, and the label overlays in it, if it is a data set."""
     json: bool = False
@@ -66,7 +74,7 @@ class Pack(Reading, Subcommand):
         check_source(self.source)
         check_target(str(self.out), self.source, force=self.force)
         with (
-            opened_source(self.source, self.kind, self.source_options()) as source,
+            opened_source(self.source, self.kind, self.source_options(skip_bad=self.skip_bad)) as source,
             progress("pack", sum(source.splits.values())) as advance,
         ):
             manifest = self._pack(source, advance)
@@ -77,18 +85,19 @@ class Pack(Reading, Subcommand):
         return DONE
 
     def _pack(self, source: Source, advance: Callable[[int], None]) -> Manifest:
-        rule = self.image_rule(source, skip_bad=self.skip_bad)
+        rule = self.image_rule(source, skip_bad=self.skip_bad, hint=SKIP_HINT)
         layout = RecordLayout(rule.channels, rule.height, rule.width)
         class_names = self.all_class_names(source)
         workers = worker_count(self.workers)
-        skipped = []
+        turned = 0
+        skipped: list[dict[str, str]] = []
         with (
             new_folder(str(self.out), last=MANIFEST_NAME) as folder,
             Decoder(rule, workers) as decoder,
             DatasetWriter(folder, layout, len(class_names), records_per_file=self.records_per_file) as writer,
         ):
             for split in source.splits:
-                bad = append_items(
+                done = append_items(
                     decoder,
                     source.items(split),
                     len(class_names),
@@ -98,10 +107,15 @@ class Pack(Reading, Subcommand):
                     location=self.source,
                     hint=SKIP_HINT,
                 )
-                skipped += [{"split": split, **one._asdict()} for one in bad]
-            provenance = self.provenance(source, self.source)
+                turned += done.turned
+                skipped += [{"split": split, **one._asdict()} for one in done.bad]
+            notes = decoding_notes(turned, skipped)
+            for note in notes:
+                say(f"note: {note}")
+            provenance = with_notes(self.provenance(source, self.source), notes)
             return writer.finish(
                 name=self.name or name_of(str(self.out)),
                 class_names=class_names,
                 provenance={**provenance, "skipped": skipped} if skipped else provenance,
+                labels=self.label_state(source),
             )

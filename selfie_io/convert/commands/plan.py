@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import tyro
 
-from selfie_io.convert.packing import opened_source
+from selfie_io.convert.packing import PLAN_HINT, opened_source
 from selfie_io.convert.reading import Reading
 from selfie_io.convert.shard_plan import ShardPlan, cut, named_in, source_digest, write_plan
 from selfie_io.convert.storage.locations import name_of
@@ -47,9 +47,10 @@ class Plan(Reading, Subcommand):
             plan = ShardPlan(
                 source="digits" if self.source == "digits" else named_in(self.plan, self.source),
                 kind=source.kind,
-                test_fraction=self.test_fraction,
+                options=asdict(self.source_options()),
+                labels=self.label_state(source),
                 source_digest=source_digest(source),
-                rule=asdict(self.image_rule(source, skip_bad=False)),
+                rule=asdict(self.image_rule(source, skip_bad=False, hint=PLAN_HINT)),
                 name=self.name or name_of(out),
                 class_names=self.all_class_names(source),
                 provenance=self.provenance(source, self.source),

@@ -12,7 +12,7 @@ from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, parse_s
 from selfie_io.records.atomic import atomic_path
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFont
 
     from selfie_io.records.dataset import RecordDataset
 
@@ -21,6 +21,7 @@ _SMALL_PIXELS = 64  # smaller ones are enlarged by a whole factor up to this
 _MARGIN = 6
 _BACKGROUND, _TEXT, _CHANGED = (255, 255, 255), (40, 40, 40), (200, 30, 30)
 _LINE_PIXELS = 14
+_LEGEND = "Red: a label that the overlay changes, with the stored class."
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Preview(Subcommand):
         split = dataset.splits[self.split]
         true_labels = split.labels
         labels = true_labels if self.noisy is None else split.labels_from(self.noisy)
-        names = dataset.class_names
+        names = [*dataset.class_names, "left out"]  # the last one is that of the label -1
         shown = np.unique(labels)
         shown = shown[np.unique(np.linspace(0, len(shown) - 1, min(self.rows, len(shown))).astype(int))]
         cell = _cell_size(dataset.layout.height, dataset.layout.width)
@@ -82,12 +83,13 @@ class Preview(Subcommand):
         name_width = int(max(font.getlength(names[label]) for label in shown)) + 2 * _MARGIN
         lines = 1 if self.noisy is None else 2  # the true class stands under a changed image
         row_height = cell[0] + _MARGIN + (lines - 1) * _LINE_PIXELS
-        canvas = Image.new(
-            "RGB",
-            (name_width + self.columns * (cell[1] + _MARGIN), len(shown) * row_height + _MARGIN),
-            _BACKGROUND,
-        )
+        width = name_width + self.columns * (cell[1] + _MARGIN)
+        legend = [] if self.noisy is None else _lines(_LEGEND, font, width - 2 * _MARGIN)
+        bottom = len(shown) * row_height + _MARGIN
+        canvas = Image.new("RGB", (width, bottom + len(legend) * _LINE_PIXELS), _BACKGROUND)
         draw = ImageDraw.Draw(canvas)
+        for line, text in enumerate(legend):
+            draw.text((_MARGIN, bottom + line * _LINE_PIXELS - 2), text, _CHANGED, font)
         rng = np.random.default_rng(self.seed)
         for row, label in enumerate(shown.tolist()):
             top = _MARGIN + row * row_height
@@ -116,3 +118,15 @@ def _cell_size(height: int, width: int) -> tuple[int, int]:
         return max(1, height * _CELL_PIXELS // longest), max(1, width * _CELL_PIXELS // longest)
     factor = max(1, _SMALL_PIXELS // longest)
     return height * factor, width * factor
+
+
+def _lines(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> list[str]:
+    """The words of a text in lines that fit `width` pixels, or that have one word."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

@@ -12,7 +12,7 @@ import tyro
 
 from selfie_io.convert.decoding.decoder import Decoder
 from selfie_io.convert.decoding.images import ImageRule
-from selfie_io.convert.packing import PLAN_HINT, append_items, opened_source, worker_count
+from selfie_io.convert.packing import PLAN_HINT, Appended, append_items, opened_source, worker_count
 from selfie_io.convert.shard_plan import (
     SHARD_NAME,
     FilePlan,
@@ -61,7 +61,7 @@ class RunShard(Subcommand):
         workers = worker_count(self.workers)
         mine = [file for file in plan.files if file.shard == self.shard]
         with (
-            opened_source(location, plan.kind, SourceOptions(plan.test_fraction)) as source,
+            opened_source(location, plan.kind, SourceOptions(**plan.options)) as source,
             progress(f"shard {self.shard}", sum(file.stop - file.start for file in mine)) as advance,
         ):
             if source_digest(source) != plan.source_digest:
@@ -84,13 +84,15 @@ def _write_shard(
 ) -> ShardResult:
     sums = ChannelSums.zero(plan.layout.channels)
     entries = []
+    turned = 0
     with Decoder(ImageRule(**plan.rule), workers) as decoder:
         for file in files:
-            entry, file_sums = _write_file(plan, file, source, location, folder, decoder, advance)
+            entry, file_sums, done = _write_file(plan, file, source, location, folder, decoder, advance)
             entries.append(entry)
+            turned += done.turned
             if file.split == "train":
                 sums += file_sums
-    return ShardResult(plan.digest, entries, sums.pixels, sums.sums, sums.squares)
+    return ShardResult(plan.digest, entries, turned, sums.pixels, sums.sums, sums.squares)
 
 
 def _write_file(
@@ -101,7 +103,7 @@ def _write_file(
     folder: Path,
     decoder: Decoder,
     advance: Callable[[int], None],
-) -> tuple[FileEntry, ChannelSums]:
+) -> tuple[FileEntry, ChannelSums, Appended]:
     writer = RecordFileWriter(
         folder / file_name(file.split, file.position), plan.layout, len(plan.class_names)
     )
@@ -111,7 +113,7 @@ def _write_file(
         writer.append(images, labels, np.arange(first, first + len(labels)), names)
 
     try:
-        append_items(
+        done = append_items(
             decoder,
             source.items(file.split, file.start, file.stop),
             len(plan.class_names),
@@ -127,4 +129,4 @@ def _write_file(
         raise ValueError(
             f"{location}: {file.stop - file.start} items were planned, {writer.records} are there"
         )
-    return entry, writer.channel_sums
+    return entry, writer.channel_sums, done

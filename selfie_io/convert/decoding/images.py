@@ -1,8 +1,10 @@
 """Turns encoded images into the pixels of records."""
 
+import contextlib
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +20,8 @@ MAX_IMAGE_PIXELS = 1 << 26  # a larger image is taken for a decompression bomb
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+_ORIENTATION_TAG = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 _ADDRESS = re.compile(r"\s*<[^<>]* at 0x[0-9a-f]+>")  # differs from run to run
 
 RawImage = bytes | npt.NDArray[np.uint8] | ValueError
@@ -46,12 +50,15 @@ class Bad(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Images in order, uint8 (n, C, H, W), their labels and names, and the bad ones that were left out."""
+    """Images in order, uint8 (n, C, H, W), their labels and names, and the bad ones that were left
+    out.
+    """
 
     images: npt.NDArray[np.uint8]
     labels: list[int]
     names: list[str]
     bad: list[Bad]
+    turned: int  # how many were turned as their EXIF orientation says
 
 
 def image_shape(image: RawImage) -> tuple[int, int, int]:
@@ -63,23 +70,31 @@ def image_shape(image: RawImage) -> tuple[int, int, int]:
         raise image
     if isinstance(image, np.ndarray):
         return image.shape[0], image.shape[1], image.shape[2]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with _harmless_warnings():
         try:
             opened = _open(image)
         except Exception as error:
             raise _damage(error) from error
-        return 1 if opened.mode in _GREY_MODES else 3, opened.height, opened.width
+        height, width = opened.height, opened.width
+        if _orientation(opened) in _SIDEWAYS:
+            height, width = width, height
+        return 1 if opened.mode in _GREY_MODES else 3, height, width
 
 
-def decode_image(image: RawImage, rule: ImageRule) -> npt.NDArray[np.uint8]:
-    """The pixels of one image, uint8 (C, H, W). Raises ValueError, with the reason alone."""
+def decode_image(image: RawImage, rule: ImageRule) -> tuple[npt.NDArray[np.uint8], bool]:
+    """The pixels of one image, uint8 (C, H, W), and whether its EXIF orientation was applied.
+
+    Raises ValueError, with the reason alone.
+    """
     if isinstance(image, ValueError):
         raise image
     if isinstance(image, np.ndarray) and image.shape == (rule.channels, rule.height, rule.width):
-        return image
+        return image, False
     try:
-        return _pixels(_open(image) if isinstance(image, bytes) else _from_array(image), rule)
+        if not isinstance(image, bytes):
+            return _pixels(_from_array(image), rule), False
+        upright, turned = _upright(_open(image))
+        return _pixels(upright, rule), turned
     except Exception as error:
         raise _damage(error) from error
 
@@ -90,17 +105,61 @@ def decode_chunk(chunk: list[Item], rule: ImageRule) -> Decoded:
     labels: list[int] = []
     names: list[str] = []
     bad: list[Bad] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a warning of Pillow means damage or a bomb
+    turned = 0
+    with _harmless_warnings():
         for image, label, name in chunk:
             try:
-                images[len(labels)] = decode_image(image, rule)
+                images[len(labels)], was_turned = decode_image(image, rule)
             except ValueError as error:
                 bad.append(Bad(name, str(error)))
             else:
+                turned += was_turned
                 labels.append(label)
                 names.append(name)
-    return Decoded(images[: len(labels)], labels, names, bad)
+    return Decoded(images[: len(labels)], labels, names, bad, turned)
+
+
+@contextlib.contextmanager
+def _harmless_warnings() -> Iterator[None]:
+    """Pillow warns of what costs no pixel: a cut EXIF block, palettes with transparency, odd
+    chunks.
+
+    A bomb alone is refused; lost pixels are an exception of their own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(ImportError):
+            from PIL import Image
+
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _orientation(image: "Image.Image") -> int:
+    """The EXIF orientation, 1..8; 1 where there is none, or none that can be read."""
+    if not image.info.keys() & {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}:
+        return 1  # most images; a TIFF is turned by Pillow itself
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a damaged block costs no pixel
+        return 1
+
+
+def _upright(image: "Image.Image") -> "tuple[Image.Image, bool]":
+    """The image as viewers show it, and whether it had to be turned or mirrored."""
+    from PIL import Image
+
+    image.load()  # some formats tell only then
+    method = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }.get(_orientation(image))
+    return (image, False) if method is None else (image.transpose(method), True)
 
 
 def _open(encoded: bytes) -> "Image.Image":

@@ -7,6 +7,7 @@ parent does.
 
 import contextlib
 import fcntl
+import json
 import os
 import pickle
 import signal
@@ -23,16 +24,24 @@ if TYPE_CHECKING:
 _PIPE_BYTES = 1 << 20  # holds a chunk's images, so a worker need not wait until they are fetched
 
 
+_START = """import sys
+import json
+sys.path[:] = json.loads(sys.argv[1])
+from selfie_io.convert.decoding.worker_process import main
+main()"""
+
+
 class WorkerProcess:
     """The parent's end of a decoding process; several threads may use it."""
 
     def __init__(self) -> None:
-        paths = os.pathsep.join(path for path in sys.path if path)
+        # Isolated (-I): neither the current folder nor PYTHONPATH may bring a module of its own. The paths
+        # are those of this process, less the empty one, which is the current folder.
+        paths = json.dumps([path for path in sys.path if path])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "selfie_io.convert.decoding.worker_process"],
+            [sys.executable, "-I", "-c", _START, paths],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": paths},
         )
         self._stdin = cast(IO[bytes], self._process.stdin)
         self._stdout = cast(IO[bytes], self._process.stdout)
@@ -86,7 +95,3 @@ def main() -> None:
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -32,6 +32,13 @@ _PLAIN_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 _ZIP_INFLATES = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _TAR_HEADER_BYTES = 1 << 20  # of one extended header
 _DAMAGE = (EOFError, lzma.LZMAError, zlib.error)  # and, of a bz2 or gzip file, an OSError without a number
+_UNREAD_FORMATS = {
+    b"\x28\xb5\x2f\xfd": ("a Zstandard file (.zst)", "tar --zstd -xf FILE"),
+    b"7z\xbc\xaf\x27\x1c": ("a 7-Zip archive (.7z)", "7z x FILE"),
+    b"Rar!\x1a\x07": ("a RAR archive (.rar)", "unrar x FILE"),
+    b"\x04\x22\x4d\x18": ("an LZ4 file (.lz4)", "lz4 -d FILE"),
+    b"\x1f\x9d": ("a Unix compress file (.Z)", "uncompress FILE"),
+}
 _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -64,7 +71,9 @@ class ZipTree(Tree):
                 raise ValueError(f"{path}: member {name!r} is a link or a device")
             if member.flag_bits & 0x1:
                 raise ValueError(f"{path}: member {name!r} is encrypted")
-            if not member.filename.endswith("/"):
+            if member.filename.endswith(("/", "\\")):
+                self._all_folders.add(f"{name}/")
+            else:
                 self._members[name] = member
                 yield name, member.file_size
 
@@ -128,6 +137,7 @@ class TarTree(Tree):
                 while (member := archive.next()) is not None:
                     name = checked_name(path, member.name)
                     if member.isdir():
+                        self._all_folders.add(f"{name}/")
                         continue
                     if not member.isreg() or member.issparse():
                         raise ValueError(f"{path}: member {name!r} is a link, a device or sparse")
@@ -136,7 +146,8 @@ class TarTree(Tree):
                     last = member.offset_data
                     if member.offset_data + member.size > end:
                         raise ValueError(
-                            f"{path}: member {name!r} at byte {member.offset_data} has {member.size} bytes, "
+                            f"{path}: member {name!r} at byte {member.offset_data} has "
+                            f"{member.size} bytes, "
                             f"the archive ends at {end}"
                         )
                     self._offsets[name] = member.offset_data
@@ -202,6 +213,13 @@ def open_tree(path: str | Path) -> Tree:
         start = file.read(512)
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return ZipTree(path)
+    for magic, (what, way_out) in _UNREAD_FORMATS.items():
+        if start.startswith(magic):
+            raise ValueError(
+                f"{path}: an archive must be a zip, or a tar that is plain or compressed by gzip, "
+                "bzip2 or xz, "
+                f"got {what}; unpack it ({way_out}) and pack the folder"
+            )
     if start[257:262] == b"ustar" or _holds_tar(path, start):
         return TarTree(path)
     return FileTree(path)

@@ -9,13 +9,7 @@ import numpy as np
 
 from selfie_io.convert.sources.cifar_python import CIFAR10_NAMES
 from selfie_io.convert.sources.file_tree import Tree
-from selfie_io.convert.sources.source import (
-    Item,
-    RootedSource,
-    SourceOptions,
-    read_classes,
-    refuse_options,
-)
+from selfie_io.convert.sources.source import Item, RootedSource, Seen, SourceOptions, read_classes
 
 _SHAPE = (3, 32, 32)
 _PIXEL_BYTES = 3072
@@ -26,12 +20,12 @@ class _CifarBinary(RootedSource):
     """Records of `_label_bytes` label bytes, of which the last counts, and planes of R, G and B."""
 
     channels = 3
+    published = True
     _label_bytes: ClassVar[int]
     _names_file: ClassVar[str]
     _default_names: ClassVar[tuple[str, ...]]
 
-    def __init__(self, tree: Tree, options: SourceOptions) -> None:
-        refuse_options(type(self), options)
+    def __init__(self, tree: Tree, options: SourceOptions) -> None:  # noqa: ARG002
         self._tree = tree
         root = self.root(tree)
         self._record_bytes = self._label_bytes + _PIXEL_BYTES
@@ -87,20 +81,21 @@ class Cifar10Binary(_CifarBinary):
     """
 
     kind = "cifar10-bin"
+    wants = "data_batch_1.bin of records of 3,073 bytes"
     root_files = ("data_batch_1.bin",)
     _label_bytes = 1
     _names_file = "batches.meta.txt"
     _default_names = CIFAR10_NAMES
 
     @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
+    def recognise(cls, tree: Tree, options: SourceOptions) -> Seen | None:
         """Record files have the same names; theirs is another size, and they have no
         batches.meta.txt.
         """
-        name = super().recognise(tree)
-        if name is None or tree.size(name) % (1 + _PIXEL_BYTES) == 0:
-            return name
-        return name if name.removesuffix(cls.root_files[0]) + cls._names_file in tree else None
+        seen = super().recognise(tree, options)
+        if seen is None or not seen.fits or tree.size(seen.what) % (1 + _PIXEL_BYTES) == 0:
+            return seen
+        return seen if seen.what.removesuffix(cls.root_files[0]) + cls._names_file in tree else None
 
     def _files(self, root: str) -> dict[str, list[str]]:
         batch = re.compile(re.escape(root) + r"data_batch_([1-9][0-9]{0,4})\.bin")
@@ -120,6 +115,7 @@ class Cifar100Binary(_CifarBinary):
     """
 
     kind = "cifar100-bin"
+    wants = "train.bin and test.bin of records of 3,074 bytes"
     root_files = ("train.bin", "test.bin")
     _label_bytes = 2
     _names_file = "fine_label_names.txt"

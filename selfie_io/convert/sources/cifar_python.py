@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.convert.sources.file_tree import Tree
-from selfie_io.convert.sources.source import Item, RootedSource, SourceOptions, refuse_options
+from selfie_io.convert.sources.source import Item, RootedSource, SourceOptions
 from selfie_io.labels import safe_pickle
 
 CIFAR10_NAMES = (
@@ -25,13 +25,13 @@ class _CifarPython(RootedSource):
     """
 
     channels = 3
+    published = True
     _label_key: ClassVar[str]
     _names_file: ClassVar[str]
     _names_key: ClassVar[str]
     _num_classes: ClassVar[int]
 
-    def __init__(self, tree: Tree, options: SourceOptions) -> None:
-        refuse_options(type(self), options)
+    def __init__(self, tree: Tree, options: SourceOptions) -> None:  # noqa: ARG002
         self._tree = tree
         root = self.root(tree)
         self._batches = {
@@ -108,6 +108,7 @@ class Cifar10Python(_CifarPython):
     """`cifar-10-batches-py/`: data_batch_1 ... data_batch_5, test_batch, batches.meta."""
 
     kind = "cifar10"
+    wants = "data_batch_1 and test_batch, Python pickles"
     root_files = ("data_batch_1", "test_batch")
     _label_key = "labels"
     _names_file, _names_key = "batches.meta", "label_names"
@@ -129,6 +130,7 @@ class Cifar100Python(_CifarPython):
     """`cifar-100-python/`: train, test, meta; the labels are the fine ones."""
 
     kind = "cifar100"
+    wants = "train, test and meta, Python pickles"
     root_files = ("train", "test", "meta")
     _label_key = "fine_labels"
     _names_file, _names_key = "meta", "fine_label_names"

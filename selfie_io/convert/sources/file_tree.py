@@ -19,12 +19,19 @@ import zlib
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import IO, BinaryIO, TypeVar, cast
 
+from selfie_io.convert.sources.split_words import counted, some
+
 MAX_FILE_BYTES = 1 << 28  # of one file that is read whole
-_STREWN = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+_LITTER = {
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin",
+    "system volume information", "lost+found",
+    "_dropped",  # what `apply` writes beside the classes: the images that a review dropped
+}  # fmt: skip
+_MAX_VISITS = 100  # of one folder by links: a chain of links must not multiply without end
 _Self = TypeVar("_Self", bound="Tree")
 
 
@@ -34,8 +41,13 @@ class Tree(ABC):
     def __init__(self, path: Path, sizes: Iterable[tuple[str, int]]) -> None:
         self.path = path
         self._sizes: dict[str, int] = {}
+        self._litter: list[str] = []  # hidden files and those of operating systems, left out
+        self._all_folders: set[str] = set()  # those that are listed by themselves, empty ones too
+        self.unreadable: dict[str, str] = {}  # files that cannot be read, and why
+        self.same_folder: dict[str, str] = {}  # a folder met again by a link, and its first name
         for name, size in sizes:
-            if _is_strewn(name):
+            if _is_litter(name):
+                self._litter.append(name)
                 continue
             try:
                 name.encode()
@@ -75,6 +87,35 @@ class Tree(ABC):
         after = folder[:-1] + chr(ord("/") + 1)
         return bisect_left(self.names, after) if folder else len(self.names)
 
+    def empty_folders(self, folder: str) -> list[str]:
+        """The folders that stand in a folder and hold no file, each with a "/" at its end."""
+        inside = {name for name in self._all_folders if name.startswith(folder) and name != folder}
+        inside = {name for name in inside if not _is_litter(name[:-1])}
+        direct = {name for name in inside if "/" not in name[len(folder) : -1]}
+        return sorted(name for name in direct if not self.under(name))
+
+    def notes(self) -> list[str]:
+        """What was left out or met twice while the files were listed."""
+        notes = []
+        if self._litter:
+            notes.append(
+                f"{counted(len(self._litter), 'hidden or system file')} left out "
+                f"({some(sorted(self._litter))})"
+            )
+        notes += [
+            f"{again} and {first} are the same folder (a link): its files are in both"
+            for again, first in sorted(self.same_folder.items())
+        ]
+        return notes
+
+    def head(self, name: str) -> bytes:
+        """The first bytes of a file, at most 64; none if it cannot be read."""
+        try:
+            with self.open(name) as file:
+                return file.read(64)
+        except (OSError, ValueError):
+            return b""
+
     def size(self, name: str) -> int:
         """Bytes of a file, as the folder or archive says."""
         return self._sizes[name]
@@ -92,6 +133,8 @@ class Tree(ABC):
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """Open a file for reading; damage found while reading raises ValueError, naming the file."""
+        if name in self.unreadable:
+            raise ValueError(f"{self.place(name)}: {self.unreadable[name]}")
         try:
             with self._open(name) as file:
                 yield cast(BinaryIO, file)
@@ -121,25 +164,50 @@ class Tree(ABC):
 
 
 class FolderTree(Tree):
-    """The files below a folder. Links are followed; a folder met twice is read once."""
+    """The files below a folder. Links are followed, but not into a folder that they stand in."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, self._walk(path))
 
     def _walk(self, root: Path) -> Iterator[tuple[str, int]]:
-        seen = set()
-        for folder, folders, files in os.walk(root, followlinks=True, onerror=_raise):
-            status = os.stat(folder)  # noqa: PTH116 - a Path a file costs much
-            if (status.st_dev, status.st_ino) in seen:
-                folders.clear()
+        first_name: dict[tuple[int, int], str] = {}
+        visits: dict[tuple[int, int], int] = {}
+        waiting = [("", root, frozenset[tuple[int, int]]())]
+        while waiting:
+            relative, folder, above = waiting.pop()
+            status = folder.stat()
+            here = (status.st_dev, status.st_ino)
+            if here in above:
                 continue
-            seen.add((status.st_dev, status.st_ino))
-            folders[:] = [name for name in folders if not _is_strewn(name)]
-            relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
-            for name in files:
-                status = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118
-                if stat.S_ISREG(status.st_mode):
-                    yield str(relative / name), status.st_size
+            visits[here] = visits.get(here, 0) + 1
+            if visits[here] > _MAX_VISITS:
+                raise ValueError(f"{folder}: links must not lead to a folder more than {_MAX_VISITS} times")
+            if relative and first_name.setdefault(here, relative) != relative:
+                self.same_folder[relative] = first_name[here]
+            inner = []
+            with os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    name = relative + entry.name
+                    if _is_litter(entry.name):
+                        self._litter.append(name)
+                    elif entry.is_dir():
+                        self._all_folders.add(f"{name}/")
+                        inner.append((f"{name}/", folder / entry.name, above | {here}))
+                    else:
+                        yield name, self._size_of(name, entry)
+            waiting += reversed(inner)
+
+    def _size_of(self, name: str, entry: "os.DirEntry[str]") -> int:
+        try:
+            status = entry.stat()
+        except OSError as error:
+            dangling = entry.is_symlink() and isinstance(error, FileNotFoundError)
+            self.unreadable[name] = "is a link to nothing" if dangling else (error.strerror or str(error))
+            return 0
+        if not stat.S_ISREG(status.st_mode):
+            self.unreadable[name] = "is no plain file"
+            return 0
+        return status.st_size
 
     def place(self, name: str) -> str:
         return str(self.path / name)
@@ -161,9 +229,8 @@ class FileTree(Tree):
         return self.path.open("rb")
 
 
-def _is_strewn(name: str) -> bool:
-    return "/." in "/" + name or not _STREWN.isdisjoint(name.split("/"))
-
-
-def _raise(error: OSError) -> None:
-    raise error
+def _is_litter(name: str) -> bool:
+    if "/." in "/" + name:
+        return True
+    lower = name.lower()
+    return not _LITTER.isdisjoint(lower.split("/")) or lower.endswith(":zone.identifier")

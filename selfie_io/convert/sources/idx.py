@@ -1,6 +1,6 @@
 """IDX files (MNIST, Fashion-MNIST, KMNIST): a header of big-endian sizes, then bytes; gzip or not."""
 
-# ruff: noqa: D102 - base.py documents the methods.
+# ruff: noqa: D102 - source.py documents the methods.
 
 import contextlib
 import gzip
@@ -15,10 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.convert.sources.file_tree import MAX_FILE_BYTES, Tree
-from selfie_io.convert.sources.source import Item, Source, SourceOptions, image_layout, refuse_options
+from selfie_io.convert.sources.source import (
+    Entry,
+    Item,
+    Seen,
+    Source,
+    SourceOptions,
+    image_layout,
+    missing_low_classes,
+)
+from selfie_io.convert.sources.split_words import counted
 
 _NAME = re.compile(
-    r"(?:.*[/-])?(?P<split>train|t10k|test)-(?P<what>images|labels)[-.]idx[13]-ubyte(?:\.gz)?", re.ASCII
+    r"(?:.*[/-])?(?P<split>train|t10k|test)-(?P<what>images|labels)[-.]idx[13]-ubyte(?:\.gz)?",
+    re.ASCII | re.I,
 )
 _UBYTE = 8  # the type code of unsigned bytes, the third byte of an IDX file
 _CHUNK_BYTES = 1 << 20
@@ -36,22 +46,27 @@ class Idx(Source):
     """
 
     kind = "idx"
+    wants = "train-images-idx3-ubyte and train-labels-idx1-ubyte, or their .gz"
     channels = 1
 
     @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
+    def recognise(cls, tree: Tree, options: SourceOptions) -> Seen | None:  # noqa: ARG003
         files = _find(tree)
-        return files["train", "images"][0] if ("train", "images") in files else None
+        if ("train", "images") in files:
+            return Seen(True, files["train", "images"][0])
+        other = next((names[0] for names in files.values()), None)
+        return None if other is None else Seen(False, f"{other} is there, but no train-images-idx3-ubyte")
 
-    def __init__(self, tree: Tree, options: SourceOptions) -> None:
-        refuse_options(type(self), options)
+    def __init__(self, tree: Tree, options: SourceOptions) -> None:  # noqa: ARG002
         self._tree = tree
         self._images: dict[str, str] = {}
         self._labels: dict[str, npt.NDArray[np.uint8]] = {}
         files = _find(tree)
-        for (split, what), names in files.items():
-            if len(names) > 1:
-                raise ValueError(f"{tree.path}: {split} {what} are in two files: {names[0]} and {names[1]}")
+        again = [name for (split, what), names in files.items() for name in self._doubles(split, what, names)]
+        if again:
+            self.notes = [
+                f"{counted(len(again), 'file')} with the content of others left out ({', '.join(again)})"
+            ]
         for split in ("train", "test"):
             pair = [files.get((split, what), [""])[0] for what in ("images", "labels")]
             if split == "test" and pair == ["", ""]:
@@ -71,7 +86,9 @@ class Idx(Source):
         digest = hashlib.sha256(_LABEL_HEADER.pack(0, _UBYTE, 1, self.splits["train"]))
         digest.update(self._labels["train"].data)
         num_classes = max(int(labels.max(initial=0)) for labels in self._labels.values()) + 1
+        self.notes = [*self.notes, *missing_low_classes(self._labels["train"].astype(np.int64))]
         fashion = digest.hexdigest() == _FASHION_LABELS
+        self.published = fashion
         self.class_names = list(_FASHION_NAMES) if fashion else [str(label) for label in range(num_classes)]
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
@@ -100,6 +117,31 @@ class Idx(Source):
                     f"{self._tree.place(name)}: byte {16 + count * size}: bytes after the last image"
                 )
 
+    def entries(self, split: str) -> Iterator[Entry]:
+        for position, label in enumerate(self._labels[split].tolist()):
+            yield Entry(label, f"{self._images[split]}#{position}")
+
+    def _doubles(self, split: str, what: str, names: list[str]) -> list[str]:
+        """The files after the first that hold the same; raises ValueError if one holds something
+        else.
+        """
+        first = self._digest(names[0]) if len(names) > 1 else ""
+        for name in names[1:]:
+            if self._digest(name) != first:
+                raise ValueError(
+                    f"{self._tree.path}: one file must hold the {split} {what}, got {names[0]} and "
+                    f"{name} with"
+                    " different content; delete one of them"
+                )
+        return names[1:]
+
+    def _digest(self, name: str) -> str:
+        digest = hashlib.sha256()
+        with self._open(name) as file:
+            while content := file.read(_CHUNK_BYTES):
+                digest.update(content)
+        return digest.hexdigest()
+
     def _read_labels(self, name: str) -> npt.NDArray[np.uint8]:
         with self._open(name) as file:
             (count,) = _header(file, 1, self._tree.place(name))
@@ -112,7 +154,7 @@ class Idx(Source):
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[BinaryIO]:
         with self._tree.open(name) as file:
-            if not name.endswith(".gz"):
+            if self._tree.head(name)[:2] != b"\x1f\x8b":
                 yield file
                 return
             try:
@@ -130,8 +172,8 @@ def _find(tree: Tree) -> dict[tuple[str, str], list[str]]:
     files: dict[tuple[str, str], list[str]] = {}
     for name in tree.names:
         if match := _NAME.fullmatch(name):
-            split = "train" if match["split"] == "train" else "test"
-            files.setdefault((split, match["what"]), []).append(name)
+            split = "train" if match["split"].lower() == "train" else "test"
+            files.setdefault((split, match["what"].lower()), []).append(name)
     return files
 
 

@@ -2,8 +2,9 @@
 (train_images, ...).
 """
 
-# ruff: noqa: D102 - base.py documents the methods.
+# ruff: noqa: D102 - source.py documents the methods.
 
+import re
 from collections.abc import Iterator
 from tokenize import TokenError
 from typing import Any, BinaryIO, NamedTuple
@@ -12,14 +13,28 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.convert.sources.file_tree import MAX_FILE_BYTES, Tree
-from selfie_io.convert.sources.source import Item, Source, SourceOptions, image_layout, refuse_options
+from selfie_io.convert.sources.source import (
+    Entry,
+    Item,
+    Seen,
+    Source,
+    SourceOptions,
+    image_layout,
+    missing_low_classes,
+)
+from selfie_io.convert.sources.split_words import TEST, TRAIN, VALIDATION, choose_splits
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 
-_KEYS = {
-    "train": (("x_train", "y_train"), ("train_images", "train_labels")),
-    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
-}
-_LEFT_OUT = ("x_val", "val_images")
+_SPLIT_KEYS = {TRAIN: ("train",), TEST: ("test",), VALIDATION: ("val", "valid", "validation")}
+# Images and labels, {} being the split: Keras, MedMNIST, and others in use.
+_NAMED_PAIRS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("{}_x", "{}_y"), ("{}_data", "{}_labels"))
+_POOL_PAIRS = (
+    ("images", "labels"),
+    ("x", "y"),
+    ("data", "labels"),
+    ("image", "label"),
+    ("images", "targets"),
+)
 _CLASS_NAMES = "class_names.npy"
 _CHUNK_BYTES = 1 << 20
 _HEADER_BYTES = 10_000
@@ -43,17 +58,36 @@ class Npz(Source):
     """Images (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W) of uint8; labels (N,) or (N, 1)."""
 
     kind = "npz"
+    wants = "the arrays x_train and y_train, or train_images and train_labels, or images and labels"
+    takes_keys = True
 
     @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
-        keys = _find(tree, "train")
-        return None if keys is None else f"{keys[0]}, {keys[1]}"
+    def recognise(cls, tree: Tree, options: SourceOptions) -> Seen | None:
+        if not tree.names or not all(name.endswith(".npy") for name in tree.names) or tree.path.is_dir():
+            return None
+        try:
+            pairs = _pairs(tree, options)[0]
+        except ValueError as error:
+            return Seen(False, str(error).removeprefix(f"{tree.path}: "))
+        return Seen(True, ", ".join(name.removesuffix(".npy") for name in pairs[TRAIN]))
 
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
-        refuse_options(type(self), options)
         self._tree = tree
-        self._keys = {split: keys for split in _KEYS if (keys := _find(tree, split)) is not None}
-        self._labels = {split: self._read_labels(keys[1]) for split, keys in self._keys.items()}
+        pairs, self.names_splits = _pairs(tree, options)
+        notes = []
+        every = {split: self._read_labels(pair[1]) for split, pair in pairs.items()}
+        for split in list(pairs):
+            if split != TRAIN and every[split].size and (every[split] < 0).all():
+                notes.append(
+                    f"{pairs[split][0]} has no labels ({pairs[split][1]} is negative): it is left out"
+                )
+                del pairs[split]
+        named = {split: pair[0].removesuffix(".npy") for split, pair in pairs.items()}
+        self._keys, chosen = choose_splits(pairs, named)
+        self._labels = {
+            split: next(every[name] for name, one in pairs.items() if one == pair)
+            for split, pair in self._keys.items()
+        }
         shapes = {}
         for split, (images, labels) in self._keys.items():
             with tree.open(images) as file:
@@ -64,11 +98,20 @@ class Npz(Source):
                     f"{tree.place(images)}: {header.shape[0]} images, "
                     f"{labels}: {len(self._labels[split])} labels"
                 )
-        self.channels = shapes["train"][0]
+        self.channels = shapes[TRAIN][0]
         self.splits = {split: len(labels) for split, labels in self._labels.items()}
         num_classes = max(int(labels.max(initial=0)) for labels in self._labels.values()) + 1
         self.class_names = self._read_class_names() or [str(label) for label in range(num_classes)]
-        self.notes = [f"{key} is left out" for key in _LEFT_OUT if f"{key}.npy" in tree]
+        used = {name for pair in pairs.values() for name in pair} | {_CLASS_NAMES}
+        rest = [name.removesuffix(".npy") for name in tree.names if name not in used]
+        rest = [name for name in rest if not name.startswith("record_ids_")]
+        if rest:
+            notes.append(f"the arrays {', '.join(rest[:20])} are left out")
+        self.notes = [*notes, *chosen, *missing_low_classes(self._labels[TRAIN])]
+
+    def entries(self, split: str) -> Iterator[Entry]:
+        for position, label in enumerate(self._labels[split].tolist()):
+            yield Entry(label, f"{self._keys[split][0]}#{position}")
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         name = self._keys[split][0]
@@ -168,8 +211,49 @@ class Npz(Source):
         return _Header(shape, dtype)
 
 
-def _find(tree: Tree, split: str) -> tuple[str, str] | None:
-    for images, labels in _KEYS[split]:
-        if f"{images}.npy" in tree and f"{labels}.npy" in tree:
-            return f"{images}.npy", f"{labels}.npy"
-    return None
+def _pairs(tree: Tree, options: SourceOptions) -> tuple[dict[str, tuple[str, str]], bool]:
+    """The arrays of images and labels by split, and whether their names tell splits.
+
+    Raises ValueError if there are none, listing the arrays that are there and those wanted.
+    """
+    stored = {name.removesuffix(".npy").lower(): name for name in tree.names}
+    if options.image_key is not None or options.label_key is not None:
+        return _chosen_pairs(tree, stored, options)
+    found: dict[str, tuple[str, str]] = {}
+    for split, words in _SPLIT_KEYS.items():
+        for images, labels in _NAMED_PAIRS:
+            for word in words:
+                pair = images.format(word), labels.format(word)
+                if split not in found and pair[0] in stored and pair[1] in stored:
+                    found[split] = stored[pair[0]], stored[pair[1]]
+    if TRAIN in found:
+        return found, True
+    for images, labels in _POOL_PAIRS:
+        if images in stored and labels in stored:
+            return {TRAIN: (stored[images], stored[labels])}, False
+    there = ", ".join(name.removesuffix(".npy") for name in tree.names[:30])
+    raise ValueError(
+        f"{tree.path}: must hold {Npz.wants}, got {there}; --image-key and --label-key name other arrays"
+    )
+
+
+def _chosen_pairs(
+    tree: Tree, stored: dict[str, str], options: SourceOptions
+) -> tuple[dict[str, tuple[str, str]], bool]:
+    """The arrays that the user named, and those that are called alike for another split."""
+    keys = {"--image-key": options.image_key, "--label-key": options.label_key}
+    for option, key in keys.items():
+        if key is None or key.lower() not in stored:
+            there = ", ".join(name.removesuffix(".npy") for name in tree.names[:30])
+            raise ValueError(f"{tree.path}: {option} must be one of the arrays {there}, got {key}")
+    image_key, label_key = (str(key).lower() for key in keys.values())
+    found = {TRAIN: (stored[image_key], stored[label_key])}
+    pattern = re.compile(r"train(ing)?")
+    if not (pattern.search(image_key) and pattern.search(label_key)):
+        return found, False
+    for split, words in _SPLIT_KEYS.items():
+        for word in (*words, f"{split}ing"):
+            pair = pattern.sub(word, image_key), pattern.sub(word, label_key)
+            if split != TRAIN and split not in found and pair[0] in stored and pair[1] in stored:
+                found[split] = stored[pair[0]], stored[pair[1]]
+    return found, True

@@ -1,6 +1,6 @@
 """Parquet files of encoded images, as Hugging Face stores image data sets."""
 
-# ruff: noqa: D102 - base.py documents the methods.
+# ruff: noqa: D102 - source.py documents the methods.
 
 import json
 from collections.abc import Iterator
@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 
 from selfie_io.convert.sources.file_tree import Tree
 from selfie_io.convert.sources.source import (
+    Entry,
     Item,
+    Seen,
     Source,
     SourceOptions,
     missing_extra,
-    split_by_name,
-    split_off_test,
+    missing_low_classes,
 )
+from selfie_io.convert.sources.split_files import named_splits, split_files
+from selfie_io.convert.sources.split_words import TRAIN, choose_splits
 from selfie_io.records.layout import MAX_CLASSES
 
 _IMAGE_COLUMNS = ("img", "image")
@@ -27,7 +30,7 @@ class _File(NamedTuple):
     path: Path
     name: str
     image_column: str
-    labels: list[int]
+    labels: list[int | None]
 
 
 class Parquet(Source):
@@ -37,77 +40,69 @@ class Parquet(Source):
     """
 
     kind = "parquet"
+    wants = ".parquet files with an image column and a label column"
+    takes_keys = True
 
     @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
-        return next((name for name in tree.names if name.endswith(".parquet")), None)
+    def recognise(cls, tree: Tree, options: SourceOptions) -> Seen | None:  # noqa: ARG003
+        first = next((name for name in tree.names if name.endswith(".parquet")), None)
+        return None if first is None else Seen(True, first)
 
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
             raise ModuleNotFoundError(missing_extra("pyarrow", "reading parquet")) from error
-        names, self.notes, pooled = split_by_name(
-            tree, [name for name in tree.names if name.endswith(".parquet")], options
-        )
+        self._options = options
         self._columns: tuple[str, str] | None = None
         self.class_names: list[str] = []
-        self._files = {
-            split: [self._read_labels(_local(tree, name), name) for name in of_split]
-            for split, of_split in names.items()
+        names = [name for name in tree.names if name.endswith(".parquet")]
+        found, split_notes, pooled = split_files(tree, names, options)
+        self.names_splits = not pooled
+        read = {
+            split: [self._read_labels(_local(tree, name), name) for name in found[split]] for split in found
         }
+        notes = list(split_notes)
+        for split, files in list(read.items()):
+            if split != TRAIN and all(label in (None, -1) for file in files for label in file.labels):
+                notes.append(f"the {split} split ({files[0].name}) has no labels: it is left out")
+                del read[split]
+        self._files, chosen = choose_splits(read, named_splits(found))
         labels = {
             split: [one for file in files for one in file.labels] for split, files in self._files.items()
         }
-        self._wanted: dict[str, list[int]] | None = None
-        if pooled:
-            every = labels["train"]
-            row_names = [
-                f"{file.name}:{row}" for file in self._files["train"] for row in range(len(file.labels))
-            ]
-            train, test = split_off_test(every, row_names, options.test_fraction or 0)
-            self._wanted = {"train": train, "test": test} if test else {"train": train}
-            self.splits = {split: len(rows) for split, rows in self._wanted.items()}
-        else:
-            self.splits = {split: len(of_split) for split, of_split in labels.items()}
+        self.splits = {split: len(of_split) for split, of_split in labels.items()}
+        known = [one for of_split in labels.values() for one in of_split if one is not None]
         if not self.class_names:
-            top = max((one for of_split in labels.values() for one in of_split), default=0)
-            self.class_names = [str(label) for label in range(top + 1)]
+            self.class_names = [str(label) for label in range(max(known, default=0) + 1)]
+        low = missing_low_classes([one for one in labels[TRAIN] if one is not None])
+        self.notes = [*notes, *chosen, *low]
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
-        if self._wanted is None:
-            yield from self._rows(self._files[split], start, self.splits[split] if stop is None else stop)
-            return
-        wanted = iter(self._wanted[split][start:stop])
-        next_row = next(wanted, None)
-        for row, item in enumerate(self._rows(self._files["train"], 0, None)):
-            if row == next_row:
-                yield item
-                next_row = next(wanted, None)
+        return self._rows(self._files[split], start, self.splits[split] if stop is None else stop)
 
-    def _rows(self, files: list[_File], start: int, stop: int | None) -> Iterator[Item]:
+    def entries(self, split: str) -> Iterator[Entry]:
+        for file in self._files[split]:
+            for row, label in enumerate(file.labels):
+                yield Entry(0 if label is None else label, f"{file.name}:{row}")
+
+    def _rows(self, files: list[_File], start: int, stop: int) -> Iterator[Item]:
         first = 0
         for file in files:
-            if start < first + len(file.labels) and (stop is None or first < stop):
+            if start < first + len(file.labels) and first < stop:
                 for row, encoded in enumerate(self._images(file)):
-                    if start <= first + row and (stop is None or first + row < stop):
-                        yield Item(encoded, file.labels[row], f"{file.name}#{row}")
+                    if start <= first + row < stop:
+                        yield _item(file, row, encoded)
             first += len(file.labels)
 
-    def _images(self, file: _File) -> Iterator[bytes]:
+    def _images(self, file: _File) -> Iterator[bytes | None]:
         import pyarrow.parquet
 
-        column = file.image_column
         try:
             with pyarrow.parquet.ParquetFile(file.path, memory_map=False, pre_buffer=False) as table:
-                row = 0
-                for batch in table.iter_batches(_ROWS, columns=[column]):
+                for batch in table.iter_batches(_ROWS, columns=[file.image_column]):
                     for value in batch.column(0):
-                        encoded = _encoded(value.as_py())
-                        if encoded is None:
-                            raise ValueError(f"row {row}: there are no bytes of an image in {column!r}")
-                        yield encoded
-                        row += 1
+                        yield _encoded(value.as_py())
         except _damage() as error:
             raise ValueError(f"{file.path}: {error}") from error
 
@@ -116,7 +111,7 @@ class Parquet(Source):
 
         try:
             with pyarrow.parquet.ParquetFile(path) as table:
-                columns = _columns(table.schema_arrow)
+                columns = _columns(table.schema_arrow, self._options)
                 if self._columns not in (None, columns):
                     raise ValueError(f"has the columns {columns}, other files {self._columns}")
                 self._columns = columns
@@ -132,10 +127,9 @@ class Parquet(Source):
                         raise ValueError(f"has more than {size} rows in {size} bytes")
         except _damage() as error:
             raise ValueError(f"{path}: {error}") from error
-        if None in labels:
-            raise ValueError(f"{path}: row {labels.index(None)}: there is no label")
-        if max(labels, default=0) >= MAX_CLASSES:  # a list of class names would grow as a damaged label says
-            row = labels.index(max(labels))
+        largest = max((label for label in labels if label is not None), default=0)
+        if largest >= MAX_CLASSES:  # a list of class names would grow as a damaged label says
+            row = labels.index(largest)
             raise ValueError(f"{path}: row {row}: a label must be below {MAX_CLASSES}, got {labels[row]}")
         return _File(path, name, columns[0], labels)
 
@@ -155,17 +149,31 @@ def _local(tree: Tree, name: str) -> Path:
     raise ValueError(f"{tree.path}: parquet files are read from a folder, not from an archive")
 
 
-def _columns(schema: Any) -> tuple[str, str]:
+def _item(file: _File, row: int, encoded: bytes | None) -> Item:
+    """A row as an item: what is missing in it makes it a bad one."""
+    label = file.labels[row]
+    name = f"{file.name}#{row}"
+    if label is None:
+        return Item(ValueError("there is no label"), 0, name)
+    if encoded is None:
+        return Item(ValueError(f"there are no bytes of an image in {file.image_column!r}"), label, name)
+    return Item(encoded, label, name)
+
+
+def _columns(schema: Any, options: SourceOptions) -> tuple[str, str]:
     """The names of the image and the label column."""
     import pyarrow.types
 
-    for image in _IMAGE_COLUMNS:
-        for label in _LABEL_COLUMNS:
+    images = _IMAGE_COLUMNS if options.image_key is None else (options.image_key,)
+    labels = _LABEL_COLUMNS if options.label_key is None else (options.label_key,)
+    for image in images:
+        for label in labels:
             if {image, label} <= set(schema.names) and pyarrow.types.is_integer(schema.field(label).type):
                 return image, label
     raise ValueError(
-        f"an image column ({' or '.join(_IMAGE_COLUMNS)}) and an integer label column "
-        f"({', '.join(_LABEL_COLUMNS)}) are wanted, got {', '.join(schema.names)}"
+        f"an image column ({' or '.join(images)}) and an integer label column ({', '.join(labels)}) "
+        "must be there,"
+        f" got {', '.join(schema.names)}; --image-key and --label-key name others"
     )
 
 

@@ -29,8 +29,11 @@ MD5 = {
 _READ_BYTES = 1 << 20
 
 
-def compare_with_published(tree: Tree) -> list[str]:
-    """What to say about the files of `tree`, or the archive itself, whose published MD5 is known."""
+def compare_with_published(tree: Tree) -> tuple[list[str], bool]:
+    """What to say about the files whose published MD5 is known, or the archive itself.
+
+    Also returns whether every file of `tree` is as published.
+    """
     same, other = [], []
     if tree.path.is_dir():
         known = {
@@ -50,7 +53,8 @@ def compare_with_published(tree: Tree) -> list[str]:
             other.append(
                 f"{place}: MD5 {digest.hexdigest()}, published is {md5}: another edition, or damaged"
             )
-    return other + ([f"as published (MD5): {', '.join(same)}"] if same else [])
+    notes = other + ([f"as published (MD5): {', '.join(same)}"] if same else [])
+    return notes, bool(same) and not other and (not tree.path.is_dir() or set(same) >= set(tree.names))
 
 
 def _published(path: str) -> str | None:

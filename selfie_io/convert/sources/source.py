@@ -1,25 +1,19 @@
 """The interface of all sources: splits, classes and notes, then the images one by one."""
 
-import hashlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from selfie_io.convert.sources.file_tree import Tree
+from selfie_io.convert.sources.image_files import read_image
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 
-_MAX_IMAGE_BYTES = 1 << 26  # of a file: several wait for each worker
 _MAX_LINE_BYTES = 1 << 20
-_SPLIT_WORDS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test",
-    "val": "validation", "valid": "validation", "validation": "validation",
-}  # fmt: skip
 
 
 class Item(NamedTuple):
@@ -33,11 +27,44 @@ class Item(NamedTuple):
     name: str
 
 
+class Entry(NamedTuple):
+    """A record without its image: the label, and the text by which a held-out test split is drawn."""
+
+    label: int
+    key: str
+
+
+class Seen(NamedTuple):
+    """What shows that a source is of a kind; if it only comes close, what stands in the way."""
+
+    fits: bool
+    what: str
+
+
 @dataclass(frozen=True)
 class SourceOptions:
-    """Options for a source; a source refuses an option that it has no use for."""
+    """Options for a source.
+
+    test_fraction: the fraction of each class to hold out, for a source without a test split
+    test_seed: another seed holds out other records
+    skip_bad: leave out what is bad and say so
+    chosen: the user named the kind, so that files which do not belong to it are left out and listed
+    join_folders: put tables of several folders together
+    image_key, label_key: the names of the arrays or columns, where they are not the usual ones
+    """
 
     test_fraction: float | None = None
+    test_seed: int = 0
+    skip_bad: bool = False
+    chosen: bool = False
+    join_folders: bool = False
+    image_key: str | None = None
+    label_key: str | None = None
+
+    @property
+    def lenient(self) -> bool:
+        """Whether files that are no part of the source are left out instead of refused."""
+        return self.skip_bad or self.chosen
 
 
 class Source(ABC):
@@ -46,6 +73,11 @@ class Source(ABC):
     """
 
     kind: ClassVar[str]
+    wants: ClassVar[str]  # what it is made of, for messages
+    takes_keys: ClassVar[bool] = False  # whether image_key and label_key mean something
+    names_splits = True  # False: one pool of records, of which the user says how much is for testing
+    default_test_fraction: ClassVar[float | None] = None
+    published = False  # labels are those of a published set, held to be clean
     channels: int | None = None  # None: what the first image has
     class_names: list[str]
     splits: dict[str, int]  # "train" and perhaps "test": number of items
@@ -53,8 +85,8 @@ class Source(ABC):
 
     @classmethod
     @abstractmethod
-    def recognise(cls, tree: Tree) -> str | None:
-        """What in `tree` shows that it is of this kind, in a few words; None if it is not."""
+    def recognise(cls, tree: Tree, options: SourceOptions) -> Seen | None:
+        """What in `tree` shows that it is of this kind, or comes close; None if nothing does."""
 
     @abstractmethod
     def __init__(self, tree: Tree, options: SourceOptions) -> None: ...
@@ -63,6 +95,49 @@ class Source(ABC):
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         """The items of a split from `start` up to `stop`, always in the same order."""
 
+    def entries(self, split: str) -> Iterator[Entry]:
+        """The label and key of each item of a split, in order."""
+        for item in self.items(split):
+            yield Entry(item.label, item.name)
+
+    def items_at(self, split: str, positions: Sequence[int]) -> Iterator[Item]:
+        """The items at some positions of a split, which are in ascending order."""
+        if not positions:
+            return
+        wanted = iter(positions)
+        following = next(wanted)
+        for position, item in enumerate(self.items(split, positions[0], positions[-1] + 1), positions[0]):
+            if position == following:
+                yield item
+                following = next(wanted, -1)
+
+
+class FileListSource(Source):
+    """A source of one image file a record, with its label known from names alone."""
+
+    _tree: Tree
+    _files: dict[str, list[tuple[str, int]]]  # by split: file and label
+
+    def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
+        """The items of a split from `start` up to `stop`."""
+        for name, label in self._files[split][start:stop]:
+            yield Item(read_image(self._tree, name), label, name)
+
+    def entries(self, split: str) -> Iterator[Entry]:
+        """The label and file of each item of a split."""
+        for name, label in self._files[split]:
+            yield Entry(label, name)
+
+    def items_at(self, split: str, positions: Sequence[int]) -> Iterator[Item]:
+        """The items at some positions of a split."""
+        files = self._files[split]
+        for position in positions:
+            name, label = files[position]
+            yield Item(read_image(self._tree, name), label, name)
+
+    def _count(self) -> None:
+        self.splits = {split: len(files) for split, files in self._files.items()}
+
 
 class RootedSource(Source):
     """A source recognised by files that lie in one folder, at any depth."""
@@ -70,10 +145,12 @@ class RootedSource(Source):
     root_files: ClassVar[tuple[str, ...]]
 
     @classmethod
-    def recognise(cls, tree: Tree) -> str | None:
+    def recognise(cls, tree: Tree, options: SourceOptions) -> Seen | None:  # noqa: ARG003
         """The first of `root_files`, if exactly one folder holds all of them."""
         roots = cls._roots(tree)
-        return roots[0] + cls.root_files[0] if len(roots) == 1 else None
+        if len(roots) > 1:
+            return Seen(False, f"{cls.root_files[0]} must be in one folder, got {', '.join(roots[:3])}")
+        return Seen(True, roots[0] + cls.root_files[0]) if roots else None
 
     @classmethod
     def root(cls, tree: Tree) -> str:
@@ -81,7 +158,8 @@ class RootedSource(Source):
         roots = cls._roots(tree)
         if len(roots) != 1:
             raise ValueError(
-                f"{tree.path}: {len(roots)} folders hold {' and '.join(cls.root_files)}, not one"
+                f"{tree.path}: one folder must hold {' and '.join(cls.root_files)}, got "
+                f"{len(roots)} such folders"
             )
         return roots[0]
 
@@ -92,20 +170,6 @@ class RootedSource(Source):
             name.removesuffix(first) for name in tree.names if name == first or name.endswith("/" + first)
         ]
         return [folder for folder in folders if all(folder + file in tree for file in cls.root_files)]
-
-
-def read_image(tree: Tree, name: str) -> bytes | ValueError:
-    """The content of an image file, or why it cannot be read; one bad image does not spoil a
-    source.
-    """
-    if tree.size(name) > _MAX_IMAGE_BYTES:
-        return ValueError(f"an image must have at most {_MAX_IMAGE_BYTES} bytes, got {tree.size(name)}")
-    try:
-        return tree.read(name)
-    except ValueError as error:
-        return ValueError(str(error).removeprefix(f"{tree.place(name)}: "))
-    except OSError as error:
-        return ValueError(error.strerror or str(error))
 
 
 def image_layout(place: str, channels: int, height: int, width: int) -> RecordLayout:
@@ -121,43 +185,13 @@ def missing_extra(package: str, needed_for: str) -> str:
     return f"{needed_for} needs {package}: pip install 'selfie-io[sources]'"
 
 
-def split_off_test(
-    labels: Sequence[int], names: Sequence[str], fraction: float
-) -> tuple[list[int], list[int]]:
-    """Positions of the training and of the test items: `fraction` of each class, rounded, is for
-    testing.
-
-    Their names alone decide which (the lowest SHA-256), so the choice is the same everywhere.
-    Raises ValueError if `fraction` is outside [0, 1).
-    """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"the test fraction must be at least 0 and below 1, got {fraction}")
-    of_class: dict[int, list[int]] = {}
-    for position, label in enumerate(labels):
-        of_class.setdefault(label, []).append(position)
-    test: list[int] = []
-    for positions in of_class.values():
-        positions.sort(key=lambda position: hashlib.sha256(names[position].encode()).digest())
-        test += positions[: round(fraction * len(positions))]
-    chosen = set(test)
-    return [position for position in range(len(labels)) if position not in chosen], sorted(test)
-
-
-def refuse_options(source: type[Source], options: SourceOptions) -> None:
-    """Raise ValueError for an option that `source` has no use for."""
-    given: dict[str, Any] = {key: value for key, value in vars(options).items() if value is not None}
-    if given:
-        key, value = next(iter(given.items()))
-        raise ValueError(f"{source.kind} has its own splits: {key}={value} has no meaning there")
-
-
 def read_lines(tree: Tree, name: str) -> Iterator[str]:
     """Yield the lines of a text file that hold anything; raises ValueError if it is not UTF-8."""
     begin = 0
     with tree.open(name) as file:
         while content := file.readline(_MAX_LINE_BYTES):
             try:
-                line = content.decode("utf-8").rstrip("\r\n")
+                line = content.decode("utf-8-sig" if begin == 0 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 raise ValueError(f"{tree.place(name)}: byte {begin + error.start}: not UTF-8") from error
             if len(content) == _MAX_LINE_BYTES:
@@ -171,35 +205,16 @@ def read_classes(tree: Tree, name: str) -> list[str]:
     """The lines of a file of class names; raises ValueError if there are too many."""
     classes = list(islice(read_lines(tree, name), MAX_CLASSES + 1))
     if len(classes) > MAX_CLASSES:
-        raise ValueError(f"{tree.place(name)}: there are at most {MAX_CLASSES} classes")
+        raise ValueError(f"{tree.place(name)}: must hold at most {MAX_CLASSES} classes")
     return classes
 
 
-def split_by_name(
-    tree: Tree, names: Sequence[str], options: SourceOptions
-) -> tuple[dict[str, list[str]], list[str], bool]:
-    """Sort files (shards, tables) into splits by the word train, test or validation in their names.
-
-    Returns the names by split, notes about what is left out, and whether all are one pool of which
-    a test fraction is to be split off. Raises ValueError if that has to be said, or is said where
-    it means nothing.
-    """
-    found: dict[str, list[str]] = {}
-    for name in names:
-        words = re.split(r"[^a-z]+", name.lower())
-        split = next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), "")
-        found.setdefault(split, []).append(name)
-    if "train" in found and "" not in found:
-        if options.test_fraction is not None:
-            raise ValueError(f"{tree.path}: has splits of its own: a test fraction has no meaning there")
-        test = next((split for split in ("test", "validation") if split in found), None)
-        left_out = [split for split in found if split not in ("train", test)]
-        splits = {"train": found["train"], **({"test": found[test]} if test else {})}
-        return splits, [f"the {split} split is left out" for split in left_out], False
-    if set(found) <= {"", "train"} and len(found) == 1:
-        if options.test_fraction is None:
-            raise ValueError(
-                f"{tree.path}: no split is named, --test-fraction is needed (0 for no test split)"
-            )
-        return {"train": list(names)}, [], True
-    raise ValueError(f"{tree.path}: which files are for training? Their names: {', '.join(names[:5])}")
+def missing_low_classes(labels: "npt.NDArray[np.int64] | Sequence[int]") -> list[str]:
+    """A note if no label is 0: labels that count from 1 leave class 0 empty."""
+    array = np.asarray(labels)
+    if array.size and array.min() > 0:
+        return [
+            f"no training record has label 0: the labels are {array.min()}..{array.max()} and class "
+            "0 is empty"
+        ]
+    return []

@@ -1,6 +1,6 @@
 """Street View House Numbers, cropped: train_32x32.mat and test_32x32.mat."""
 
-# ruff: noqa: D102 - base.py documents the methods.
+# ruff: noqa: D102 - source.py documents the methods.
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from selfie_io.convert.sources.file_tree import Tree
 from selfie_io.convert.sources.mat5 import Matrix, matrices
-from selfie_io.convert.sources.source import Item, RootedSource, SourceOptions, refuse_options
+from selfie_io.convert.sources.source import Item, RootedSource, SourceOptions
 from selfie_io.records.layout import RecordLayout
 
 _FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
@@ -21,11 +21,12 @@ class Svhn(RootedSource):
     """`X` uint8 (32, 32, 3, N) and `y` (N, 1), where 10 stands for the digit 0."""
 
     kind = "svhn"
+    wants = "train_32x32.mat"
+    published = True
     root_files = (_FILES["train"],)
     channels = 3
 
-    def __init__(self, tree: Tree, options: SourceOptions) -> None:
-        refuse_options(type(self), options)
+    def __init__(self, tree: Tree, options: SourceOptions) -> None:  # noqa: ARG002
         self._tree = tree
         root = self.root(tree)
         self._names = {split: root + name for split, name in _FILES.items() if root + name in tree}

@@ -2,37 +2,47 @@
 annotations.
 """
 
-# ruff: noqa: D102 - base.py documents the methods.
+# ruff: noqa: D102 - source.py documents the methods.
 
 from collections import Counter
-from collections.abc import Iterator
 
 from selfie_io.convert.sources.file_tree import Tree
-from selfie_io.convert.sources.image_folder import is_image
+from selfie_io.convert.sources.image_files import is_image
 from selfie_io.convert.sources.source import (
-    Item,
+    FileListSource,
     RootedSource,
+    Seen,
     SourceOptions,
     read_classes,
-    read_image,
     read_lines,
-    refuse_options,
 )
+from selfie_io.convert.sources.split_words import counted, some
 
 _ANNOTATIONS = "val/val_annotations.txt"
 
 
-class TinyImageNet(RootedSource):
+class TinyImageNet(FileListSource, RootedSource):
     """Classes in the order of wnids.txt; val is the test split; some images are grey and become
     colour.
     """
 
     kind = "tiny-imagenet"
-    root_files = ("wnids.txt", _ANNOTATIONS)
+    wants = "wnids.txt, train/<wnid>/images/ and val/ with val_annotations.txt, or val/<wnid>/"
+    root_files = ("wnids.txt",)
     channels = 3
+    published = True
+
+    @classmethod
+    def recognise(cls, tree: Tree, options: SourceOptions) -> Seen | None:
+        seen = super().recognise(tree, options)
+        if seen is None or not seen.fits:
+            return seen
+        root = seen.what.removesuffix("wnids.txt")
+        if not tree.under(f"{root}train/"):
+            return Seen(False, f"{root}train/ must hold the training images")
+        return seen
 
     def __init__(self, tree: Tree, options: SourceOptions) -> None:
-        refuse_options(type(self), options)
         self._tree = tree
         root = self.root(tree)
         wnids = read_classes(tree, root + "wnids.txt")
@@ -40,25 +50,45 @@ class TinyImageNet(RootedSource):
         if len(self._label_of) != len(wnids):
             raise ValueError(f"{tree.place(root + 'wnids.txt')}: a class is there twice")
         self.class_names = self._class_names(root + "words.txt", wnids)
-        self._files = {"train": self._training_files(root + "train/"), "test": self._validation_files(root)}
-        self.splits = {split: len(files) for split, files in self._files.items()}
+        self._skip_bad = options.skip_bad
+        notes: list[str] = []
+        self._files = {"train": self._files_of_folders(root + "train/", notes)}
+        if root + _ANNOTATIONS in tree and tree.under(f"{root}val/images/"):
+            self._files["test"] = self._annotated_files(root)
+        elif tree.folders(f"{root}val/"):
+            self._files["test"] = self._files_of_folders(root + "val/", notes)
+            notes.append(f"{root}val/ has a folder for each class")
+        unlabelled = [name for name in tree.under(f"{root}test/") if is_image(tree, name)]
+        if unlabelled:
+            notes.append(f"{root}test/ has no labels: {counted(len(unlabelled), 'image')} left out")
+        if "test" in self._files:
+            notes.append(f"{root}val/ is the test split")
+        self._count()
+        self.notes = notes
 
-    def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
-        for name, label in self._files[split][start:stop]:
-            yield Item(read_image(self._tree, name), label, name)
-
-    def _training_files(self, train: str) -> list[tuple[str, int]]:
+    def _files_of_folders(self, folder: str, notes: list[str]) -> list[tuple[str, int]]:
+        """The images of `folder`/<wnid>/, with or without a folder images/ in between."""
         files: list[tuple[str, int]] = []
-        for name in self._tree.under(train):
-            if not is_image(name):  # <wnid>_boxes.txt is there, too
+        strays: list[str] = []
+        for name in self._tree.under(folder):
+            if not is_image(self._tree, name):
+                if not name.endswith("_boxes.txt") and not name.endswith(_ANNOTATIONS):
+                    strays.append(name)
                 continue
-            wnid = name[len(train) :].split("/", 1)[0]
+            wnid = name[len(folder) :].split("/", 1)[0]
             if wnid not in self._label_of:
+                if self._skip_bad:  # not for --kind: another class is no stray file
+                    strays.append(name)
+                    continue
                 raise ValueError(f"{self._tree.place(name)}: {wnid!r} is not in wnids.txt")
             files.append((name, self._label_of[wnid]))
+        if strays:
+            notes.append(
+                f"{counted(len(strays), 'file')} that are no images of a class left out ({some(strays, 20)})"
+            )
         return sorted(files, key=lambda file: (file[1], file[0]))
 
-    def _validation_files(self, root: str) -> list[tuple[str, int]]:
+    def _annotated_files(self, root: str) -> list[tuple[str, int]]:
         place = self._tree.place(root + _ANNOTATIONS)
         label_of_file: dict[str, int] = {}
         for line, text in enumerate(read_lines(self._tree, root + _ANNOTATIONS), 1):

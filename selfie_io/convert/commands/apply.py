@@ -1,0 +1,212 @@
+"""selfie-convert apply: a corrected copy of a source, after the decisions of a review."""
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from selfie_io.convert.correction import files, shards
+from selfie_io.convert.correction.plan import DROPPED_FOLDER, Change, Correction, plan_correction
+from selfie_io.convert.packing import opened_source
+from selfie_io.convert.sources.source import SourceOptions
+from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
+from selfie_io.records.atomic import atomic_folder, atomic_path
+
+_IMAGE_FILES = ("image-folder", "animal10n", "image-table")
+_LABEL_COLUMNS = ("label", "fine_label", "labels")
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be written: files to their new names, tables with new content, items in shards."""
+
+    kind: str
+    correction: Correction
+    moved: dict[str, str] = field(default_factory=dict)
+    replaced: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Apply(Subcommand):
+    """Write a corrected copy of SOURCE to OUT, after DECISIONS, the decisions.csv of a review.
+
+    SOURCE is what was packed or audited, and is never changed. OUT is of the same kind:
+      folder, zip or tar   images move to the folder of their class, dropped ones to _dropped/;
+                           tables of labels are corrected; _dropped/undo.csv lists every change
+      npz                  other training labels; dropped records go to OUT_dropped.npz
+      parquet, webdataset  other labels; dropped records go to _dropped/
+    Files of a folder are hard links where possible, which cost no room: write to such a file in place
+    and SOURCE changes as well; --copy makes copies. Packing OUT gives the records that packing SOURCE
+    and importing DECISIONS (selfie-convert labels) give.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """The folder, archive or file that was reviewed."""
+    decisions: tyro.conf.Positional[Path]
+    """The decisions.csv: name or index, given_label, decision (keep, relabel, drop, unsure), label."""
+    out: tyro.conf.Positional[Path]
+    """What to write; it must not exist."""
+    dry_run: bool = False
+    """Say what would be done, and write nothing."""
+    unsure: Literal["keep", "drop"] = "keep"
+    """What becomes of records that the reviewer was unsure about."""
+    copy: bool = False
+    """Copy files instead of making hard links."""
+    kind: str = "auto"
+    """The kind of SOURCE, as for pack."""
+    test_fraction: float | None = None
+    """As for pack: if SOURCE has no test split, the fraction of each class that was held out."""
+    json: bool = False
+    """Print every change as JSON."""
+
+    def run(self) -> int:
+        """Read the source and the decisions, and write the copy, whole or not at all."""
+        for name, path in (("SOURCE", self.source), ("DECISIONS", self.decisions)):
+            if not path.exists():
+                raise CommandError(f"{name} must exist, there is none at {path}")
+        if self.out.exists() and not self.dry_run:
+            raise CommandError(f"OUT must be absent, {self.out} is there already")
+        inside = self.source.resolve()
+        if inside.is_dir() and (inside == self.out.resolve() or inside in self.out.resolve().parents):
+            raise CommandError(f"OUT must not lie in SOURCE, got {self.out}")
+        if self.source.is_file() and "".join(self.source.suffixes[-1:]) != self.out.suffix:
+            raise CommandError(f"OUT must end in {self.source.suffix} as SOURCE does, got {self.out}")
+        plan, names = self._plan()
+        self._say(plan)
+        if not self.dry_run:
+            with progress("write", len(names), "files") as advance:
+                self._write(plan, names, advance)
+        correction = plan.correction
+        result = {
+            "out": str(self.out),
+            "decisions": correction.counts,
+            "relabelled": len(correction.changes) - correction.dropped,
+            "dropped": correction.dropped,
+            "dry_run": self.dry_run,
+        }
+        if self.json:
+            changes = [
+                {
+                    "name": name,
+                    "now": plan.moved.get(name, name),
+                    "given": change.given,
+                    "label": change.label,
+                }
+                for name, change in correction.changes.items()
+            ]
+            print(json.dumps({**result, "changes": changes}))
+        else:
+            done = "would be" if self.dry_run else "are"
+            print(
+                f"{self.out}: {result['relabelled']:,} of {correction.items:,} training images {done} "
+                f"relabelled, {correction.dropped:,} dropped; {self.source} is as it was"
+            )
+        return DONE
+
+    def _plan(self) -> tuple[_Plan, list[str]]:
+        """What is to be done, and the names of all files of the source."""
+        options = SourceOptions(self.test_fraction)
+        with opened_source(str(self.source), self.kind, options) as source:
+            correction = plan_correction(source, self.decisions, unsure=self.unsure)
+            tree: Any = getattr(source, "_tree", None)
+            names = list(tree.names) if tree is not None else []
+            if source.kind not in (*_IMAGE_FILES, "npz", "parquet", "webdataset"):
+                raise CommandError(
+                    f"apply writes no {source.kind}; pack SOURCE, then `selfie-convert labels DATASET "
+                    f"{self.decisions}` and train with --noise overlay:decisions"
+                )
+            if source.kind not in _IMAGE_FILES:
+                return _Plan(source.kind, correction), names
+            replaced = {}
+            for name in files.tables_of(names):
+                try:
+                    content = files.corrected_table(tree.read(name), Path(name).suffix.lower(), correction)
+                except ValueError as error:
+                    raise ValueError(f"{tree.place(name)}: {error}") from error
+                if content is not None:
+                    replaced[name] = content
+        told_by_table = source.kind == "image-table" or any("records.csv" in name for name in replaced)
+        moving = correction
+        if told_by_table:  # the table has the labels: files stay where they are
+            dropped = {name: change for name, change in correction.changes.items() if change.dropped}
+            moving = Correction(correction.class_names, dropped, correction.counts, correction.items)
+        return _Plan(
+            source.kind, correction, files.moved_names(moving, source.kind, set(names)), replaced
+        ), names
+
+    def _say(self, plan: _Plan) -> None:
+        say("decisions: " + ", ".join(f"{count:,} {word}" for word, count in plan.correction.counts.items()))
+        names = plan.correction.class_names
+        changes = list(plan.correction.changes.values())
+        for change in changes[:_LISTED] if self.dry_run else []:
+            new = "dropped" if change.dropped else names[change.label]
+            where = f" -> {plan.moved[change.name]}" if change.name in plan.moved else ""
+            say(f"  {change.name}{where}  ({names[change.given]}: {new})")
+        if self.dry_run and len(changes) > _LISTED:
+            say(f"  and {len(changes) - _LISTED:,} more: --json lists them")
+
+    def _write(self, plan: _Plan, names: list[str], advance: Callable[[int], None]) -> None:
+        if plan.kind == "npz":
+            dropped = self.out.with_name(f"{self.out.stem}_dropped.npz")
+            aside = atomic_path(dropped) if plan.correction.dropped else nullcontext(dropped)
+            with aside as second, atomic_path(self.out) as first:
+                shards.correct_npz(self.source, first, second, plan.correction)
+            return
+        if plan.kind in ("parquet", "webdataset"):
+            self._write_shards(plan, advance)
+            return
+        undo = files.undo_list(plan.correction, plan.moved)
+        if self.source.is_dir():
+            with atomic_folder(self.out) as folder:
+                links = files.copy_folder(
+                    self.source, folder, plan.moved, plan.replaced, link=not self.copy, advance=advance
+                )
+                (folder / DROPPED_FOLDER).mkdir(exist_ok=True)
+                (folder / DROPPED_FOLDER / "undo.csv").write_bytes(undo)
+            say(f"{links:,} of {len(names):,} files are hard links" + ("" if links else ": all are copies"))
+            return
+        with atomic_path(self.out) as archive:
+            write = files.copy_zip if self.source.suffix.lower() == ".zip" else files.copy_tar
+            write(self.source, archive, plan.moved, plan.replaced, undo)
+
+    def _write_shards(self, plan: _Plan, advance: Callable[[int], None]) -> None:
+        by_file: dict[str, dict[Any, Change]] = {}
+        for name, change in plan.correction.changes.items():
+            if plan.kind == "parquet":
+                file, _, row = name.rpartition("#")
+                by_file.setdefault(file, {})[int(row)] = change
+            else:
+                shard, inner = self._shard_of(name)
+                by_file.setdefault(shard, {})[inner] = change
+
+        def correct(source: Path, out: Path, dropped: Path, changes: dict[Any, Change]) -> None:
+            if plan.kind == "parquet":
+                shards.correct_parquet(source, out, dropped, changes, _LABEL_COLUMNS)
+            else:
+                shards.correct_shard(source, out, dropped, changes)
+
+        if self.source.is_file():
+            dropped = self.out.with_name(f"{self.out.stem}_dropped{self.out.suffix}")
+            with atomic_path(self.out) as first:
+                correct(self.source, first, dropped, by_file.get(self.source.name, by_file.get("", {})))
+            return
+        with atomic_folder(self.out) as folder:
+            held = {name: b"" for name in by_file}
+            files.copy_folder(self.source, folder, {}, held, link=not self.copy, advance=advance)
+            for name, changes in by_file.items():
+                correct(self.source / name, folder / name, folder / DROPPED_FOLDER / name, changes)
+
+    def _shard_of(self, name: str) -> tuple[str, str]:
+        """The shard and the member of an item's name, which joins both by a slash."""
+        if self.source.is_file():
+            return "", name
+        parts = name.split("/")
+        for count in range(1, len(parts)):
+            if (self.source / "/".join(parts[:count])).is_file():
+                return "/".join(parts[:count]), "/".join(parts[count:])
+        raise ValueError(f"{self.source}: {name} is in no shard")

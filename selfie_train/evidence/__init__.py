@@ -1,0 +1,1 @@
+"""Which labels are wrong: sources of evidence, one calibrated score, and how many there are."""

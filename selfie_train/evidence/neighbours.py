@@ -1,0 +1,90 @@
+"""The nearest records in a feature space, and the class shares of their given labels.
+
+Distance: the cosine after projection on the first principal components, each scaled to variance 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+COUNT = 50  # neighbours that vote
+COMPONENTS = 128
+MAX_REFERENCES = 50_000  # records among which neighbours are searched: a sample of more
+_TEMPERATURE = 0.1  # a neighbour's vote weighs exp(cosine / this)
+_PRIOR = 0.02  # share of a vote that goes to all classes alike
+_SAMPLE = 20_000  # records from which the components are found
+_ROWS = 1024
+
+
+def find_neighbours(
+    features: NDArray[np.floating], seed: int, advance: Callable[[int], None]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Positions int64 (N, m) of the nearest other records, nearest first, and cosines float32 (N, m).
+
+    m is COUNT, or N - 1 if that is less. `advance` is told how many records are done.
+    """
+    records = len(features)
+    rng = np.random.default_rng([seed, records])
+    project = _projection(features, rng)
+    references = np.arange(records)
+    if records > MAX_REFERENCES:
+        references = np.sort(rng.choice(records, MAX_REFERENCES, replace=False))
+    known = np.concatenate(
+        [project(features[references[begin : begin + _ROWS]]) for begin in range(0, len(references), _ROWS)]
+    )
+    count = min(COUNT, records - 1)
+    found = np.empty((records, count), np.int64)
+    cosines = np.empty((records, count), np.float32)
+    place = np.full(records, -1)
+    place[references] = np.arange(len(references))
+    for begin in range(0, records, _ROWS):
+        end = min(begin + _ROWS, records)
+        closeness = project(features[begin:end]) @ known.T
+        own = place[begin:end]
+        closeness[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
+        nearest = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
+        values = np.take_along_axis(closeness, nearest, 1)
+        order = np.lexsort((nearest, -values), axis=1)
+        found[begin:end] = references[np.take_along_axis(nearest, order, 1)]
+        cosines[begin:end] = np.take_along_axis(values, order, 1)
+        advance(end - begin)
+    return found, cosines
+
+
+def neighbour_shares(
+    neighbours: NDArray[np.int64], cosines: NDArray[np.float32], given: NDArray[np.int64], num_classes: int
+) -> NDArray[np.float32]:
+    """Class shares float32 (N, k) of the neighbours' given labels; a record's own label has no vote."""
+    weights = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / _TEMPERATURE)
+    weights /= weights.sum(axis=1, keepdims=True)
+    shares = np.full((len(neighbours), num_classes), _PRIOR / num_classes, np.float32)
+    rows = np.arange(len(neighbours))
+    for column in range(neighbours.shape[1]):  # each row once a turn: no two votes meet
+        shares[rows, given[neighbours[:, column]]] += np.float32(1 - _PRIOR) * weights[:, column]
+    return shares
+
+
+def _projection(
+    features: NDArray[np.floating], rng: np.random.Generator
+) -> Callable[[NDArray[np.floating]], NDArray[np.float32]]:
+    chosen = np.arange(len(features))
+    if len(features) > _SAMPLE:
+        chosen = np.sort(rng.choice(len(features), _SAMPLE, replace=False))
+    sample = np.asarray(features[chosen], np.float32)
+    mean = sample.mean(axis=0)
+    centred = sample - mean
+    values, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(centred))
+    kept = np.arange(len(values))[::-1][: min(COMPONENTS, len(values))]
+    kept = kept[values[kept] > 1e-6 * max(values[-1], 1e-30)]
+    basis = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
+
+    def project(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+        points = (np.asarray(rows, np.float32) - mean) @ basis
+        lengths = np.sqrt((points * points).sum(axis=1, keepdims=True))
+        scaled: NDArray[np.float32] = points / np.maximum(lengths, 1e-12)
+        return scaled
+
+    return project

@@ -1,0 +1,133 @@
+"""How labels were corrupted: P(given | true) and the posterior of the true class, from out-of-sample data.
+
+The model: a source s says p_s(true | x) without the record's own label; the sources are pooled,
+f(j | x) proportional to the product of p_s(j | x) ** w_s; the given label is drawn from the row T[true]. The
+weights w and T maximise the likelihood of the given labels, sum log sum_j f(j | x) T[j, given]. T comes by
+expectation-maximisation (Dempster, Laird and Rubin 1977), w by a search in which T is fitted anew. The
+posterior of record x is f(j | x) T[j, given], normalised; the score is 1 minus that of the given label.
+(Log-linear pool: Genest and Zidek 1986. T in the likelihood: Patrini et al., CVPR 2017, "forward".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+MAX_SEARCHED = 20_000  # records that the weights are searched on
+PRIOR = 10.0  # records for each class that the prior of T counts as
+_FLOOR = 1e-7
+_START_RATE = 0.15
+_SEARCH_STEPS, _STEPS = 12, 60  # of expectation-maximisation
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """weights float64 (s,); pooled, posterior float32 (N, k); transition_matrix float64 (k, k)."""
+
+    weights: NDArray[np.float64]
+    pooled: NDArray[np.float32]
+    posterior: NDArray[np.float32]
+    transition_matrix: Matrix
+    loss: float  # mean negative log-likelihood of the given labels
+
+    def scores(self, given: NDArray[np.int64]) -> NDArray[np.float64]:
+        """P(the given label is wrong), float64 (N,)."""
+        own = self.posterior[np.arange(len(given)), given]
+        found: NDArray[np.float64] = np.clip(1 - own.astype(np.float64), 0, 1)
+        return found
+
+
+def fit_noise_model(
+    sources: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int
+) -> NoiseModel:
+    """Fit weights and T to `sources`, each (N, k), which must be out of sample."""
+    logs = [_centred_logs(source) for source in sources]
+    searched = _thinned(len(given))
+    parts, labels = [log[searched] for log in logs], given[searched]
+
+    def loss(log_weights: NDArray[np.float64]) -> float:
+        pooled = _pool(parts, np.exp(log_weights))
+        return maximise_likelihood(pooled, labels, num_classes, steps=_SEARCH_STEPS)[1]
+
+    start = np.full(len(logs), -np.log(len(logs)))
+    options = {"maxfev": 40 * len(logs), "xatol": 0.02, "fatol": 1e-6}
+    simplex = np.vstack([start, start + np.eye(len(logs)) * 0.7])
+    found = minimize(loss, start, method="Nelder-Mead", options={**options, "initial_simplex": simplex})
+    weights = np.exp(found.x)
+    pooled = _pool(logs, weights)
+    matrix, likelihood_loss = maximise_likelihood(pooled, given, num_classes, steps=_STEPS)
+    return NoiseModel(weights, pooled, posterior(pooled, matrix, given), matrix, likelihood_loss)
+
+
+def maximise_likelihood(
+    pooled: NDArray[np.float32],
+    given: NDArray[np.int64],
+    num_classes: int,
+    *,
+    steps: int,
+    start: Matrix | None = None,
+    record_weights: NDArray[np.float64] | None = None,
+) -> tuple[Matrix, float]:
+    """T by expectation-maximisation, and the mean negative log-likelihood of the given labels.
+
+    Each row has a Dirichlet prior of PRIOR records around uniform noise of the overall rate.
+    """
+    same = np.eye(num_classes)
+    other = (1 - same) / max(num_classes - 1, 1)
+    matrix = same * (1 - _START_RATE) + other * _START_RATE if start is None else start
+    order = np.argsort(given, kind="stable")
+    grouped = pooled[order].astype(np.float64)
+    ends = np.cumsum(np.bincount(given, minlength=num_classes)).tolist()
+    weight = None if record_weights is None else record_weights[order]
+    total = len(given) if weight is None else float(weight.sum())
+    loss = 0.0
+    for _ in range(steps):
+        counts = np.zeros((num_classes, num_classes))  # [true, given]
+        loss, begin = 0.0, 0
+        for label, end in enumerate(ends):
+            joint = grouped[begin:end] * matrix[:, label]
+            evidence = np.maximum(joint.sum(axis=1), 1e-300)
+            ratio = 1 / evidence if weight is None else weight[begin:end] / evidence
+            counts[:, label] = ratio @ joint
+            logs = np.log(evidence)
+            loss -= float(logs.sum() if weight is None else logs @ weight[begin:end])
+            begin = end
+        rate = 1 - np.trace(counts) / max(counts.sum(), 1e-300)
+        matrix = counts + PRIOR * (same * (1 - rate) + other * rate)
+        matrix /= matrix.sum(axis=1, keepdims=True)
+    return matrix, loss / max(total, 1e-300)
+
+
+def posterior(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int64]) -> NDArray[np.float32]:
+    """P(true class | record, given label), float32 (N, k)."""
+    joint = pooled * matrix.T.astype(np.float32)[given]
+    sums = joint.sum(axis=1, keepdims=True)
+    found: NDArray[np.float32] = np.where(sums > 0, joint / np.maximum(sums, 1e-30), pooled)
+    return found
+
+
+def _centred_logs(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    logs: NDArray[np.float32] = np.log(np.maximum(probabilities, _FLOOR))
+    return logs - logs.mean(axis=1, keepdims=True)
+
+
+def _pool(logs: Sequence[NDArray[np.float32]], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    pooled = np.zeros_like(logs[0])
+    for log, weight in zip(logs, weights, strict=True):
+        pooled += np.float32(weight) * log
+    pooled = np.exp(pooled - pooled.max(axis=1, keepdims=True))
+    normalised: NDArray[np.float32] = pooled / pooled.sum(axis=1, keepdims=True)
+    return normalised
+
+
+def _thinned(count: int) -> NDArray[np.int64]:
+    """At most MAX_SEARCHED positions, evenly drawn; the same ones every time."""
+    if count <= MAX_SEARCHED:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, MAX_SEARCHED, replace=False))

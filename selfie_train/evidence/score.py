@@ -1,0 +1,106 @@
+"""One score for each label, P(the given label is wrong), and which labels to flag, change or leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfie_train.evidence.how_many import RateEstimate, estimate_rate
+from selfie_train.evidence.noise_model import fit_noise_model
+from selfie_train.evidence.source import Evidence
+
+LEAST_SCORE = 0.5  # a label that is more likely right is not flagged
+WEAK_ERROR = 0.35  # of the evidence itself: above it only what is nearly sure is flagged
+WEAK_SCORE = 0.9
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """What the evidence says of N labels.
+
+    score: float64 (N,), P(the given label is wrong); posterior: float32 (N, k), P(each class is true)
+    suggested: int64 (N,), the likeliest class; flagged: bool (N,), score >= threshold
+    expected_precision, expected_recall: of the flags, by the scores alone
+    evidence_error: how often the pooled evidence's own best guess is wrong, by its own word
+    """
+
+    score: NDArray[np.float64]
+    posterior: NDArray[np.float32]
+    suggested: NDArray[np.int64]
+    flagged: NDArray[np.bool_]
+    threshold: float
+    expected_precision: float | None
+    expected_recall: float | None
+    evidence_error: float
+    rate: RateEstimate
+    weights: dict[str, float]
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the evidence errs too often to flag more than a little."""
+        return self.evidence_error > WEAK_ERROR
+
+    def relabelled(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The likeliest class where a label is flagged, else the given one."""
+        return np.where(self.flagged, self.suggested, given)
+
+    def without_doubtful(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
+        """-1 for as many of the highest scores as labels are expected to be wrong, else the given label."""
+        dropped = np.argsort(-self.score, kind="stable")[: round(float(self.score.sum()))]
+        if self.is_weak:
+            dropped = np.flatnonzero(self.flagged)
+        labels = given.copy()
+        labels[dropped] = -1
+        return labels
+
+
+def score_labels(
+    sources: Sequence[Evidence], given: NDArray[np.int64], num_classes: int, *, precision: float | None = None
+) -> LabelScores:
+    """Combine out-of-sample sources; `precision` sets the threshold, else the expected F1 does.
+
+    Raises ValueError if no source is out of sample: a network that has seen a label may have memorised it.
+    """
+    trusted = [source for source in sources if source.out_of_sample]
+    if not trusted:
+        raise ValueError("a score needs evidence from networks that did not train on the label, got none")
+    model = fit_noise_model([source.probabilities for source in trusted], given, num_classes)
+    score = model.scores(given)
+    error = float(1 - model.pooled.max(axis=1).mean())
+    threshold = choose_threshold(score, precision)
+    if precision is None and error > WEAK_ERROR:
+        threshold = max(threshold, WEAK_SCORE)
+    suggested = model.posterior.argmax(axis=1).astype(np.int64)
+    flagged = (score >= threshold) & (suggested != given)
+    caught = float(score[flagged].sum())
+    return LabelScores(
+        score=score,
+        posterior=model.posterior,
+        suggested=suggested,
+        flagged=flagged,
+        threshold=threshold,
+        expected_precision=caught / int(flagged.sum()) if flagged.any() else None,
+        expected_recall=caught / float(score.sum()) if score.sum() > 0 else None,
+        evidence_error=error,
+        rate=estimate_rate(model, trusted, given, num_classes),
+        weights={source.name: float(w) for source, w in zip(trusted, model.weights, strict=True)},
+    )
+
+
+def choose_threshold(score: NDArray[np.float64], precision: float | None) -> float:
+    """The least score to flag: of the largest expected F1, but at least LEAST_SCORE; or of `precision`.
+
+    The expected F1 of the m highest scores is 2 * (their sum) / (m + sum of all). Of `precision` it is the
+    lowest score down to which the mean of the scores keeps it; 1.01, that is none, if no score does.
+    """
+    ordered = np.sort(score)[::-1]
+    sums = np.cumsum(ordered)
+    counts = np.arange(1, len(ordered) + 1)
+    if precision is not None:
+        enough = np.flatnonzero(sums / counts >= precision)
+        return float(ordered[enough[-1]]) if len(enough) else 1.01
+    expected = 2 * sums / (counts + sums[-1])
+    return max(float(ordered[int(np.argmax(expected))]), LEAST_SCORE)

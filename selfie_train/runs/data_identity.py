@@ -1,0 +1,82 @@
+"""Which data a run learns from: digests in config.json, compared by resume, audit and compare."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfie_io.records.dataset import RecordDataset
+from selfie_train.config import DATA_KEY
+
+if TYPE_CHECKING:
+    from selfie_train.runs.training_labels import TrainingLabels
+
+_NAMES = {
+    "train_files": "the training record files",
+    "train_records": "the training records",
+    "train_labels": "the stored training labels",
+    "test_files": "the test record files",
+    "test_records": "the test records",
+    "given_labels": "the labels to learn",
+}
+
+
+def data_identity(dataset: RecordDataset, labels: TrainingLabels) -> dict[str, str | None]:
+    """Digests (SHA-256, hex) of a data set's records and labels; None where there is nothing to digest."""
+    test = dataset.splits["test"].identity if "test" in dataset.splits else {"files": None, "records": None}
+    return {
+        "train_files": dataset.train.identity["files"],
+        "train_records": dataset.train.identity["records"],
+        "train_labels": _digest(dataset.train.record_ids, dataset.train.labels),
+        "test_files": test["files"],
+        "test_records": test["records"],
+        "given_labels": _digest(labels.given),
+    }
+
+
+def differences(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """What differs between two identities, in words.
+
+    The digests of files count only where both data sets have a manifest: `adopt` changes no record.
+    """
+    different = [key for key in _NAMES if key in stored and stored[key] != found[key]]
+    for split in ("train", "test"):
+        files, records = f"{split}_files", f"{split}_records"
+        if files in different and (records in different or None in (stored[files], found[files])):
+            different.remove(files)
+    return [_NAMES[key] for key in different]
+
+
+def read_identity(folder: Path) -> dict[str, Any] | None:
+    """The identity in RUN/config.json; None for a run of a version that kept none."""
+    values = json.loads((folder / "config.json").read_text())
+    found = values.get(DATA_KEY)
+    return found if isinstance(found, dict) else None
+
+
+def check_identity(folder: Path, dataset: RecordDataset, labels: TrainingLabels, noise: str) -> None:
+    """Raise ValueError, naming what differs, if the run in `folder` learns from other data."""
+    stored = read_identity(folder)
+    if stored is None:
+        return
+    different = differences(stored, data_identity(dataset, labels))
+    if not different:
+        return
+    if noise != "none" and "the labels to learn" in different:
+        different[different.index("the labels to learn")] = f"the labels to learn (noise {noise})"
+    raise ValueError(
+        f"a run needs the data that it learnt from, but {dataset.path} is not what {folder} learnt from: "
+        f"{', '.join(different)} differ. Restore the data set or its overlay, say where it lies now "
+        "(--dataset FOLDER), or start a new run"
+    )
+
+
+def _digest(*arrays: Any) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, "<i8").tobytes())
+    return digest.hexdigest()
