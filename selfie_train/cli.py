@@ -15,6 +15,7 @@ from selfie_io.console import quiet_on_broken_pipe
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
+from selfie_train.commands.methods import Methods
 from selfie_train.commands.reproduce import Reproduce
 from selfie_train.commands.resume import Resume
 from selfie_train.commands.run import Train
@@ -29,6 +30,7 @@ COMMANDS: dict[str, type[TrainCommand]] = {
     "compare": Compare,
     "audit": Audit,
     "reproduce": Reproduce,
+    "methods": Methods,
 }
 
 _DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias and plain training.
@@ -39,6 +41,7 @@ _DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias a
   selfie-train compare runs/A runs/B --out runs/table  a table and curves, over seeds
   selfie-train audit photos/ --out audits/photos        which labels are wrong: of images, a data set or a run
   selfie-train reproduce grid.json --out runs/grid     many runs; finished ones are skipped
+  selfie-train methods                                 the methods, their papers and options
   torchrun --nproc-per-node 2 -m selfie_train run ...  the same, on many processes or machines
 
 Every command takes --import MODULE for methods and models of your own; --version tells the version.

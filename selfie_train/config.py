@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
@@ -43,7 +44,10 @@ class TrainConfig:
     dataset: str
     """Folder of record files, as `selfie-convert pack` writes it."""
     method: str = "selfie"
-    """default, active-bias, co-teaching, selfie, or a registered one."""
+    """`selfie-train methods` lists them: default, active-bias, co-teaching, selfie, gce, sce, forward, elr,
+    small-loss, dividemix, or a registered one."""
+    method_options: tuple[str, ...] = ()
+    """The method's own options, each NAME=VALUE, as in --method gce --method-options q=0.5."""
     model: str = AUTO
     """airnet, airnet-small, airnet-wide, convnet, resnet-18, resnet-34, preact-resnet-18, densenet-10-12,
     densenet-25-12, densenet-40-12, vgg-19, timm:NAME or a registered one. auto: airnet on a CPU (airnet-small
@@ -94,6 +98,10 @@ class TrainConfig:
     """Share of each hard target that is spread over all classes."""
     ema: AutoFloat = _AUTO
     """Decay per step of an average of the weights, which is then what is tested and kept; 0: no average."""
+    early_stopping: Literal["none", "label-wave"] = "none"
+    """label-wave: stop where the predictions change least from epoch to epoch, and keep those weights."""
+    patience: int = 10
+    """Epochs without a new minimum after which label-wave stops."""
     augment: Literal["auto", "none", "crop", "crop-flip", "crop-alternate"] = AUTO
     """crop: pad by 4 and crop at random; crop-flip: flip at random too; crop-alternate: reflect 2 pixels
     over the edge, crop at random, flip every other epoch."""
@@ -125,6 +133,11 @@ class TrainConfig:
         for name in ("dataset", "out"):  # a Path in Python; the stored config has text
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        if isinstance(self.method_options, Mapping):  # in Python {"q": 0.5}; stored as "q=0.5"
+            texts = tuple(f"{name}={value}" for name, value in self.method_options.items())
+            object.__setattr__(self, "method_options", texts)
+        elif isinstance(self.method_options, list):
+            object.__setattr__(self, "method_options", tuple(self.method_options))
         if _fits(self.imports, tuple[str, ...]):
             object.__setattr__(self, "imports", tuple(import_plugin(module) for module in self.imports))
         _one_of("method", self.method, known_names("method"))
@@ -138,10 +151,12 @@ class TrainConfig:
             for name, value in PAPER.items():
                 if self._is_auto(name):
                     object.__setattr__(self, name, value)
+        look_up("method", self.method).parse_options(self)
         parse_noise(self.noise)
         if self.noise_rate != "auto":
             _check_rate("noise_rate", self.noise_rate)
-        for name, least in (("epochs", 1), ("history", 1), ("batch_size", 2)):  # batch norm needs two samples
+        for name, least in (("epochs", 1), ("history", 1), ("patience", 1), ("batch_size", 2)):
+            # Batch norm needs two samples.
             self._at_least(name, least)
         for name in ("warmup", "seed", "checkpoint_batches"):
             self._at_least(name, 0)
@@ -231,7 +246,7 @@ class TrainConfig:
                 f"unknown settings in the run's config: {', '.join(sorted(unknown))}; "
                 f"known are {', '.join(known)}"
             )
-        for name in ("shape", "imports"):
+        for name in ("shape", "imports", "method_options"):
             if isinstance(values.get(name), list):
                 values = {**values, name: tuple(values[name])}
         return cls(**values)

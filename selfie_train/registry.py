@@ -14,6 +14,12 @@ METHODS: dict[str, Any] = {
     "active-bias": "selfie_train.methods.active_bias:ActiveBias",
     "co-teaching": "selfie_train.methods.co_teaching:CoTeaching",
     "selfie": "selfie_train.methods.selfie:Selfie",
+    "gce": "selfie_train.methods.gce:Gce",
+    "sce": "selfie_train.methods.sce:Sce",
+    "forward": "selfie_train.methods.forward:Forward",
+    "elr": "selfie_train.methods.elr:Elr",
+    "small-loss": "selfie_train.methods.small_loss:SmallLoss",
+    "dividemix": "selfie_train.methods.dividemix:DivideMix",
 }
 MODELS: dict[str, Any] = {
     "densenet-10-12": "selfie_train.models.densenet:densenet_10_12",

@@ -1,5 +1,6 @@
 """Opens a folder of record files: shape, classes and splits, without reading a record."""
 
+import errno
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -60,15 +61,27 @@ class RecordSplit:
         self._unmapped: RecordFiles | None = None
 
     def open_files(self, *, use_mmap: bool) -> RecordFiles:
-        """The files as the native core reads them, opened anew."""
-        return RecordFiles(
-            paths=[str(path) for path in self.files],
-            channels=self.layout.channels,
-            height=self.layout.height,
-            width=self.layout.width,
-            num_classes=self.num_classes or 0,
-            use_mmap=use_mmap,
-        )
+        """The files as the native core reads them, opened anew: a descriptor a file.
+
+        Raises OSError if there are more files than this process may open, with a way out.
+        """
+        try:
+            return RecordFiles(
+                paths=[str(path) for path in self.files],
+                channels=self.layout.channels,
+                height=self.layout.height,
+                width=self.layout.width,
+                num_classes=self.num_classes or 0,
+                use_mmap=use_mmap,
+            )
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            advice = (
+                f"{len(self.files)} record files need a descriptor each, and this process may open no"
+                " more: raise the limit (ulimit -n), or pack with a larger --records-per-file"
+            )
+            raise OSError(error.errno, advice, str(self.dataset_path)) from error
 
     def shared_files(self, *, use_mmap: bool) -> RecordFiles:
         """The files as the native core reads them, opened once for all loaders over this split."""

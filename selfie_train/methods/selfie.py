@@ -15,6 +15,8 @@ from selfie_train.refurbish import Refurbisher
 class Selfie(Method):
     """After warm-up: low-loss samples with their given labels, consistent ones with what they predict."""
 
+    paper = "Song, Kim, Lee, ICML 2019"
+    settings = ("warmup", "history", "threshold", "restarts", "variant", "reuse_refurbished", "two_pass")
     has_warmup = True
 
     def __init__(self, config: TrainConfig, num_samples: int, num_classes: int, noise_rate: float) -> None:

@@ -19,6 +19,7 @@ from selfie_train.methods.method import method_class
 from selfie_train.runs.training_labels import training_labels
 from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatten_state
 from selfie_train.training.distributed import join_processes
+from selfie_train.training.early_stopping import EarlyStopping
 from selfie_train.training.learner import Learner
 from selfie_train.training.noise_estimate import NoiseRateEstimate
 
@@ -60,6 +61,13 @@ class Components:
             self.estimate = NoiseRateEstimate(
                 num_samples, num_classes, history_length=config.history, threshold=config.threshold
             )
+        self.early_stopping: EarlyStopping | None = None
+        if config.early_stopping == "label-wave":
+            if config.num_runs > 1:
+                raise ValueError(
+                    f"early stopping works on one training run, got {config.num_runs}: set --restarts 0"
+                )
+            self.early_stopping = EarlyStopping(num_samples, num_classes, patience=config.patience)
         shape = self.dataset.layout.shape
         self.learner = Learner(
             config,
@@ -68,6 +76,7 @@ class Components:
             num_classes,
             make_method.num_networks,
             needs_probabilities=make_method.needs_probabilities,
+            num_views=make_method.num_views,
             stem_images=self._stem_images,
         )
 
@@ -82,6 +91,7 @@ class Components:
             order="independent" if config.variant == "official" else "permutation",
             seed=config.seed,
             labels=self.labels.given if training else None,
+            views=self.method.num_views if training else 1,
             indices=np.flatnonzero(self.labels.given >= 0) if training and self.labels.left_out else None,
             augment=augment,
             normalize=PerImage(),
@@ -107,6 +117,9 @@ class Components:
         if self.estimate is not None:
             estimate_arrays, estimate_values = flatten_state(self.estimate.state_dict(), "estimate")
             arrays, values = arrays | estimate_arrays, values | estimate_values
+        if self.early_stopping is not None:
+            wave_arrays, wave_values = flatten_state(self.early_stopping.state_dict(), "label_wave")
+            arrays, values = arrays | wave_arrays, values | wave_values
         known = {"noise_rate": self.method.noise_rate, "estimating": self.estimate is not None}
         return self.learner.state() | arrays, {"memory": values, **known}
 
@@ -116,6 +129,8 @@ class Components:
         self.learner.load_state(checkpoint.arrays)
         self.method.load_state_dict(unflatten_state(memory, "method"))
         self.method.noise_rate = checkpoint.values["noise_rate"]
+        if self.early_stopping is not None:
+            self.early_stopping.load_state_dict(unflatten_state(memory, "label_wave"))
         if not checkpoint.values["estimating"]:
             self.estimate = None
         elif self.estimate is not None:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.loader import Loader
 from selfie_train.config import TrainConfig
-from selfie_train.methods.method import Choice, Scores
+from selfie_train.methods.method import Choice, Mixup, Scores
 from selfie_train.models.builder import model_builder
 from selfie_train.training.distributed import ProcessGroup
 from selfie_train.training.machine import autocast
+from selfie_train.training.mixing import mixed_loss
 from selfie_train.training.optimizer import make_optimizer, set_learning_rate
 from selfie_train.training.weight_average import WeightAverage
 
@@ -36,11 +37,12 @@ class ScoredBatch:
 
     group: ProcessGroup  # the processes that share the batch: this one alone where all of them have all of it
     global_size: int
-    images: Tensor  # (b, C, H, W) on the device
+    images: Tensor  # (views * b, C, H, W) on the device, view after view
     labels: Tensor  # int64 (b,) given labels
-    logits: list[Tensor]  # m of float32 (b, k)
+    logits: list[Tensor]  # m of float32 (views * b, k)
     losses: list[Tensor]  # m of float32 (b,)
     predicted: list[Tensor]  # m of int64 (b,)
+    batch: Batch  # as the loader gave it
     begin: int = 0  # where these samples begin in the global batch
 
     def sums(self) -> Tensor:
@@ -67,9 +69,11 @@ class Learner:
         num_networks: int,
         *,
         needs_probabilities: bool = False,
+        num_views: int = 1,
         stem_images: Callable[[], Tensor] | None = None,
     ) -> None:
         self.config = config
+        self.num_views = num_views  # of each image in a training batch
         self.needs_probabilities = needs_probabilities  # in `Scores`
         self.group = group
         self.shape, self.num_classes = shape, num_classes
@@ -109,18 +113,22 @@ class Learner:
         """
         group = self.group
         if global_size < 2 * group.world_size:  # batch norm needs two samples wherever it is computed
-            batch = group.join(batch, self._slots)
+            batch = self._join(group, batch)
             group = group.alone()
         torch.manual_seed(stream_seed(self.config.seed, "dropout", step, group.rank))
-        images = self._place(batch.images)
+        images = self._place_views(batch.images)
         labels = batch.labels.to(self.group.device, non_blocking=True)
         for network in self._forward:
             network.train()
         with self._autocast():
             logits = [network(images).float() for network in self._forward]
-        losses = [F.cross_entropy(output, labels, reduction="none") for output in logits]
-        predicted = [output.argmax(1) for output in logits]
-        scored = ScoredBatch(group, global_size, images, labels, logits, losses, predicted)
+        losses = [F.cross_entropy(output, self._each_view(labels), reduction="none") for output in logits]
+        if self.num_views > 1:
+            losses = [loss.view(self.num_views, -1).mean(0) for loss in losses]
+            predicted = [self._shares(output).argmax(1) for output in logits]
+        else:
+            predicted = [output.argmax(1) for output in logits]
+        scored = ScoredBatch(group, global_size, images, labels, logits, losses, predicted, batch)
         if not gather:
             self._scored = scored
             return None
@@ -162,13 +170,15 @@ class Learner:
         return sums
 
     def _chosen_loss(self, number: int, scored: ScoredBatch, choice: Choice) -> Tensor:
+        if choice.mixup is not None:
+            return self._mixed_loss(number, scored, choice, choice.mixup)
         total: float = len(choice.weights)
         if choice.divisor == "weights":
             total = float(choice.weights.sum(dtype=np.float64))
         mine = slice(scored.begin, scored.begin + len(scored.labels))
         images, logits = scored.images, scored.logits[number]
-        targets = torch.from_numpy(choice.targets[mine]).to(self.group.device)
-        weights = torch.from_numpy(choice.weights[mine]).to(self.group.device)
+        targets = self._each_view(torch.from_numpy(choice.targets[mine]).to(self.group.device))
+        weights = self._each_view(torch.from_numpy(choice.weights[mine]).to(self.group.device))
         if choice.second_pass:
             # Batch norm needs two samples, and every process must go through the network equally often: one
             # that keeps fewer takes all of its part again.
@@ -183,7 +193,23 @@ class Learner:
             if is_soft
             else self._hard_loss(logits, targets)
         )
-        return (losses * weights).sum() * (scored.group.world_size / total)
+        return (losses * weights).sum() * (scored.group.world_size / (total * self.num_views))
+
+    def _mixed_loss(self, number: int, scored: ScoredBatch, choice: Choice, mixup: Mixup) -> Tensor:
+        images = scored.images
+        if scored.group.world_size > 1:
+            images = self._place_views(self._join(scored.group, scored.batch).images)
+        begin = scored.begin
+        view = torch.arange(begin, begin + len(scored.labels), device=images.device)
+        size = len(images) // self.num_views
+        rows = torch.cat([view + place * size for place in range(self.num_views)])
+
+        def forward(mixed: Tensor) -> Tensor:
+            with self._autocast():
+                logits: Tensor = self._forward[number](mixed)
+            return logits.float()
+
+        return mixed_loss(forward, choice, mixup, images, rows, scored.group)
 
     def _hard_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         smoothing = self.config.label_smoothing
@@ -202,7 +228,7 @@ class Learner:
         rows = torch.stack([column.detach().double() for column in columns])
         num_networks = len(scored.losses)
         if self.needs_probabilities:
-            shares = [output.detach().softmax(1).T for output in scored.logits]
+            shares = [self._shares(output).T for output in scored.logits]
             rows = torch.cat([rows, torch.cat(shares).double()])
         everyone, begin = scored.group.gather(rows, self._slots)
         first, second = 2 + num_networks, 2 + 2 * num_networks
@@ -324,6 +350,28 @@ class Learner:
         if self.config.channels_last:
             images = images.permute(0, 3, 1, 2)  # the loader wrote NHWC; torch calls this memory NCHW
         return images
+
+    def _place_views(self, images: Tensor) -> Tensor:
+        """Images (b, ...), or with several views (views, b, ...), as one batch, view after view."""
+        return self._place(images.flatten(0, 1) if self.num_views > 1 else images)
+
+    def _each_view(self, values: Tensor) -> Tensor:
+        """Values (b, ...) as often as there are views."""
+        return torch.cat([values] * self.num_views) if self.num_views > 1 else values
+
+    def _shares(self, logits: Tensor) -> Tensor:
+        """The probabilities (b, k) of logits (views * b, k): means over the views, without gradient."""
+        shares = logits.detach().softmax(1)
+        if self.num_views > 1:
+            shares = shares.view(self.num_views, -1, shares.shape[1]).mean(0)
+        return shares
+
+    def _join(self, group: ProcessGroup, batch: Batch) -> Batch:
+        """The whole batch of all processes, with its views first."""
+        if self.num_views == 1:
+            return group.join(batch, self._slots)
+        joined = group.join(batch._replace(images=batch.images.transpose(0, 1)), self._slots)
+        return joined._replace(images=joined.images.transpose(0, 1))
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return autocast(self.group.device, self.config.precision)
