@@ -34,6 +34,7 @@ class RecordSplit:
     layout: the shape of a record
     num_classes: None if unknown: labels are only checked against MAX_CLASSES
     named_records: the number of records of each file, and whether it has a file of names
+    file_digests: SHA-256 of each file; None without a manifest
     """
 
     def __init__(
