@@ -318,6 +318,13 @@ def test_more_than_ten_classes_have_their_likeliest_at_the_digits(browser, page_
     assert [(row["index"], row["label"]) for row in rows] == [("0", "1"), ("2", "77")]
 
 
+def test_classes_that_are_called_by_digits_have_their_own_keys(browser, page_of, tmp_path):
+    with open_page(browser, page_of(20, classes=("0", "1", "2", "3"))) as page:
+        press(page, "3", "0", "9")
+        _, rows = exported(page, tmp_path)
+    assert [(row["index"], row["label"]) for row in rows] == [("0", "3"), ("2", "0")]
+
+
 def test_a_screen_reader_is_told(browser, page_of):
     with open_page(browser, page_of(40)) as page:
         grid = page.get_by_role("listbox", name="Findings")

@@ -110,10 +110,10 @@ class Apply(Subcommand):
 
     def _plan(self) -> tuple[_Plan, list[str]]:
         """What is to be done, and the names of all files of the source."""
-        options = SourceOptions(self.test_fraction)
+        options = SourceOptions(self.test_fraction, chosen=self.kind != "auto")
         with opened_source(str(self.source), self.kind, options) as source:
             correction = plan_correction(source, self.decisions, unsure=self.unsure)
-            tree: Any = getattr(source, "_tree", None)
+            tree: Any = source.tree
             names = list(tree.names) if tree is not None else []
             if source.kind not in (*_IMAGE_FILES, "npz", "parquet", "webdataset"):
                 raise CommandError(

@@ -81,6 +81,10 @@ function acceptTop() {
   changed(applyChanges(rows.map((row) => decisionChange(row, "suggestion"))), `suggestions of ${plural(rows.length, "finding")} taken`);
 }
 
+// The key of a place among the digit classes; classes that are called by digits have their own.
+const namedByDigits = classes.length <= 10 && classes.every((name) => /^[0-9]$/.test(name));
+const digitKey = (place) => (namedByDigits ? classes[place] : String((place + 1) % 10));
+
 // Shows what became of some rows.
 function changed(rows, what) {
   for (const row of rows) updateTile(row);
@@ -137,7 +141,7 @@ function updateBar() {
     box.replaceChildren(...wanted.map((label, place) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.append(named("kbd", String((place + 1) % 10)), " ", named("span", classes[label]));
+      button.append(named("kbd", digitKey(place)), " ", named("span", classes[label]));
       button.addEventListener("click", () => decideLabel(label));
       return button;
     }));
@@ -208,8 +212,8 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === " " && !singleOpen() && currentRow() >= 0) toggleSelected(currentRow());
   else if (!field("keys-on").checked) return;
   else if (/^[0-9]$/.test(event.key)) {
-    const place = (Number(event.key) + 9) % 10, wanted = digitClasses();
-    if (place < wanted.length) decideLabel(wanted[place]);
+    const wanted = digitClasses(), place = wanted.findIndex((_, at) => digitKey(at) === event.key);
+    if (place >= 0) decideLabel(wanted[place]);
     else say(wanted.length ? "no class at this key" : "press C to choose a class for several findings");
   } else if (KEYS[letter]) KEYS[letter]();
   else return;
