@@ -13,6 +13,7 @@ from selfie_io.convert.correction import files, shards
 from selfie_io.convert.correction.plan import DROPPED_FOLDER, Change, Correction, plan_correction
 from selfie_io.convert.packing import opened_source
 from selfie_io.convert.sources.archives import open_tree
+from selfie_io.convert.sources.image_folder import RECORDS_NAME
 from selfie_io.convert.sources.source import SourceOptions
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
 from selfie_io.records.atomic import atomic_folder, atomic_path
@@ -127,14 +128,17 @@ class Apply(Subcommand):
             if kind not in _IMAGE_FILES:
                 return _Plan(kind, correction), names
             replaced = {}
-            for name in files.tables_of(names):
+            tables = files.tables_of(names)
+            if kind != "image-table":  # of class folders, only the export's own table has labels
+                tables = [name for name in tables if Path(name).name == RECORDS_NAME]
+            for name in tables:
                 try:
                     content = files.corrected_table(tree.read(name), Path(name).suffix.lower(), correction)
                 except ValueError as error:
                     raise ValueError(f"{tree.place(name)}: {error}") from error
                 if content is not None:
                     replaced[name] = content
-        told_by_table = kind == "image-table" or any("records.csv" in name for name in replaced)
+        told_by_table = kind == "image-table" or bool(replaced)
         moving = correction
         if told_by_table:  # the table has the labels: files stay where they are
             dropped = {name: change for name, change in correction.changes.items() if change.dropped}
