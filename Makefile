@@ -31,9 +31,10 @@ wheel: $(VENV)/.ready
 test-wheel: wheel
 	SELFIE_WHEEL=$$(echo dist/*.whl) $(BIN)/python -m pytest tests/test_wheel.py
 
-# The documentation site: build/site/index.html. A broken link or a missing name is an error.
+# The documentation site: build/site/index.html. A broken link or a missing name is an error. (Not with
+# --quiet: mkdocs then counts no warnings.)
 docs: $(VENV)/.ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -59,9 +60,10 @@ bench-all: $(VENV)/.ready
 	$(BIN)/python benchmarks/bench_loader.py --install $(LOADER)
 	$(BIN)/python benchmarks/bench_batch.py
 	$(BIN)/python benchmarks/bench_open.py
-	$(BIN)/python benchmarks/bench_quasi.py
+	$(BIN)/python benchmarks/bench_memory.py
 	$(BIN)/python benchmarks/bench_noise.py
 	$(BIN)/python benchmarks/bench_history.py
+	$(BIN)/python benchmarks/bench_networks.py
 	$(BIN)/python benchmarks/bench_step.py
 	$(if $(JPEGS),$(BIN)/python benchmarks/bench_convert.py $(JPEGS),@echo "skipped: bench_convert needs JPEGS=archive.zip")
 	$(BIN)/python benchmarks/tables.py

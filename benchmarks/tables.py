@@ -90,14 +90,15 @@ def opening():
     )
 
 
-def quasi():
-    return markdown(
-        ["order", "images per second", "median distance of neighbours", "near another of the batch"],
-        [
-            [row["order"], f"{row['per_second']:,.0f}", f"{row['distance']:.3f}", f"{row['near']:.0%}"]
-            for row in read("bench_quasi")["rows"]
-        ],
-    )
+def memory():
+    content = read("bench_memory")
+    own = {name: sorted(rates)[len(rates) // 2] for name, rates in content["disk"].items()}
+    names = ["images per second", "median distance of neighbours", "near another of the batch"]
+    rows = [[f"the disk itself: {name}", f"{rate:,.0f}", "", ""] for name, rate in own.items()]
+    for row in content["rows"]:
+        shares = [f"{row['distance']:.3f}", f"{row['near']:.0%}"]
+        rows.append([row["row"], f"{row['per_second']:,.0f}", *shares])
+    return markdown(["set, order", *names], rows)
 
 
 def batch():
@@ -156,7 +157,7 @@ def filled(page):
         "goals": goals,
         "loader": loader,
         "opening": opening,
-        "quasi": quasi,
+        "memory": memory,
         "batch": batch,
         "conversion": conversion,
         "backends": backends,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from selfie_io._extras import advice
 
 if TYPE_CHECKING:
+    from selfie_train.commands.audit import audit
     from selfie_train.config import TrainConfig
     from selfie_train.methods.method import Choice, Method, Scores, register_method
     from selfie_train.models.builder import register_model
@@ -24,6 +25,7 @@ _HOME = {
     "Scores": "methods.method",
     "Stopped": "runs.result",
     "TrainConfig": "config",
+    "audit": "commands.audit",
     "TrainResult": "runs.result",
     "register_method": "methods.method",
     "register_model": "models.builder",
@@ -40,6 +42,7 @@ __all__ = [
     "Stopped",
     "TrainConfig",
     "TrainResult",
+    "audit",
     "register_method",
     "register_model",
     "resume",

@@ -15,6 +15,7 @@ from selfie_io.console import quiet_on_broken_pipe
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
+from selfie_train.commands.methods import Methods
 from selfie_train.commands.reproduce import Reproduce
 from selfie_train.commands.resume import Resume
 from selfie_train.commands.run import Train
@@ -29,6 +30,7 @@ COMMANDS: dict[str, type[TrainCommand]] = {
     "compare": Compare,
     "audit": Audit,
     "reproduce": Reproduce,
+    "methods": Methods,
 }
 
 _DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias and plain training.
@@ -37,8 +39,9 @@ _DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias a
   selfie-train run --dataset data/cifar10 --noise pair:0.4 --model convnet --epochs 20 --warmup 5
   selfie-train resume runs/RUN                         continue after the last checkpoint
   selfie-train compare runs/A runs/B --out runs/table  a table and curves, over seeds
-  selfie-train audit runs/RUN --out runs/audit         which labels are probably wrong
+  selfie-train audit photos/ --out audits/photos        which labels are wrong: of images, a data set or a run
   selfie-train reproduce grid.json --out runs/grid     many runs; finished ones are skipped
+  selfie-train methods                                 the methods, their papers and options
   torchrun --nproc-per-node 2 -m selfie_train run ...  the same, on many processes or machines
 
 Every command takes --import MODULE for methods and models of your own; --version tells the version.
@@ -69,7 +72,7 @@ def _run(arguments: Sequence[str]) -> int:
         commands,
         prog="selfie-train",
         description=_DESCRIPTION,
-        args=arguments,
+        args=_with_values(arguments),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
     )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
     try:
@@ -85,6 +88,19 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a value for --channels-last, which was a flag before it could be auto."""
+    explicit: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--no-channels-last":
+            explicit += ["--channels-last", "False"]
+        else:
+            explicit.append(argument)
+            if argument == "--channels-last" and following not in ("auto", "True", "False"):
+                explicit.append("True")
+    return explicit
 
 
 def _complain(error: BaseException | str) -> None:

@@ -6,21 +6,37 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
 
 from selfie_train.plugins import Imports, import_plugin
-from selfie_train.registry import KINDS, known_names, look_up
+from selfie_train.recipes import AUTO, PAPER
+from selfie_train.registry import KINDS, check_model_name, known_names, look_up
 
 NOISE_KINDS = ("none", "pair", "symmetric", "asymmetric", "overlay")
 DATA_KEY = "data"  # in config.json, beside the settings: what runs.data_identity says
 _NOISE_ALIASES = {"pairflip": "pair", "symmetry": "symmetric"}
 
 
+if TYPE_CHECKING:  # what they are once they are chosen (`recipes.resolve`)
+    AutoInt: TypeAlias = int
+    AutoFloat: TypeAlias = float
+    AutoBool: TypeAlias = bool
+else:
+    AutoInt = int | Literal["auto"]
+    AutoFloat = float | Literal["auto"]
+    AutoBool = bool | Literal["auto"]
+_AUTO: Any = AUTO
+
+
 @dataclass(frozen=True, repr=False)
 class TrainConfig:
     """One training run: data, noise, method, network, schedule, machine.
+
+    A setting that is left at auto is chosen when the run starts, from the recipe, the data and the machine.
+    The run says what it chose and keeps it in config.json.
 
     Raises ValueError for a value outside its range or an unknown name, with the known ones.
     """
@@ -28,9 +44,17 @@ class TrainConfig:
     dataset: str
     """Folder of record files, as `selfie-convert pack` writes it."""
     method: str = "selfie"
-    """default, active-bias, co-teaching, selfie, or a registered one."""
-    model: str = "densenet-25-12"
-    """densenet-10-12, densenet-25-12, densenet-40-12, vgg-19, convnet, or a registered one."""
+    """`selfie-train methods` lists them: default, active-bias, co-teaching, selfie, gce, sce, forward, elr,
+    small-loss, dividemix, or a registered one."""
+    method_options: tuple[str, ...] = ()
+    """The method's own options, each NAME=VALUE, as in --method gce --method-options q=0.5."""
+    model: str = AUTO
+    """airnet, airnet-small, airnet-wide, convnet, resnet-18, resnet-34, preact-resnet-18, densenet-10-12,
+    densenet-25-12, densenet-40-12, vgg-19, timm:NAME or a registered one. auto: airnet on a CPU (airnet-small
+    below 16 pixels, convnet below 8), resnet-34 on a GPU."""
+    recipe: Literal["auto", "paper"] = AUTO
+    """What the settings at auto become. auto: what fits the network, the data and the machine; paper: the
+    SELFIE paper's, with its network, 100 epochs and restarts."""
     noise: str = "none"
     """pair:RATE, symmetric:RATE or asymmetric:RATE injects noise; overlay:NAME trains on stored labels; none
     trains on the labels as they are (their noise is then unknown)."""
@@ -38,42 +62,58 @@ class TrainConfig:
     """The rate the method assumes. auto: the observed rate of injected noise, an estimate of real noise."""
     variant: Literal["paper", "official"] = "paper"
     """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching)."""
-    epochs: int = 100
+    epochs: AutoInt = _AUTO
     """Epochs of each run (SELFIE with restarts trains several runs)."""
-    warmup: int = 25
+    warmup: AutoInt = _AUTO
     """Epochs of plain training before a method selects (SELFIE, Active Bias)."""
-    history: int = 15
+    history: AutoInt = _AUTO
     """Predictions kept per sample (SELFIE)."""
     ramp: int | None = None
-    """Epochs until the whole noise rate is dropped (Co-teaching); default: 10, 15 in the official variant."""
+    """Epochs until the whole noise rate is dropped (Co-teaching); default: a tenth of
+    the epochs; by the paper recipe 10, 15 in the official variant."""
     threshold: float = 0.05
     """Largest normalised entropy of a refurbishable sample's predictions (SELFIE)."""
     restarts: int | None = None
-    """SELFIE's runs after the first; default: 2, 3 in the official variant."""
+    """SELFIE's runs after the first; default: 0; by the paper recipe 2, 3 in the official variant."""
     reuse_refurbished: bool = False
     """Keep a refurbished label when its sample's predictions waver again (SELFIE)."""
     two_pass: bool = False
     """Run the chosen samples through the network again instead of masking the loss (SELFIE)."""
-    batch_size: int = 128
+    batch_size: AutoInt = _AUTO
     """Samples of one step over all processes together."""
-    lr: float = 0.1
-    """Learning rate of the first epoch."""
-    schedule: Literal["step", "cosine"] = "step"
-    """step: divide by 5 after half and after three quarters of the epochs; cosine: fall to 0."""
-    momentum: float = 0.9
-    """Nesterov momentum of SGD."""
-    weight_decay: float = 5e-4
-    """On every parameter, batch norm and biases too."""
-    augment: Literal["none", "crop-flip"] = "none"
-    """crop-flip: pad by 4, crop at random, flip at random."""
+    lr: AutoFloat = _AUTO
+    """Learning rate: the largest of the schedule."""
+    schedule: Literal["auto", "step", "cosine", "one-cycle"] = AUTO
+    """step: divide by 5 after half and after three quarters of the epochs; cosine: fall to 0 epoch by epoch;
+    one-cycle: rise for lr_warmup epochs, then fall in a line, batch by batch."""
+    lr_warmup: AutoFloat = _AUTO
+    """Epochs in which the learning rate rises from a fifth of it."""
+    optimizer: Literal["auto", "sgd", "muon"] = AUTO
+    """sgd, or muon for the filters of convolutions that a batch norm follows."""
+    momentum: AutoFloat = _AUTO
+    """Nesterov momentum."""
+    weight_decay: AutoFloat = _AUTO
+    """On every parameter, batch norm and biases too (with muon not on the filters)."""
+    label_smoothing: AutoFloat = _AUTO
+    """Share of each hard target that is spread over all classes."""
+    ema: AutoFloat = _AUTO
+    """Decay per step of an average of the weights, which is then what is tested and kept; 0: no average."""
+    early_stopping: Literal["none", "label-wave"] = "none"
+    """label-wave: stop where the predictions change least from epoch to epoch, and keep those weights."""
+    patience: int = 10
+    """Epochs without a new minimum after which label-wave stops."""
+    augment: Literal["auto", "none", "crop", "crop-flip", "crop-alternate"] = AUTO
+    """crop: pad by 4 and crop at random; crop-flip: flip at random too; crop-alternate: reflect 2 pixels
+    over the edge, crop at random, flip every other epoch."""
     seed: int = 0
     """Seeds the injected noise, weights, order, augmentation and dropout."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: CUDA where there is one."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: forward passes under autocast; weights and losses stay float32."""
-    channels_last: bool = False
-    """Images and weights in NHWC memory order."""
+    precision: Literal["auto", "float32", "bfloat16"] = AUTO
+    """bfloat16: forward passes under autocast; weights and losses stay float32. auto: what this machine does
+    fastest, measured for a second before a run that is long enough to gain from it."""
+    channels_last: AutoBool = _AUTO
+    """Images and weights in NHWC memory order; auto: as precision."""
     compile: bool = False
     """Compile the network with torch.compile."""
     sync_batchnorm: bool = False
@@ -93,33 +133,69 @@ class TrainConfig:
         for name in ("dataset", "out"):  # a Path in Python; the stored config has text
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        if isinstance(self.method_options, Mapping):  # in Python {"q": 0.5}; stored as "q=0.5"
+            texts = tuple(f"{name}={value}" for name, value in self.method_options.items())
+            object.__setattr__(self, "method_options", texts)
+        elif isinstance(self.method_options, list):
+            object.__setattr__(self, "method_options", tuple(self.method_options))
         if _fits(self.imports, tuple[str, ...]):
             object.__setattr__(self, "imports", tuple(import_plugin(module) for module in self.imports))
         _one_of("method", self.method, known_names("method"))
-        _one_of("model", self.model, known_names("model"))
-        _one_of("variant", self.variant, ("paper", "official"))
-        _one_of("schedule", self.schedule, ("step", "cosine"))
-        _one_of("augment", self.augment, ("none", "crop-flip"))
-        _one_of("precision", self.precision, ("float32", "bfloat16"))
+        check_model_name(self.model)
         for name, hint in get_type_hints(type(self)).items():
-            if not _fits(getattr(self, name), hint):
+            if getattr(hint, "__origin__", None) is Literal:
+                _one_of(name, getattr(self, name), get_args(hint))
+            elif not _fits(getattr(self, name), hint):
                 raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(self, name)!r}")
+        if self.recipe == "paper":
+            for name, value in PAPER.items():
+                if self._is_auto(name):
+                    object.__setattr__(self, name, value)
+        look_up("method", self.method).parse_options(self)
         parse_noise(self.noise)
         if self.noise_rate != "auto":
             _check_rate("noise_rate", self.noise_rate)
-        for name, least in (("epochs", 1), ("history", 1), ("batch_size", 2)):  # batch norm needs two samples
-            _at_least(name, getattr(self, name), least)
+        for name, least in (("epochs", 1), ("history", 1), ("patience", 1), ("batch_size", 2)):
+            # Batch norm needs two samples.
+            self._at_least(name, least)
         for name in ("warmup", "seed", "checkpoint_batches"):
-            _at_least(name, getattr(self, name), 0)
+            self._at_least(name, 0)
         for name, least in (("restarts", 0), ("ramp", 1)):
             if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), least)
-        for name in ("lr", "weight_decay", "threshold"):
+                self._at_least(name, least)
+        for name in ("lr", "weight_decay", "threshold", "lr_warmup"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if not self._is_auto(name) and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and not negative, got {value}")
-        if not 0 < self.momentum < 1:
+        for name in ("label_smoothing", "ema"):
+            if not self._is_auto(name) and not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if not self._is_auto("momentum") and not 0 < self.momentum < 1:
             raise ValueError(f"momentum must be in (0, 1), as Nesterov's momentum needs, got {self.momentum}")
+
+    def _at_least(self, name: str, least: int) -> None:
+        if not self._is_auto(name) and getattr(self, name) < least:
+            raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @classmethod
+    def _default(cls, name: str) -> Any:
+        return next(field.default for field in dataclasses.fields(cls) if field.name == name)
+
+    def _is_auto(self, name: str) -> bool:
+        return bool(getattr(self, name) == AUTO and self._default(name) == AUTO)
+
+    def auto_settings(self) -> list[str]:
+        """The names of the settings that are still to be chosen."""
+        fixed = ("recipe", "device", "noise_rate")  # auto says something else there
+        names = [field.name for field in dataclasses.fields(self) if field.name not in fixed]
+        open_names = [name for name in names if self._is_auto(name)]
+        return open_names + (["ramp"] if self.ramp is None and self.recipe != "paper" else [])
+
+    def filled(self, **values: Any) -> TrainConfig:
+        """This config with `values` for those of its settings that are at auto."""
+        return dataclasses.replace(
+            self, **{name: value for name, value in values.items() if self._is_auto(name)}
+        )
 
     @property
     def run_folder(self) -> Path:
@@ -140,12 +216,18 @@ class TrainConfig:
         settings = [repr(self.dataset)]
         for one in dataclasses.fields(self)[1:]:
             value = getattr(self, one.name)
-            if value != one.default:
+            usual = PAPER.get(one.name, one.default) if self.recipe == "paper" else one.default
+            if value != usual:
                 settings.append(f"{one.name}={value!r}")
         return f"{type(self).__name__}({', '.join(settings)})"
 
     def check_method(self) -> None:
-        """Raise ValueError if the method could not begin with these settings, naming them."""
+        """Raise ValueError if the method could not begin with these settings, naming them.
+
+        Settings that are still to be chosen are not checked.
+        """
+        if {"warmup", "epochs"} & set(self.auto_settings()):
+            return
         look_up("method", self.method).check(self)
 
     def to_json(self) -> dict[str, Any]:
@@ -164,7 +246,7 @@ class TrainConfig:
                 f"unknown settings in the run's config: {', '.join(sorted(unknown))}; "
                 f"known are {', '.join(known)}"
             )
-        for name in ("shape", "imports"):
+        for name in ("shape", "imports", "method_options"):
             if isinstance(values.get(name), list):
                 values = {**values, name: tuple(values[name])}
         return cls(**values)
@@ -185,6 +267,8 @@ class TrainConfig:
         try:
             values = json.loads(path.read_text())
             if isinstance(values, dict):
+                # A run from before there were recipes had the paper's defaults.
+                values = {"recipe": "paper", **values}
                 values.pop(DATA_KEY, None)
                 modules = values.get("imports") or ()
                 if not import_modules:
@@ -256,17 +340,18 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _in_words(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    if isinstance(hint, type):
+        return hint.__name__ if not get_args(hint) else str(hint)
+    if getattr(hint, "__origin__", None) is Literal:
+        return " | ".join(map(repr, get_args(hint)))
+    if getattr(hint, "__origin__", None) is tuple:
+        return str(hint).replace("typing.", "")
+    return " | ".join("None" if part is type(None) else _in_words(part) for part in get_args(hint))
 
 
 def _one_of(name: str, value: str, known: Any) -> None:
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 def _check_rate(name: str, value: float) -> None:

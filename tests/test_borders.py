@@ -12,7 +12,7 @@ WINGS = ("records", "loading", "labels", "convert")
 ALLOWED = {"convert": {"convert", "labels", "records"}, "loading": {"loading", "records"}}
 ALLOWED |= {"labels": {"labels", "records"}, "records": {"records"}}
 # The wings of selfie_train and what each may import besides itself. "" is the package's own modules.
-FOUNDATIONS = {"config", "plugins", "registry"}
+FOUNDATIONS = {"config", "plugins", "recipes", "registry"}
 TRAIN_ALLOWED = {
     "commands": {"training", "evidence", "report", "runs", "methods", "models", *FOUNDATIONS},
     "training": {"report", "runs", "methods", "models", "evidence", *FOUNDATIONS},
@@ -23,8 +23,9 @@ TRAIN_ALLOWED = {
     "models": FOUNDATIONS,
     "cli": {"commands", "plugins", "runs"},
     "__main__": {"cli"},
-    "config": {"plugins", "registry"},
+    "config": {"plugins", "recipes", "registry"},
     "plugins": set(),
+    "recipes": {"config"},
     "registry": set(),
     "refurbish": set(),
 }

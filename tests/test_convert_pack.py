@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,3 +214,46 @@ def test_json_and_digits(tmp_path, capsys):
     assert info["splits"]["train"]["records"] == 1438
     assert sum(info["splits"]["test"]["records_per_class"]) == 359
     assert info["defects"] == []
+
+
+@pytest.mark.parametrize(
+    "foreign", ["notes.txt", "runs/a/summary.json", "labels/mine.txt", "data_batch_9.bin", ".git/HEAD"]
+)
+def test_force_replaces_a_data_set_and_nothing_else(tmp_path, members, foreign, capsys):
+    source, out = as_folder(tmp_path / "source", members), tmp_path / "out"
+    assert run("pack", source, out) == 0
+    assert run("noise", out, "--rate", 0.5) == 0
+    as_folder(out, {foreign: b"mine"})
+    said = complaint(capsys, 2, "pack", source, out, "--force")
+    assert "must hold a data set alone" in said
+    assert foreign.split("/")[0] in said
+    assert (out / foreign).read_bytes() == b"mine"
+    (out / foreign).unlink()
+    for folder in list((out / foreign).parents):
+        if folder in (out, out / "labels"):
+            break
+        folder.rmdir()
+    assert run("pack", source, out, "--force") == 0
+    assert not (out / "labels").exists()
+
+
+def test_out_inside_source_is_refused(tmp_path, members, capsys):
+    source = as_folder(tmp_path / "source", members)
+    for out in (source / "out", source / "train" / "out", source):
+        assert "OUT must not" in complaint(capsys, 2, "pack", source, out)
+    (tmp_path / "link").symlink_to(source)
+    assert "OUT must not be inside SOURCE" in complaint(capsys, 2, "pack", source, tmp_path / "link" / "out")
+    assert run("pack", source, tmp_path / "source-out") == 0
+
+
+@pytest.mark.parametrize("module", ["json", "pickle", "numpy", "PIL"])
+def test_decoding_runs_no_module_of_the_current_folder(tmp_path, members, module):
+    many = {f"train/cat/{i:04d}.png": next(iter(members.values())) for i in range(300)}
+    source = as_folder(tmp_path / "source", many)
+    here = as_folder(tmp_path / "here", {f"{module}.py": b"open('ran', 'w'); raise SystemExit(3)"})
+    result = subprocess.run(
+        [Path(sys.executable).parent / "selfie-convert", "pack", source, tmp_path / "out", "--workers", "3"],
+        cwd=here, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in here.iterdir()) == [f"{module}.py"]

@@ -29,6 +29,14 @@ WATCHED = {
     "official": {"method": "watched-selfie", "variant": "official", "history": 3},
 }
 NUMBERS = (1, 2, 4)
+# Methods that ask for probabilities, or weigh the loss by the size of the whole batch.
+SOFT = {
+    "gce": {"method": "gce"},
+    "elr": {"method": "elr"},
+    "forward": {"method": "forward"},
+    "dividemix": {"method": "dividemix", "epochs": 4, "method_options": ("lambda_u=5",)},
+    "label-wave": {"method": "default", "early_stopping": "label-wave", "patience": 1},
+}
 
 
 def in_processes_of(number, tasks):
@@ -76,6 +84,19 @@ def runs(digits, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def soft_runs(digits, tmp_path_factory):
+    """The runs of SOFT, by one process and by two."""
+    folder = tmp_path_factory.mktemp("soft")
+    for number in (1, 2):
+        configs = [
+            small(digits, folder / f"{name}-{number}", **{**BATCH, **options})
+            for name, options in SOFT.items()
+        ]
+        in_processes_of(number, [{"config": config.to_json()} for config in configs])
+    return folder
+
+
 def assert_same_but_for_rounding(one, other):
     for row, same in zip(read_log(one), read_log(other), strict=True):
         for name, value in row.items():
@@ -108,6 +129,17 @@ def test_every_process_sees_and_chooses_what_one_process_would(runs, name, numbe
 @pytest.mark.parametrize("name", ["co-teaching", "soft"])
 def test_processes_with_two_networks_each_train_as_one(runs, name, number):
     assert_same_but_for_rounding(runs / f"{name}-1", runs / f"{name}-{number}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SOFT)
+def test_soft_targets_and_early_stopping_are_the_same_in_two_processes(soft_runs, name):
+    assert_same_but_for_rounding(soft_runs / f"{name}-1", soft_runs / f"{name}-2")
+    one, two = (
+        {path.name for path in (soft_runs / f"{name}-{number}" / "checkpoints").iterdir()}
+        for number in (1, 2)
+    )
+    assert one == two
 
 
 @pytest.mark.slow

@@ -22,8 +22,9 @@ from selfie_train import (
 from selfie_train.methods.method import Scores
 from selfie_train.runs.log import COLUMNS, read_log
 from selfie_train.training.distributed import join_processes
-from selfie_train.training.learner import Learner, learning_rate
+from selfie_train.training.learner import Learner
 from selfie_train.training.noise_estimate import NoiseRateEstimate
+from selfie_train.training.schedule import learning_rate
 
 
 @pytest.mark.parametrize("method", ["default", "selfie", "co-teaching", "active-bias"])
@@ -63,7 +64,9 @@ def test_a_second_pass_of_the_chosen_equals_masking_where_samples_do_not_meet(di
 @pytest.mark.parametrize("second_pass", [False, True])
 @pytest.mark.parametrize("build", [plain_net, normed_net])
 def test_one_step_is_sgd_on_the_weighted_mean(build, second_pass):
-    config = TrainConfig("data", model=build.__name__.replace("_", "-"), lr=0.1, weight_decay=0.0)
+    config = TrainConfig(
+        "data", model=build.__name__.replace("_", "-"), lr=0.1, weight_decay=0.0, recipe="paper"
+    )
     learner = Learner(config, join_processes("cpu"), (1, 4, 4), 3, 1)
     learner.start_run(0)
     network = build((1, 4, 4), 3)
@@ -92,7 +95,7 @@ def test_one_step_is_sgd_on_the_weighted_mean(build, second_pass):
 @pytest.mark.parametrize("divisor", ["weights", "batch"])
 @pytest.mark.parametrize("soft", [False, True])
 def test_one_step_is_sgd_on_soft_targets_over_either_divisor(soft, divisor, second_pass):
-    config = TrainConfig("data", model="plain-net", lr=0.1, weight_decay=0.0)
+    config = TrainConfig("data", model="plain-net", lr=0.1, weight_decay=0.0, recipe="paper")
     learner = Learner(config, join_processes("cpu"), (1, 4, 4), 3, 2, needs_probabilities=True)
     learner.start_run(0)
     networks = [plain_net((1, 4, 4), 3) for _ in range(2)]
@@ -121,7 +124,9 @@ def test_one_step_is_sgd_on_soft_targets_over_either_divisor(soft, divisor, seco
 
 
 def test_an_update_needs_a_scored_batch():
-    learner = Learner(TrainConfig("data", model="plain-net"), join_processes("cpu"), (1, 4, 4), 3, 1)
+    learner = Learner(
+        TrainConfig("data", model="plain-net", recipe="paper"), join_processes("cpu"), (1, 4, 4), 3, 1
+    )
     with pytest.raises(RuntimeError, match="call score first"):
         learner.update(None)
     labels = torch.tensor([0, 1])
@@ -135,7 +140,9 @@ def test_an_update_needs_a_scored_batch():
 
 
 def test_a_batch_of_which_nothing_is_kept_moves_nothing():
-    learner = Learner(TrainConfig("data", model="plain-net"), join_processes("cpu"), (1, 4, 4), 3, 1)
+    learner = Learner(
+        TrainConfig("data", model="plain-net", recipe="paper"), join_processes("cpu"), (1, 4, 4), 3, 1
+    )
     before = [value.clone() for value in learner.networks[0].parameters()]
     labels = torch.tensor([0, 1])
     batch = sio.Batch(torch.randn(2, 1, 4, 4), labels, labels, labels)
@@ -296,7 +303,7 @@ def test_divergence_names_the_last_good_checkpoint(digits, tmp_path):
 
 
 def test_the_schedules():
-    step = TrainConfig("data", epochs=100)
+    step = TrainConfig("data", epochs=100, recipe="paper")
     assert [learning_rate(step, epoch) for epoch in (0, 49, 50, 74, 75, 99)] == [
         0.1,
         0.1,
@@ -305,7 +312,7 @@ def test_the_schedules():
         0.004,
         0.004,
     ]
-    cosine = TrainConfig("data", epochs=10, schedule="cosine")
+    cosine = TrainConfig("data", epochs=10, schedule="cosine", recipe="paper")
     rates = [learning_rate(cosine, epoch) for epoch in range(10)]
     assert rates[0] == 0.1
     assert rates[5] == pytest.approx(0.05)

@@ -14,7 +14,7 @@ N, K = 40, 5
 
 
 def make(method, noise_rate=0.4, **options):
-    config = TrainConfig("data", method=method, **options)
+    config = TrainConfig("data", method=method, recipe="paper", **options)
     return method_class(method)(config, N, K, noise_rate)
 
 
@@ -158,14 +158,14 @@ def test_bad_settings_are_named():
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"ramp": 0}, "ramp must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
-        ({"epochs": "3"}, "epochs must be int, got '3'"),
-        ({"epochs": True}, "epochs must be int, got True"),
-        ({"lr": None}, "lr must be float, got None"),
+        ({"epochs": "3"}, "epochs must be int.*'auto'.*, got '3'"),
+        ({"epochs": True}, "epochs must be int.*'auto'.*, got True"),
+        ({"lr": None}, "lr must be float.*'auto'.*, got None"),
         ({"restarts": 1.5}, r"restarts must be int \| None, got 1.5"),
         ({"noise_rate": "some"}, "noise_rate must be .*'auto'.*, got 'some'"),
         ({"shape": (3, 8)}, "shape must be tuple.*got "),
         ({"lr": math.nan}, "lr must be finite and not negative, got nan"),
-        ({"schedule": "linear"}, "schedule must be one of step, cosine; got 'linear'"),
+        ({"schedule": "linear"}, "schedule must be one of auto, step, cosine, one-cycle; got 'linear'"),
         ({"momentum": 1.0}, r"momentum must be in \(0, 1\)"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -5,6 +5,7 @@ import csv
 import io
 import re
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from selfie_train.report.page import Gallery, GalleryImage, Table, write_page
 from selfie_train.report.plots import Curve, draw_curves
 from selfie_train.runs.comparison import group_runs, read_run
 from selfie_train.runs.paper_errors import NOISE_RATES, paper_error, paper_errors
+from selfie_train.runs.result import restart_notes
 
 
 def assert_stands_alone(page):
@@ -145,3 +147,20 @@ def test_the_papers_figures_by_name():
     assert paper_error("vgg-19", "animal-10n", "none", None, "selfie") == 18.4
     assert paper_error("convnet", "cifar10", "pair", 0.4, "selfie") is None
     assert len(paper_errors("densenet-25-12", "tiny-imagenet", "pair", "default")) == len(NOISE_RATES)
+
+
+def test_a_restart_that_lowered_the_label_precision_is_told(digits, tmp_path, monkeypatch, capsys):
+    rows = [
+        {"run": run, "label_precision": value} for run, value in [(0, 0.5), (0, 0.9), (1, 0.95), (1, 0.7)]
+    ]
+    (note,) = restart_notes(rows)
+    assert note.startswith("restart 1 lowered the label precision from 0.900 to 0.700: ")
+    assert "--restarts 0" in note
+    assert restart_notes(rows[:3]) == []
+    assert restart_notes([{"run": run, "label_precision": None} for run in (0, 1)]) == []
+    monkeypatch.setattr("selfie_train.training.result_files.restart_notes", lambda _: [note])
+    page = import_module("selfie_train.report.run")  # another test may have unloaded it
+    monkeypatch.setattr(page, "restart_notes", lambda _: [note])
+    result = train(small(digits, tmp_path / "run", epochs=1, warmup=0))
+    assert note in capsys.readouterr().out
+    assert note[1:] in (result.folder / "report.html").read_text()

@@ -13,6 +13,7 @@ from selfie_io.records.writer import DatasetWriter
 from selfie_train import TrainConfig
 
 SMALL = {
+    "recipe": "paper",
     "model": "convnet",
     "noise": "pair:0.4",
     "epochs": 2,

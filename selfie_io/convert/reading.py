@@ -66,7 +66,7 @@ class Reading:
         """The class names: those given, or the source's."""
         return read_class_names(self.class_names, len(source.class_names)) or source.class_names
 
-    def image_rule(self, source: Source, *, skip_bad: bool) -> ImageRule:
+    def image_rule(self, source: Source, *, skip_bad: bool, hint: str) -> ImageRule:
         """The shape that all images get; the first image decides what no option says.
 
         Raises CommandError for an impossible shape, ValueError if there is no image.
@@ -75,7 +75,7 @@ class Reading:
         channels = self.channels or source.channels
         shape = (channels or 0, *(height_width or (0, 0)))
         if height_width is None or channels is None:
-            own = _first_shape(source, skip_bad=skip_bad)
+            own = _first_shape(source, skip_bad=skip_bad, hint=hint)
             shape = (channels or own[0], *(height_width or own[1:]))
         try:
             RecordLayout(*shape)
@@ -117,11 +117,11 @@ def read_class_names(path: Path | None, num_classes: int) -> list[str] | None:
     return names
 
 
-def _first_shape(source: Source, *, skip_bad: bool) -> tuple[int, int, int]:
+def _first_shape(source: Source, *, skip_bad: bool, hint: str) -> tuple[int, int, int]:
     for item in source.items("train"):
         try:
             return image_shape(item.image)
         except ValueError as error:
             if not skip_bad:
-                raise ValueError(f"{item.name}: {error}") from error
+                raise ValueError(f"{item.name}: {error}\n{hint}") from error
     raise ValueError("the source has no image that can be read")

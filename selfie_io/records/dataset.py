@@ -1,5 +1,6 @@
 """Opens a folder of record files: shape, classes and splits, without reading a record."""
 
+import errno
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -25,6 +26,14 @@ class RecordSplit:
     """The records of one split, at positions ("indices") 0..N-1 in the order of the files.
 
     Also a map-style dataset of torch: split[i] is (uint8 tensor (C, H, W), label).
+    `open_dataset` makes splits.
+
+    dataset_path: the folder of the data set
+    name: "train" or "test"
+    files: the record files in reading order
+    layout: the shape of a record
+    num_classes: None if unknown: labels are only checked against MAX_CLASSES
+    named_records: the number of records of each file, and whether it has a file of names
     """
 
     def __init__(
@@ -51,15 +60,27 @@ class RecordSplit:
         self._unmapped: RecordFiles | None = None
 
     def open_files(self, *, use_mmap: bool) -> RecordFiles:
-        """The files as the native core reads them, opened anew."""
-        return RecordFiles(
-            paths=[str(path) for path in self.files],
-            channels=self.layout.channels,
-            height=self.layout.height,
-            width=self.layout.width,
-            num_classes=self.num_classes or 0,
-            use_mmap=use_mmap,
-        )
+        """The files as the native core reads them, opened anew: a descriptor a file.
+
+        Raises OSError if there are more files than this process may open, with a way out.
+        """
+        try:
+            return RecordFiles(
+                paths=[str(path) for path in self.files],
+                channels=self.layout.channels,
+                height=self.layout.height,
+                width=self.layout.width,
+                num_classes=self.num_classes or 0,
+                use_mmap=use_mmap,
+            )
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            advice = (
+                f"{len(self.files)} record files need a descriptor each, and this process may open no"
+                " more: raise the limit (ulimit -n), or pack with a larger --records-per-file"
+            )
+            raise OSError(error.errno, advice, str(self.dataset_path)) from error
 
     def shared_files(self, *, use_mmap: bool) -> RecordFiles:
         """The files as the native core reads them, opened once for all loaders over this split."""
@@ -299,7 +320,13 @@ class RecordSubset(RecordSplit):
 class RecordDataset:
     """A folder of record files: its layout, classes and splits.
 
-    Without a manifest, classes and statistics are read from the training split on first use.
+    Without a manifest, classes and statistics are read from the training split on first use. `open_dataset`
+    makes data sets.
+
+    path: the folder
+    layout: the shape of a record
+    splits: "train" and perhaps "test"
+    manifest: dataset.json, None where there is none
     """
 
     def __init__(
@@ -383,6 +410,7 @@ def open_dataset(
     """Open a folder of record files; no record is read, so the time does not grow with their
     number.
 
+    path: the folder, as `selfie-convert pack` or the authors of SELFIE wrote it
     shape: (channels, height, width) of the images, for a folder without manifest; None guesses among the
         shapes known from published data sets
     num_classes: for a folder without manifest: a larger label is refused when it is read

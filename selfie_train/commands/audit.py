@@ -1,106 +1,259 @@
-"""selfie-train audit: rank the training records of a run by how likely their label is wrong."""
+"""selfie-train audit: which labels are probably wrong, how many, and what they should be."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
+from selfie_train.commands.audit_pages import AuditPages
+from selfie_train.commands.audit_subject import Subject, open_subject
 from selfie_train.commands.subcommand import DONE, TrainCommand
-from selfie_train.config import TrainConfig
-from selfie_train.report.attempt import try_report
 from selfie_train.runs.label_issues import LabelIssues, summarise, write_issues
+
+_SHOWN = (
+    "records",
+    "flagged",
+    "expected_precision",
+    "noise_rate",
+    "noise_rate_low",
+    "noise_rate_high",
+    "evidence_error",
+    "of_these_wrong",
+    "wrong_labels_found",
+    "ranking_auroc",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
 class Audit(TrainCommand):
-    """Rank the training records of a finished run by how likely their label is wrong."""
+    """Find the training labels that are probably wrong, in images of any origin.
 
-    folder: tyro.conf.Positional[Path]
-    """The run's folder."""
+    WHAT is a source of images (a folder with one folder for each class, an archive: as selfie-convert pack
+    reads it), a packed data set, or a run (its data and the labels that it trained on).
+
+      selfie-train audit photos/ --out audits/photos
+      selfie-train audit data/cifar10 --noise overlay:worse_label --out audits/worse
+      selfie-train audit data/cifar10 --probabilities mine.npy --out audits/mine
+
+    OUT/issues.csv ranks all records, OUT/audit.json has the counts, and two overlays are saved in the data
+    set: one with the flagged labels changed, one with the doubtful records left out.
+    """
+
+    what: tyro.conf.Positional[str]
+    """A folder or archive of images, a data set, or a run."""
     out: Path
-    """Where issues.csv and the gallery go."""
+    """Where issues.csv, audit.json and the pages go; also a cache, so that a stopped audit goes on."""
+    folds: int | None = None
+    """Train this many networks, each on the other folds. Where no source of evidence is named, features are
+    used if the extra [features] is installed, else 5 folds."""
+    features: str | None = None
+    """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records."""
+    probabilities: Path | None = None
+    """A .npy file (N, k) of your own network's class probabilities, each of a record left out of training."""
+    noise: str | None = None
+    """overlay:NAME audits the labels of an overlay instead of the stored ones."""
+    precision: float | None = None
+    """Flag as many labels as keep this share of the flags right; by default the expected F1 decides."""
     dataset: Path | None = None
-    """Where the run's data set lies now, if it moved."""
+    """Where a run's data set lies now, if it moved."""
+    seed: int = 0
+    """Deals the records over the folds and starts the networks."""
 
     def run(self) -> int:
         """Audit, and print what was found."""
-        Console(highlight=False, markup=False).print(audit(self.folder, self.out, dataset=self.dataset))
+        found = audit(
+            self.what,
+            self.out,
+            folds=self.folds,
+            features=self.features,
+            probabilities=self.probabilities,
+            noise=self.noise,
+            precision=self.precision,
+            dataset=self.dataset,
+            seed=self.seed,
+            quiet=False,
+        )
+        console = Console(highlight=False, markup=False)
+        table = RichTable("audit", self.what)
+        for name, value in found.rows():
+            table.add_row(name, value)
+        console.print(table)
+        for line in found.next_steps():
+            console.print(line, soft_wrap=True)
         return DONE
 
 
-def audit(
-    run: Path, out: Path, *, dataset: Path | None = None, say: Callable[[str], None] = print
-) -> RichTable:
-    """Write OUT/issues.csv, OUT/audit.json, OUT/audit.html and the overlay "audit-RUN" of suggested labels.
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit found, as `audit.json` has it, with the scores of all records.
 
-    `dataset` is where the run's data set lies now, if it moved. Returns a table of what was found.
-    Raises OSError if there is no run, ValueError if it has no checkpoint, or if the data or the labels are
-    not those that the run learnt from.
+    score: float64 (N,), P(the given label is wrong); suggested: int64 (N,); flagged: bool (N,)
     """
-    from selfie_train.runs.data_identity import check_identity
-    from selfie_train.training.checkpoint import latest_checkpoint
-    from selfie_train.training.components import Components
-    from selfie_train.training.label_scores import find_issues
 
-    config = TrainConfig.read(run)
-    if dataset is not None:
-        config = replace(config, dataset=str(dataset.absolute()))
-    checkpoint, defects = latest_checkpoint(run / "checkpoints")
-    if checkpoint is None:
-        raise ValueError(
-            f"an audit needs a checkpoint, and {run} has none" + "".join(f"; {text}" for text in defects)
-        )
-    components = Components(config)
-    check_identity(run, components.dataset, components.labels, config.noise)
-    for note in components.notes:
-        say(note)
-    components.load_state(checkpoint)
-    issues = find_issues(components)
+    folder: Path
+    dataset: Path
+    summary: dict[str, Any]
+    score: NDArray[np.float64]
+    suggested: NDArray[np.int64]
+    flagged: NDArray[np.bool_]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The figures for a table."""
+        shown = []
+        for name in _SHOWN:
+            value = self.summary[name]
+            text = "n/a" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+            shown.append((name.replace("_", " "), text))
+        shown += [(f"overlay to {kind}", name) for kind, name in self.summary["overlays"].items()]
+        return shown
+
+    def next_steps(self) -> list[str]:
+        """What was decided, and what to do next."""
+        overlays = self.summary["overlays"]
+        return [
+            *self.summary["notes"],
+            f"look at: {self.folder / 'audit.html'}; every record: {self.folder / 'issues.csv'}",
+            f"train without the doubtful: selfie-train run --dataset {self.dataset} "
+            f"--noise overlay:{overlays['drop']} (or overlay:{overlays['relabel']})",
+        ]
+
+
+def audit(
+    what: str | Path,
+    out: str | Path,
+    *,
+    folds: int | None = None,
+    features: str | None = None,
+    probabilities: str | Path | None = None,
+    noise: str | None = None,
+    precision: float | None = None,
+    dataset: str | Path | None = None,
+    seed: int = 0,
+    quiet: bool = True,
+) -> AuditResult:
+    """Audit a source of images, a data set or a run; the options are those of the command.
+
+    Raises ValueError for data or options that do not fit, OSError for what cannot be read or written,
+    ModuleNotFoundError where an extra is missing.
+    """
+    from selfie_train.evidence.gathering import EvidenceOptions, gather
+    from selfie_train.evidence.score import score_labels
+
+    if precision is not None and not 0 < precision <= 1:
+        raise ValueError(f"--precision must be above 0 and at most 1, got {precision}")
+    path = None if probabilities is None else Path(probabilities)
+    options = EvidenceOptions(folds, None if features is None else str(features), path, seed)
+    out = Path(out)
+    started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
+    subject = open_subject(str(what), out, noise, None if dataset is None else Path(dataset))
+    num_classes = subject.dataset.num_classes
+    gathered = gather(
+        subject.dataset.train,
+        subject.given,
+        num_classes,
+        options,
+        out / "cache",
+        _silent if quiet else _progress,
+    )
+    scores = score_labels(gathered.sources, subject.given, num_classes, precision=precision)
+    rows = np.arange(len(subject.given))
+    issues = LabelIssues(
+        dataset=subject.dataset,
+        given=subject.given,
+        clean=subject.clean,
+        suggested=scores.suggested,
+        scores=scores.score,
+        flagged=scores.flagged,
+        signals={f"{one.name}_given": one.of_given(subject.given) for one in gathered.sources}
+        | {"suggested_probability": scores.posterior[rows, scores.suggested]},
+    )
+    notes = [*subject.notes, *gathered.notes]
+    if scores.is_weak:
+        notes.append(
+            f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "
+            "so only what is nearly sure is flagged and the noise rate is rough"
+        )
+    overlays, folder, told = _save_overlays(
+        subject, scores.relabelled(subject.given), scores.without_doubtful(subject.given), out
+    )
+    notes += told
     write_issues(out / "issues.csv", issues)
-    overlay = "audit-" + re.sub(r"[^A-Za-z0-9_.+=-]", "_", run.resolve().name)[:90]
-    provenance = {"kind": "audit", "method": config.method, "noise": config.noise, "seed": config.seed}
-    folder = _save_beside_data(issues, overlay, provenance, out, say)
-    found = summarise(issues)
-    with atomic_path(out / "audit.json") as temporary:
-        content = {**found, "overlay": overlay, "overlay_folder": str(folder)}
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    rate = scores.rate
+    summary: dict[str, Any] = {
+        "records": len(rows),
+        "flagged": int(scores.flagged.sum()),
+        "threshold": scores.threshold,
+        "expected_precision": scores.expected_precision,
+        "expected_recall": scores.expected_recall,
+        "noise_rate": rate.rate,
+        "noise_rate_low": rate.low,
+        "noise_rate_high": rate.high,
+        "wrong_labels": rate.rate * len(rows),
+        "wrong_by_given_class": rate.wrong_by_given.tolist(),
+        "transition_matrix": rate.transition_matrix.tolist(),
+        "class_names": subject.dataset.class_names,
+        "overlays": overlays,
+        "overlay_folder": str(folder),
+        "dataset": str(subject.dataset.path),
+        "sources": [{**one.describe(), "weight": scores.weights.get(one.name)} for one in gathered.sources],
+        "evidence_error": scores.evidence_error,
+        **summarise(issues),
+        "notes": notes,
+        "seconds": time.perf_counter() - started,
+    }
+    _write_json(out / "audit.json", summary)
+    pages = AuditPages(issues, summary, scores.posterior, gathered)
+    pages.write(out, notes.append)
+    return AuditResult(out, subject.dataset.path, summary, scores.score, scores.suggested, scores.flagged)
 
-    def draw() -> None:
-        from selfie_train.report.audit import write_audit_report
 
-        write_audit_report(issues, found, out / "audit.html")
-
-    try_report(out / "audit.html", draw, say=say)
-    table = RichTable("audit", str(run))
-    for name, value in {**found, "overlay": overlay}.items():
-        table.add_row(name.replace("_", " "), "n/a" if value is None else f"{value}")
-    return table
-
-
-def _save_beside_data(
-    issues: LabelIssues, name: str, provenance: dict[str, Any], out: Path, say: Callable[[str], None]
-) -> Path:
-    """Save the suggested labels in the data set, or in OUT if the data set may only be read; where."""
+def _save_overlays(
+    subject: Subject, relabelled: NDArray[np.int64], dropped: NDArray[np.int64], out: Path
+) -> tuple[dict[str, str], Path, list[str]]:
+    """Save both in the data set, or in OUT if that may only be read; their names, where they lie, notes."""
     from selfie_io.labels.overlay_writer import save_overlay
 
-    dataset = issues.dataset
-    try:
-        save_overlay(dataset, name, issues.suggested, provenance)
-    except OSError as error:
-        save_overlay(dataset, name, issues.suggested, provenance, folder=out)
-        say(
-            f"{dataset.path} cannot be written ({error.strerror}): the overlay {name} lies in "
-            f"{out / 'labels'}; copy both of its files to {dataset.path / 'labels'} to train on it"
-        )
-        return out
-    return dataset.path
+    base = re.sub(r"[^A-Za-z0-9_.+=-]", "_", subject.name)[:80]
+    overlays = {"relabel": f"audit-{base}-relabel", "drop": f"audit-{base}-drop"}
+    folder, notes = subject.dataset.path, []
+    for name, labels in zip(overlays.values(), (relabelled, dropped), strict=True):
+        try:
+            save_overlay(subject.dataset, name, labels, {"kind": "audit"}, folder=folder)
+        except OSError as error:
+            notes.append(
+                f"{subject.dataset.path} cannot be written ({error.strerror}): the overlays lie in "
+                f"{out / 'labels'}; copy them to {subject.dataset.path / 'labels'} to train on them"
+            )
+            folder = out
+            save_overlay(subject.dataset, name, labels, {"kind": "audit"}, folder=folder)
+    return overlays, folder, notes
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n")
+
+
+def _progress(what: str, total: int) -> Any:
+    from selfie_io.convert.subcommand import progress
+
+    return progress(what, total, "steps" if what in ("probe", "folds") else "records")
+
+
+def _silent(what: str, total: int) -> Any:  # noqa: ARG001
+    import contextlib
+
+    return contextlib.nullcontext(lambda steps: None)  # noqa: ARG005

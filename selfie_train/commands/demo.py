@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
+from selfie_train.commands.attempt import complete
 from selfie_train.commands.compare import compare
-from selfie_train.commands.reproduce import complete
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.config import TrainConfig
 from selfie_train.report.attempt import try_report
@@ -58,7 +58,7 @@ def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
 
     What an earlier demo left in `out` is used. Raises as pack, `train` and `resume` do.
     """
-    dataset = _records(data, out)
+    dataset = records(data, out)
     labels = _noisy_labels(dataset, seed)
     schedule = SCHEDULES["large" if len(dataset.train) > LARGE else "small"]
     configs = [
@@ -82,7 +82,8 @@ def demo(data: str, out: Path, seed: int, console: Console) -> DemoResult:
     return DemoResult(dataset, groups, _report(dataset, groups, out, console))
 
 
-def _records(data: str, out: Path) -> RecordDataset:
+def records(data: str, out: Path) -> RecordDataset:
+    """The data set in the folder `data`, or of the source `data`, packed into a folder in `out` once."""
     from selfie_io.convert.commands.pack import Pack
 
     if (Path(data) / "dataset.json").exists():

@@ -63,7 +63,9 @@ class EfficientNetLite0:
         path = weights_path()
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != WEIGHTS_SHA256:
-            raise ValueError(f"{path}: its SHA-256 must be {WEIGHTS_SHA256}, got {digest}; reinstall {_PACKAGE}")
+            raise ValueError(
+                f"{path}: its SHA-256 must be {WEIGHTS_SHA256}, got {digest}; reinstall {_PACKAGE}"
+            )
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.stem = _folded(state, "_conv_stem", "_bn0", stride=2)
         self.blocks: list[list[_Convolution]] = []
@@ -71,7 +73,9 @@ class EfficientNetLite0:
             for repeat in range(repeats):
                 prefix = f"_blocks.{len(self.blocks)}."
                 block = [
-                    _folded(state, prefix + "_depthwise_conv", prefix + "_bn1", first_stride if repeat == 0 else 1),
+                    _folded(
+                        state, prefix + "_depthwise_conv", prefix + "_bn1", first_stride if repeat == 0 else 1
+                    ),
                     _folded(state, prefix + "_project_conv", prefix + "_bn2", relu=False),
                 ]
                 if prefix + "_expand_conv.weight" in state:

@@ -45,8 +45,10 @@ def embed(split: RecordSplit, model: str, cache: Path, advance: Advance) -> tupl
         advance(len(split))
     features = np.load(path, mmap_mode="r", allow_pickle=False)
     if features.shape != (len(split), size) or features.dtype != np.float16:
-        raise ValueError(f"{path}: must hold float16 {(len(split), size)}, got {features.dtype} "
-                         f"{features.shape}; remove it")
+        raise ValueError(
+            f"{path}: must hold float16 {(len(split), size)}, got {features.dtype} "
+            f"{features.shape}; remove it"
+        )
     return features, digest
 
 
@@ -55,12 +57,17 @@ def images_digest(split: RecordSplit) -> str:
     digest = hashlib.sha256()
     for file in split.files:
         with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest() if hasattr(hashlib, "file_digest")
-                          else hashlib.sha256(stream.read()).digest())
+            digest.update(
+                hashlib.file_digest(stream, "sha256").digest()
+                if hasattr(hashlib, "file_digest")
+                else hashlib.sha256(stream.read()).digest()
+            )
     return digest.hexdigest()
 
 
-def _fill(path: Path, split: RecordSplit, network: Callable[[Tensor], Tensor], size: int, advance: Advance) -> None:
+def _fill(
+    path: Path, split: RecordSplit, network: Callable[[Tensor], Tensor], size: int, advance: Advance
+) -> None:
     """Write the embeddings of all images; what an earlier try has written is kept, whole batches only."""
     partial = path.with_suffix(".partial")
     row_bytes = 2 * size
@@ -89,7 +96,9 @@ def _fill(path: Path, split: RecordSplit, network: Callable[[Tensor], Tensor], s
 def _embed_batch(images: NDArray[np.uint8], network: Callable[[Tensor], Tensor]) -> NDArray[np.float16]:
     """The mean over each image and its mirror image; a short batch is filled up, so that no sum changes."""
     count = len(images)
-    whole = np.concatenate([images, np.repeat(images[-1:], BATCH - count, axis=0)]) if count < BATCH else images
+    whole = (
+        np.concatenate([images, np.repeat(images[-1:], BATCH - count, axis=0)]) if count < BATCH else images
+    )
     pixels = torch.from_numpy(whole).float()
     if pixels.shape[1] == 1:
         pixels = pixels.expand(-1, 3, -1, -1)

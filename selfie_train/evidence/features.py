@@ -91,10 +91,10 @@ def _rows(
         path = Path(features)
         rows, identity = read_array(path, "--features", len(split)), file_digest(path)  # type: ignore[assignment]
     else:
-        raise ValueError(
-            f"--features must be {EFFICIENTNET}, timm:NAME or a file FILE.npy, got {features!r}"
-        )
+        raise ValueError(f"--features must be {EFFICIENTNET}, timm:NAME or a file FILE.npy, got {features!r}")
     first = np.asarray(rows[:1])
     if all((np.asarray(rows[begin : begin + 8192]) == first).all() for begin in range(0, len(rows), 8192)):
-        raise ValueError(f"--features needs features that differ, those of {features} are the same for all records")
+        raise ValueError(
+            f"--features needs features that differ, those of {features} are the same for all records"
+        )
     return rows, identity

@@ -23,9 +23,9 @@ from selfie_io.records.dataset import RecordSplit
 from selfie_train.evidence.features import Progress
 from selfie_train.evidence.source import Evidence, stratified_folds
 from selfie_train.models.builder import model_builder
-from selfie_train.registry import known_names
 
-MODELS = ("airnet", "convnet")  # the first one that is registered
+AIRNET_SIDE = 16  # smaller images are convnet's
+STEM_IMAGES = 2000
 IMAGES_TRAINED_ON = 300_000  # by each network: fewer epochs of more records
 EPOCHS = (8, 40)  # at least, at most
 BATCH = 64
@@ -49,8 +49,10 @@ def folds_evidence(
     Raises ValueError if there are fewer than two records a fold or fewer than two folds.
     """
     if count < 2 or count > len(given) // 2:
-        raise ValueError(f"--folds must be in 2..{max(len(given) // 2, 2)} for {len(given)} records, got {count}")
-    name = model or next(one for one in MODELS if one in known_names("model"))
+        raise ValueError(
+            f"--folds must be in 2..{max(len(given) // 2, 2)} for {len(given)} records, got {count}"
+        )
+    name = model or ("airnet" if min(split.layout.shape[1:]) >= AIRNET_SIDE else "convnet")
     epochs = int(np.clip(round(IMAGES_TRAINED_ON / len(given)), *EPOCHS))
     key = {
         "data": data_digest,
@@ -73,8 +75,15 @@ def folds_evidence(
                 advance(epochs)
             else:
                 found = _train_and_predict(
-                    split, given, num_classes, np.flatnonzero(dealt != fold), outside, name, epochs,
-                    seed + fold, advance,
+                    split,
+                    given,
+                    num_classes,
+                    np.flatnonzero(dealt != fold),
+                    outside,
+                    name,
+                    epochs,
+                    seed + fold,
+                    advance,
                 )
                 with atomic_path(path) as temporary, temporary.open("wb") as file:
                     np.save(file, found)
@@ -101,15 +110,30 @@ def _train_and_predict(
         network = model_builder(name)(split.layout.shape, num_classes)
         augment = Augment(pad=max(height // 8, 1), crop=(height, width), flip="random")
         loader = Loader(
-            split, batch_size=min(BATCH, len(inside)), shuffle=True, drop_last=True, seed=seed, labels=given,
-            augment=augment, normalize=PerImage(), indices=inside,
+            split,
+            batch_size=min(BATCH, len(inside)),
+            shuffle=True,
+            drop_last=True,
+            seed=seed,
+            labels=given,
+            augment=augment,
+            normalize=PerImage(),
+            indices=inside,
         )
+        prepare = getattr(network, "prepare", None)  # airnet makes its stem from images
+        if prepare is not None:
+            chosen = inside[np.linspace(0, len(inside) - 1, min(len(inside), STEM_IMAGES)).astype(np.int64)]
+            with Loader(split, batch_size=len(chosen), normalize=PerImage(), indices=chosen) as stem:
+                prepare(next(iter(stem)).images)
         with loader:
             _train(network, loader, epochs, advance)
     network.eval()
     found = np.empty((len(outside), num_classes), np.float32)
     done = 0
-    with torch.inference_mode(), Loader(split, batch_size=256, normalize=PerImage(), indices=outside) as loader:
+    with (
+        torch.inference_mode(),
+        Loader(split, batch_size=256, normalize=PerImage(), indices=outside) as loader,
+    ):
         for batch in loader:
             logits = F.softmax(network(batch.images), 1) + F.softmax(network(batch.images.flip(3)), 1)
             found[done : done + len(logits)] = (logits / 2).numpy()
@@ -122,10 +146,14 @@ def _train(network: nn.Module, loader: Loader, epochs: int, advance: Callable[[i
     plain = [p for p in network.parameters() if p.ndim <= 1]
     optimizer = torch.optim.SGD(
         [{"params": decayed, "weight_decay": 5e-4}, {"params": plain, "weight_decay": 0.0}],
-        lr=LEARNING_RATE, momentum=0.9, nesterov=True,
+        lr=LEARNING_RATE,
+        momentum=0.9,
+        nesterov=True,
     )
     steps = max(epochs * len(loader), 2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.25)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.25
+    )
     network.train()
     for _ in range(epochs):
         for batch in loader:

@@ -47,7 +47,11 @@ def estimate_rate(
         ]
     wrong = np.bincount(given, weights=score, minlength=num_classes)
     return RateEstimate(
-        rate, max(min(low, *alone, rate), 0.0), min(max(high, *alone, rate), 1.0), model.transition_matrix, wrong
+        rate,
+        max(min(low, *alone, rate), 0.0),
+        min(max(high, *alone, rate), 1.0),
+        model.transition_matrix,
+        wrong,
     )
 
 

@@ -27,13 +27,19 @@ def read_array(path: Path, option: str, records: int) -> NDArray[np.generic]:
         raise ValueError(f"{option} needs a .npy file of numbers, got {path}: {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"
-        raise ValueError(f"{option} needs numbers in two dimensions, one row for each record; {path} has {found}")
+        raise ValueError(
+            f"{option} needs numbers in two dimensions, one row for each record; {path} has {found}"
+        )
     if len(array) != records:
-        raise ValueError(f"{option} needs one row for each of {records} training records, {path} has {len(array)}")
+        raise ValueError(
+            f"{option} needs one row for each of {records} training records, {path} has {len(array)}"
+        )
     for begin in range(0, records, _ROWS):
         bad = ~np.isfinite(array[begin : begin + _ROWS]).all(axis=1)
         if bad.any():
-            raise ValueError(f"{option} needs finite numbers, row {begin + int(bad.argmax())} of {path} has others")
+            raise ValueError(
+                f"{option} needs finite numbers, row {begin + int(bad.argmax())} of {path} has others"
+            )
     return array
 
 
@@ -59,7 +65,9 @@ def read_probabilities(path: Path, given: NDArray[np.int64], num_classes: int) -
         )
     rows = array.astype(np.float32)
     for index in np.flatnonzero((rows < 0).any(axis=1) | (rows > 1 + _SUM_SLACK).any(axis=1))[:1]:
-        raise ValueError(f"{option} needs values in 0..1, row {index} of {path} is {rows[index].tolist()[:10]}")
+        raise ValueError(
+            f"{option} needs values in 0..1, row {index} of {path} is {rows[index].tolist()[:10]}"
+        )
     sums = rows.sum(axis=1)
     for index in np.flatnonzero(np.abs(sums - 1) > _SUM_SLACK)[:1]:
         raise ValueError(

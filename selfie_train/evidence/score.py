@@ -1,4 +1,4 @@
-"""One score for each label, P(the given label is wrong), how many are wrong, and which to flag, relabel, drop."""
+"""One score for each label, P(the given label is wrong), and which labels to flag, change or leave out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_train.evidence.how_many import RateEstimate, estimate_rate
-from selfie_train.evidence.noise_model import NoiseModel, fit_noise_model
+from selfie_train.evidence.noise_model import fit_noise_model
 from selfie_train.evidence.source import Evidence
 
 LEAST_SCORE = 0.5  # a label that is more likely right is not flagged

@@ -42,7 +42,7 @@ class Evidence:
 
 
 def stratified_folds(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Deal the records of each class over `count` folds in turn, int64 (N,); a pure function of its arguments.
+    """Deal the records of each class over `count` folds in turn, int64 (N,); a pure function.
 
     A class with fewer members than folds is missing from some: its records still get probabilities.
     """

@@ -20,6 +20,8 @@ SMOOTHNESS = 0.2
 class ActiveBias(Method):
     """Emphasise the samples whose probability of the given label varies from visit to visit."""
 
+    paper = "Chang, Learned-Miller, McCallum, NeurIPS 2017"
+    settings = ("warmup",)
     needs_noise_rate = False
     has_warmup = True
 

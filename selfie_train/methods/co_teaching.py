@@ -14,6 +14,8 @@ RAMP_EPOCHS = {"paper": 10, "official": 15}
 class CoTeaching(Method):
     """Each network picks its low-loss samples; its peer trains on them."""
 
+    paper = "Han, Yao, Yu, Niu, Xu, Hu, Tsang, Sugiyama, NeurIPS 2018"
+    settings = ("ramp", "variant")
     num_networks = 2
 
     def drop_rate(self, epoch: int) -> float:

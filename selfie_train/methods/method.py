@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from selfie_train.methods.options import NoOptions, parse_options
 from selfie_train.registry import add, look_up
 
 if TYPE_CHECKING:
@@ -30,6 +31,17 @@ class Scores:
     losses: NDArray[np.float32]  # (m, b) cross entropy against the given labels
     predicted: NDArray[np.int64]  # (m, b) most probable classes
     probabilities: NDArray[np.float32] | None = None  # (m, b, k) for a method with `needs_probabilities`
+    # With several views of each image: losses and probabilities are means over the views.
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """Learn mixtures of the n = views * b images of a batch, view after view, in one more pass."""
+
+    partners: NDArray[np.int64]  # (n,) the image that each is mixed with
+    share: float  # of the image itself; the rest is its partner's
+    squared: NDArray[np.bool_]  # (n,) squared error of the probabilities in place of cross entropy
+    balance: float  # weight of KL(uniform | mean probability), which keeps classes in balance
 
 
 @dataclass(frozen=True)
@@ -44,12 +56,23 @@ class Choice:
     clean: NDArray[np.bool_] | None = None  # (b,) taken for clean, where the method tells clean from noisy
     second_pass: bool = False  # run the samples of weight > 0 through the network again, without the others
     divisor: Literal["weights", "batch"] = "weights"  # the sum of the weights, or b
+    mixup: Mixup | None = None  # with it, targets and weights are of the n mixtures
 
 
 class Method:
-    """A way to learn from noisy labels. Subclasses override `choose`, and what else they need."""
+    """A way to learn from noisy labels. Subclasses override `choose`, and what else they need.
 
+    config: the settings of the run
+    num_samples: N of the training set
+    num_classes: k
+    noise_rate: the rate that the method assumes; the training loop replaces an estimate after warm-up
+    """
+
+    paper = ""  # authors, venue, year
+    Options: type = NoOptions  # a frozen dataclass: its fields are the names that --method-options takes
+    settings: tuple[str, ...] = ()  # the fields of TrainConfig that this method looks at beside its options
     num_networks = 1
+    num_views = 1  # augmented views of each image in a batch
     needs_scores = True  # False: `choose` is never called and the loss is the plain mean
     needs_probabilities = False  # True: `Scores.probabilities` is given
     needs_noise_rate = True  # False: `noise_rate` is not looked at
@@ -63,9 +86,15 @@ class Method:
         noise_rate: float,
     ) -> None:
         self.config = config
+        self.options = self.parse_options(config)
         self.num_samples = num_samples
         self.num_classes = num_classes
         self.noise_rate = noise_rate  # the training loop replaces it where it is estimated after warm-up
+
+    @classmethod
+    def parse_options(cls, config: TrainConfig) -> Any:
+        """An `Options` with the values of `config.method_options`; ValueError for one that is none."""
+        return parse_options(config.method, cls.Options, config.method_options)
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:

@@ -15,6 +15,8 @@ from selfie_train.refurbish import Refurbisher
 class Selfie(Method):
     """After warm-up: low-loss samples with their given labels, consistent ones with what they predict."""
 
+    paper = "Song, Kim, Lee, ICML 2019"
+    settings = ("warmup", "history", "threshold", "restarts", "variant", "reuse_refurbished", "two_pass")
     has_warmup = True
 
     def __init__(self, config: TrainConfig, num_samples: int, num_classes: int, noise_rate: float) -> None:
@@ -30,7 +32,9 @@ class Selfie(Method):
 
     @classmethod
     def num_runs(cls, config: TrainConfig) -> int:
-        """The first run and the restarts: by default 2 in the paper variant, 3 in the official one."""
+        """The first run and the restarts: by the paper recipe 2, 3 in the official variant; else none."""
+        if config.restarts is None and config.recipe != "paper":
+            return 1
         if config.restarts is None:
             return 3 if config.variant == "paper" else 4
         return 1 + config.restarts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from selfie_train.registry import add, look_up
+from selfie_train.registry import TIMM, add, check_model_name, look_up
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,6 +17,11 @@ _Builder = TypeVar("_Builder", bound="BuildModel")
 
 def model_builder(name: str) -> BuildModel:
     """The function (image shape, num_classes) -> nn.Module called `name`; ValueError lists the known ones."""
+    if name.startswith(TIMM):
+        check_model_name(name)
+        from selfie_train.models.timm_model import timm_builder
+
+        return timm_builder(name.removeprefix(TIMM))
     builder: BuildModel = look_up("model", name)
     return builder
 

@@ -1,32 +1,106 @@
-"""audit.html: what an audit found, and the images whose label is most likely wrong."""
+"""audit.html: what an audit found, how far its scores can be trusted, and the labels most likely wrong."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from selfie_train.report.images import label_images
-from selfie_train.report.page import Gallery, Section, Table, percent, write_page
+from selfie_train.report.page import Figure, Gallery, Section, Table, percent, write_page
+from selfie_train.report.plots import Curve, draw_curves
 from selfie_train.runs.label_issues import LabelIssues
 
 GALLERY_SIZE = 60
+BINS = 10
+_FIGURES = (
+    "records",
+    "flagged",
+    "threshold",
+    "expected_precision",
+    "expected_recall",
+    "noise_rate",
+    "noise_rate_low",
+    "noise_rate_high",
+    "evidence_error",
+    "of_these_wrong",
+    "wrong_labels_found",
+    "suggestions_right",
+    "ranking_auroc",
+)
 
 
-def write_audit_report(issues: LabelIssues, found: dict[str, float | int | None], path: Path) -> None:
-    """Write the page; `found` is what `summarise` returned."""
+def write_audit_report(issues: LabelIssues, found: dict[str, Any], path: Path) -> None:
+    """Write the page; `found` is the content of audit.json."""
     rows = []
-    for name, value in found.items():
-        text = f"{value:,}" if isinstance(value, int) else percent(value)
-        rows.append((name.replace("_", " "), text))
-    top = issues.order[:GALLERY_SIZE]
-    top = top[issues.suggested[top] != issues.labels.given[top]]
-    details = [f"record {issues.dataset.train.record_ids[index]}" for index in top]
-    images = label_images(
-        issues.dataset, top, issues.labels.given, issues.suggested, issues.labels.clean, details
-    )
-    sections: list[Section] = [
-        Table("Found", ("", "value"), rows, "n/a: the clean labels are not known."),
-        Gallery("Most likely wrong: given → suggested", images),
+    for name in _FIGURES:
+        value = found[name]
+        rows.append((name.replace("_", " "), f"{value:,}" if isinstance(value, int) else percent(value)))
+    names = issues.dataset.class_names
+    matrix = found["transition_matrix"]
+    sources = [
+        (
+            one["name"],
+            "n/a" if one["weight"] is None else f"{one['weight']:.2f}",
+            ", ".join(f"{key} {value}" for key, value in one["made_from"].items() if key != "digest"),
+        )
+        for one in found["sources"]
     ]
+    by_class = [
+        (name, f"{count:,}", f"{wrong:,.0f}", percent(wrong / count if count else None))
+        for name, count, wrong in zip(
+            names,
+            np.bincount(issues.given, minlength=len(names)).tolist(),
+            found["wrong_by_given_class"],
+            strict=True,
+        )
+    ]
+    top = issues.order[:GALLERY_SIZE]
+    top = top[issues.suggested[top] != issues.given[top]]
+    details = [
+        f"record {issues.dataset.train.record_ids[index]}, P(wrong) {issues.scores[index]:.2f}"
+        for index in top
+    ]
+    images = label_images(issues.dataset, top, issues.given, issues.suggested, issues.clean, details)
+    sections: list[Section] = [
+        Table(
+            "Found", ("", "value"), rows, "n/a: the clean labels are not known. " + " ".join(found["notes"])
+        ),
+        Table("Evidence", ("source", "weight in the score", "made from"), sources),
+        Table("By given class", ("class", "records", "expected wrong", "share"), by_class),
+        Figure("Reliability of the scores", _reliability(issues), _reliability_note(issues)),
+    ]
+    if len(names) <= 30:
+        cells = [(name, *(percent(value) for value in row)) for name, row in zip(names, matrix, strict=True)]
+        sections.append(Table("P(given class | true class)", ("true", *names), cells))
+    sections.append(Gallery("Most likely wrong: given → suggested", images))
     write_page(
         path, f"Label audit of {issues.dataset.name}", "Ranked by score, most likely wrong first.", sections
     )
+
+
+def _reliability_note(issues: LabelIssues) -> str:
+    if issues.clean is None:
+        return "How the scores are spread. Their truth cannot be drawn: the clean labels are not known."
+    return "Of calibrated scores, the share of wrong labels lies on the diagonal."
+
+
+def _reliability(issues: LabelIssues) -> str:
+    place = np.minimum((issues.scores * BINS).astype(np.int64), BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    middles = ((np.arange(BINS) + 0.5) / BINS).tolist()
+    shares = (counts / max(len(place), 1)).tolist()
+    panels = [("Scores", "share of the records", [Curve("records", middles, shares, marker="o")])]
+    if issues.clean is not None:
+        means = np.bincount(place, weights=issues.scores, minlength=BINS) / np.maximum(counts, 1)
+        wrong = np.bincount(place, weights=issues.given != issues.clean, minlength=BINS) / np.maximum(
+            counts, 1
+        )
+        there = counts > 0
+        curves = [
+            Curve("measured", means[there].tolist(), wrong[there].tolist(), marker="o"),
+            Curve("calibrated", [0.0, 1.0], [0.0, 1.0], colour=1, dashed=True),
+        ]
+        panels.append(("Reliability", "share of wrong labels", curves))
+    return draw_curves(panels, x_label="score")

@@ -49,6 +49,10 @@ def write_comparison_report(
         )
         table = replace(table, note=note)
     sections: list[Section] = [table]
+    failures = [[folder.name, reason] for group in groups for folder, reason in group.failures.items()]
+    if failures:
+        note = "The same command tries them again."
+        sections.append(Table("Failed runs", ["run", "reason"], failures, note))
     sections += _epoch_figures(groups)
     sections += _rate_figures(groups)
     write_page(path, title, lead or f"{sum(len(group.runs) for group in groups)} runs.", [*sections, *more])

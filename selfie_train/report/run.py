@@ -9,7 +9,7 @@ from selfie_io.records.dataset import RecordDataset
 from selfie_train.report.images import label_images, spread
 from selfie_train.report.page import Figure, Gallery, Section, Table, figure_text, percent, write_page
 from selfie_train.report.plots import Curve, draw_curves
-from selfie_train.runs.result import TrainResult
+from selfie_train.runs.result import TrainResult, restart_notes
 
 GALLERY_SIZE = 40
 MATRIX_CLASSES = 30
@@ -60,7 +60,7 @@ def _note(result: TrainResult) -> str:
             " The labels of this data set are not known to be clean, in the test split neither: the test "
             "error is measured on labels of which some may be wrong."
         )
-    return note
+    return "".join([note, *(f" {line[0].upper()}{line[1:]}." for line in restart_notes(result.log))])
 
 
 def label_changes(

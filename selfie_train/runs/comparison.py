@@ -17,6 +17,7 @@ from rich.table import Table as RichTable
 from selfie_io.records.atomic import atomic_path
 from selfie_train.config import TrainConfig, parse_noise
 from selfie_train.runs.data_identity import read_identity
+from selfie_train.runs.failure import read_failure
 from selfie_train.runs.log import Row, read_log
 from selfie_train.runs.paper_errors import paper_error
 
@@ -43,6 +44,7 @@ class StoredRun:
     log: list[Row]
     summary: dict[str, Any] | None  # None: not finished
     data: str | None = None  # tells the data set from others of its name; None for a run that kept no digest
+    failure: str | None = None  # why it ended before its time
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -67,6 +69,11 @@ class RunGroup:
         """The runs that are done."""
         return [run for run in self.runs if run.summary is not None]
 
+    @property
+    def failures(self) -> dict[Path, str]:
+        """Why runs failed, by folder."""
+        return {run.folder: run.failure for run in self.runs if run.failure is not None}
+
     def figure(self, name: str) -> tuple[float, float | None] | None:
         """Mean and sample deviation (None of a single run) over finished runs; None where no run knows it."""
         values = [run.summary[name] for run in self.runs if run.summary and run.summary.get(name) is not None]
@@ -86,11 +93,15 @@ class RunGroup:
 
 def read_run(folder: Path) -> StoredRun:
     """Read what is there of a run; OSError if it is none, ValueError if a file is damaged."""
+    failure = read_failure(folder)
+    if failure is not None and failure.config is not None and not (folder / "config.json").exists():
+        return StoredRun(folder, TrainConfig.from_json(failure.config), [], None, failure=failure.reason)
     config = TrainConfig.read(folder, import_modules=False)
     summary_path = folder / "summary.json"
     summary = json.loads(summary_path.read_text()) if summary_path.exists() else None
     log = read_log(folder) if (folder / "log.csv").exists() else []
-    return StoredRun(folder, config, log, summary, _data(read_identity(folder), config))
+    reason = failure.reason if failure is not None and summary is None else None
+    return StoredRun(folder, config, log, summary, _data(read_identity(folder), config), reason)
 
 
 def _data(identity: dict[str, Any] | None, config: TrainConfig) -> str | None:
@@ -117,7 +128,17 @@ def write_table(groups: Sequence[RunGroup], path: Path) -> None:
         writer = csv.writer(file)
         means = [f"{name}{part}" for name in FIGURES for part in ("", "_deviation")]
         writer.writerow(
-            ["dataset", "noise", "model", "method", "finished", "runs", *means, "paper_best_error"]
+            [
+                "dataset",
+                "noise",
+                "model",
+                "method",
+                "finished",
+                "runs",
+                *means,
+                "paper_best_error",
+                "failures",
+            ]
         )
         for group in groups:
             config = group.config
@@ -125,7 +146,8 @@ def write_table(groups: Sequence[RunGroup], path: Path) -> None:
             cells += [len(group.finished), len(group.runs)]
             for name in FIGURES:
                 cells += group.figure(name) or (None, None)
-            writer.writerow([*cells, group.paper])
+            failures = "; ".join(f"{folder.name}: {reason}" for folder, reason in group.failures.items())
+            writer.writerow([*cells, group.paper, failures])
 
 
 def setting_names(groups: Sequence[RunGroup]) -> list[str]:
@@ -170,7 +192,8 @@ def comparison_columns(groups: Sequence[RunGroup]) -> tuple[list[str], list[list
         columns.append("paper's best")
     rows = []
     for name, group in zip(setting_names(groups), groups, strict=True):
-        row = [name, f"{len(group.finished)} of {len(group.runs)}"]
+        failed = f", {len(group.failures)} failed" if group.failures else ""
+        row = [name, f"{len(group.finished)} of {len(group.runs)}{failed}"]
         row += [figure_cell(group, figure) for figure in FIGURES]
         if papers:
             row.append("n/a" if group.paper is None else f"{group.paper:.1f}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,11 @@ from numpy.typing import NDArray
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
 
-if TYPE_CHECKING:
-    from selfie_train.runs.training_labels import TrainingLabels
+COLUMNS = (
+    "record_id", "index", "name", "given_label", "given_class", "suggested_label", "suggested_class", "score",
+    "flagged",
+)  # fmt: skip
+_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class LabelIssues:
     """What an audit found, of N samples."""
 
     dataset: RecordDataset
-    labels: TrainingLabels
-    suggested: NDArray[np.int64]  # (N,)
-    scores: NDArray[np.float64]  # (N,) in 0..1, higher: more likely wrong
-    signals: dict[str, NDArray[np.float64]]  # each (N,)
+    given: NDArray[np.int64]  # (N,)
+    clean: NDArray[np.int64] | None  # (N,) None where the clean labels are not known
+    suggested: NDArray[np.int64]  # (N,) the likeliest class
+    scores: NDArray[np.float64]  # (N,) P(the given label is wrong)
+    flagged: NDArray[np.bool_]  # (N,) at the audit's own threshold
+    signals: dict[str, NDArray[np.floating]]  # each (N,): what each source says of the given label
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -33,20 +37,14 @@ class LabelIssues:
         return np.argsort(-self.scores, kind="stable")
 
 
-def summarise(issues: LabelIssues) -> dict[str, float | int | None]:
-    """Counts, and how right they are; None where the clean labels are unknown."""
-    given, clean = issues.labels.given, issues.labels.clean
-    flagged = issues.suggested != given
-    found: dict[str, float | int | None] = {
-        "records": len(given),
-        "labels_thought_wrong": int(flagged.sum()),
-        "of_these_wrong": None,
-        "wrong_labels_found": None,
-        "suggestions_right": None,
-        "ranking_auroc": None,
-    }
+def summarise(issues: LabelIssues) -> dict[str, float | None]:
+    """How right the flags are, by the clean labels; None where these are unknown."""
+    given, clean = issues.given, issues.clean
+    found: dict[str, float | None] = dict.fromkeys(
+        ("of_these_wrong", "wrong_labels_found", "suggestions_right", "ranking_auroc")
+    )
     if clean is not None:
-        wrong = given != clean
+        flagged, wrong = issues.flagged, given != clean
         hits = int((flagged & wrong).sum())
         found["of_these_wrong"] = hits / int(flagged.sum()) if flagged.any() else None
         found["wrong_labels_found"] = hits / int(wrong.sum()) if wrong.any() else None
@@ -70,23 +68,26 @@ def area_under_roc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> 
 
 def write_issues(path: Path, issues: LabelIssues) -> None:
     """Write issues.csv: every record, the most likely wrong first."""
-    names = issues.dataset.class_names
-    record_ids, given = issues.dataset.train.record_ids, issues.labels.given
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    record_ids, names = issues.dataset.train.record_ids, issues.dataset.class_names
+    given, suggested, order = issues.given, issues.suggested, issues.order
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        labels = ("given_label", "given_class", "suggested_label", "suggested_class")
-        writer.writerow(["record_id", "index", *labels, "score", *issues.signals])
-        for index in issues.order.tolist():
-            signals = [float(values[index]) for values in issues.signals.values()]
-            writer.writerow(
-                [
-                    int(record_ids[index]),
-                    index,
-                    int(given[index]),
-                    names[given[index]],
-                    int(issues.suggested[index]),
-                    names[issues.suggested[index]],
-                    f"{issues.scores[index]:.6f}",
-                    *("" if np.isnan(value) else f"{value:.6f}" for value in signals),
-                ]
-            )
+        writer.writerow([*COLUMNS, *issues.signals])
+        for begin in range(0, len(order), _ROWS):
+            part = order[begin : begin + _ROWS]
+            for index, place in zip(part.tolist(), issues.dataset.train.names(part), strict=True):
+                signals = [float(values[index]) for values in issues.signals.values()]
+                writer.writerow(
+                    [
+                        int(record_ids[index]),
+                        index,
+                        place or "",
+                        int(given[index]),
+                        names[given[index]],
+                        int(suggested[index]),
+                        names[suggested[index]],
+                        f"{issues.scores[index]:.6f}",
+                        int(issues.flagged[index]),
+                        *("" if np.isnan(value) else f"{value:.6f}" for value in signals),
+                    ]
+                )

@@ -32,14 +32,15 @@ class Stopped(Exception):
 class TrainResult:
     """A finished run."""
 
-    folder: Path
-    config: TrainConfig
+    folder: Path  # of the run
+    config: TrainConfig  # its settings
     log: list[Row]  # one row an epoch, as in log.csv
-    networks: list[nn.Module]
-    labels: TrainingLabels
+    networks: list[nn.Module]  # trained; two for Co-teaching
+    labels: TrainingLabels  # given and, where known, clean
     refurbished_labels: NDArray[np.int64] | None  # (N,), -1 where none; None for a method without
     noise_rates: list[float]  # what the method assumed in each run
-    images_per_second: float | None
+    images_per_second: float | None  # None where nothing was trained
+    selected_epoch: int | None = None  # from 1, whose weights early stopping kept
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -58,6 +59,7 @@ class TrainResult:
             "refurbished_fraction": last["refurbished_fraction"],
             "images_per_second": self.images_per_second,
             "epochs": len(self.log),
+            **self._selected,
             "runs": config.num_runs,
             "noise_rates": self.noise_rates,
             "observed_noise_rate": self.labels.observed_noise_rate,
@@ -69,6 +71,27 @@ class TrainResult:
             "variant": config.variant,
             "seed": config.seed,
         }
+
+    @property
+    def _selected(self) -> dict[str, Any]:
+        if self.selected_epoch is None:
+            return {}
+        error = self.log[self.selected_epoch - 1]["test_error"]
+        return {"selected_epoch": self.selected_epoch, "selected_test_error": error}
+
+
+def restart_notes(log: list[Row]) -> list[str]:
+    """A line for each restart after which the label precision ended lower than before it."""
+    ends = {row["run"]: row["label_precision"] for row in log}  # the last row of each run counts
+    notes = []
+    for run, after in ends.items():
+        before = ends.get(run - 1)
+        if before is not None and after is not None and after < before:
+            notes.append(
+                f"restart {run} lowered the label precision from {before:.3f} to {after:.3f}: "
+                f"use fewer restarts (--restarts {run - 1})"
+            )
+    return notes
 
 
 def read_refurbished(folder: Path) -> NDArray[np.int64]:

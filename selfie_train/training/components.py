@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from selfie_io.loading.augment import Augment
 from selfie_io.loading.loader import Loader
@@ -17,8 +19,11 @@ from selfie_train.methods.method import method_class
 from selfie_train.runs.training_labels import training_labels
 from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatten_state
 from selfie_train.training.distributed import join_processes
+from selfie_train.training.early_stopping import EarlyStopping
 from selfie_train.training.learner import Learner
 from selfie_train.training.noise_estimate import NoiseRateEstimate
+
+STEM_IMAGES = 2000  # that a network may look at before the first run
 
 
 class Components:
@@ -37,7 +42,7 @@ class Components:
             )
         if config.sync_batchnorm and self.group.world_size > 1 and self.group.device.type != "cuda":
             raise ValueError(f"sync_batchnorm needs CUDA, got device {self.group.device}: leave it out")
-        self.dataset = _open(config)
+        self.dataset = open_run_dataset(config)
         self.notes: list[str] = []  # for the user, a line each
         self.labels = training_labels(self.dataset, config, say=self.notes.append)
         if "test" not in self.dataset.splits:
@@ -56,6 +61,13 @@ class Components:
             self.estimate = NoiseRateEstimate(
                 num_samples, num_classes, history_length=config.history, threshold=config.threshold
             )
+        self.early_stopping: EarlyStopping | None = None
+        if config.early_stopping == "label-wave":
+            if config.num_runs > 1:
+                raise ValueError(
+                    f"early stopping works on one training run, got {config.num_runs}: set --restarts 0"
+                )
+            self.early_stopping = EarlyStopping(num_samples, num_classes, patience=config.patience)
         shape = self.dataset.layout.shape
         self.learner = Learner(
             config,
@@ -64,14 +76,14 @@ class Components:
             num_classes,
             make_method.num_networks,
             needs_probabilities=make_method.needs_probabilities,
+            num_views=make_method.num_views,
+            stem_images=self._stem_images,
         )
 
     def loader(self, split: RecordSplit, *, training: bool) -> Loader:
         """A loader of this process's part: for training shuffled, augmented and with the given labels."""
         config, layout = self.config, split.layout
-        augment = None
-        if training and config.augment == "crop-flip":
-            augment = Augment(pad=4, crop=(layout.height, layout.width), flip="random")
+        augment = _augment(config.augment, (layout.height, layout.width)) if training else None
         return Loader(
             split,
             batch_size=config.batch_size // self.group.world_size,
@@ -79,6 +91,7 @@ class Components:
             order="independent" if config.variant == "official" else "permutation",
             seed=config.seed,
             labels=self.labels.given if training else None,
+            views=self.method.num_views if training else 1,
             indices=np.flatnonzero(self.labels.given >= 0) if training and self.labels.left_out else None,
             augment=augment,
             normalize=PerImage(),
@@ -88,12 +101,25 @@ class Components:
             world_size=self.group.world_size,
         )
 
+    def _stem_images(self) -> Tensor:
+        """Up to 2,000 training images, evenly spaced and normalised: the same in every process and run."""
+        split = self.dataset.train
+        chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), STEM_IMAGES)).astype(np.int64))
+        images = torch.from_numpy(split.images(chosen)).float()
+        # PerImage, as the loader does it.
+        flat = images.flatten(1)
+        std = flat.std(1, correction=0).clamp_min(flat.shape[1] ** -0.5)
+        return (images - flat.mean(1)[:, None, None, None]) / std[:, None, None, None]
+
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Everything learnt and remembered, as arrays and JSON values by name."""
         arrays, values = flatten_state(self.method.state_dict(), "method")
         if self.estimate is not None:
             estimate_arrays, estimate_values = flatten_state(self.estimate.state_dict(), "estimate")
             arrays, values = arrays | estimate_arrays, values | estimate_values
+        if self.early_stopping is not None:
+            wave_arrays, wave_values = flatten_state(self.early_stopping.state_dict(), "label_wave")
+            arrays, values = arrays | wave_arrays, values | wave_values
         known = {"noise_rate": self.method.noise_rate, "estimating": self.estimate is not None}
         return self.learner.state() | arrays, {"memory": values, **known}
 
@@ -103,16 +129,27 @@ class Components:
         self.learner.load_state(checkpoint.arrays)
         self.method.load_state_dict(unflatten_state(memory, "method"))
         self.method.noise_rate = checkpoint.values["noise_rate"]
+        if self.early_stopping is not None:
+            self.early_stopping.load_state_dict(unflatten_state(memory, "label_wave"))
         if not checkpoint.values["estimating"]:
             self.estimate = None
         elif self.estimate is not None:
             self.estimate.load_state_dict(unflatten_state(memory, "estimate"))
 
 
-def _open(config: TrainConfig) -> RecordDataset:
+def open_run_dataset(config: TrainConfig) -> RecordDataset:
+    """The data set that `config` names; raises OSError that says what to do if it is not there."""
     if not Path(config.dataset).is_dir():
         raise FileNotFoundError(
             f"{config.dataset}: no such folder of record files. `selfie-convert pack` makes one; if it "
             "moved, --dataset FOLDER tells run, resume and audit where it lies"
         )
     return open_dataset(config.dataset, shape=config.shape)
+
+
+def _augment(name: str, crop: tuple[int, int]) -> Augment | None:
+    if name == "none":
+        return None
+    if name == "crop-alternate":
+        return Augment(pad=2, crop=crop, pad_mode="reflect", flip="alternate")
+    return Augment(pad=4, crop=crop, flip="random" if name == "crop-flip" else "none")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from selfie_io.loading.batch import Batch
+from selfie_train.runs.run_lock import RunBusy, run_lock
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,21 @@ class ProcessGroup:
         """Wait until all processes are here."""
         if self.world_size > 1:
             dist.barrier()
+
+
+@contextlib.contextmanager
+def hold_run(folder: Path, group: ProcessGroup) -> Iterator[None]:
+    """Hold the lock of a run's folder in the first process; all raise RunBusy if somebody else does."""
+    with contextlib.ExitStack() as stack:
+        busy: RunBusy | None = None
+        if group.is_first:
+            try:
+                stack.enter_context(run_lock(folder))
+            except RunBusy as error:
+                busy = error
+        if group.any(busy is not None):
+            raise busy or RunBusy(folder, "another process")
+        yield
 
 
 def join_processes(device: str) -> ProcessGroup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -16,23 +17,18 @@ from torch import Tensor, nn
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.loader import Loader
 from selfie_train.config import TrainConfig
-from selfie_train.methods.method import Choice, Scores
+from selfie_train.methods.method import Choice, Mixup, Scores
 from selfie_train.models.builder import model_builder
 from selfie_train.training.distributed import ProcessGroup
+from selfie_train.training.machine import autocast
+from selfie_train.training.mixing import mixed_loss
+from selfie_train.training.optimizer import make_optimizer, set_learning_rate
+from selfie_train.training.weight_average import WeightAverage
 
 
 def stream_seed(*key: int | str) -> int:
     """A seed in 0..2**63-1 that depends on `key` alone: every random stream of a run has its own."""
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
-
-
-def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """The learning rate of `epoch` (from 0) of a run."""
-    done = epoch / config.epochs
-    if config.schedule == "cosine":
-        return config.lr * (1 + float(np.cos(np.pi * done))) / 2
-    num_drops = (done >= 0.5) + (done >= 0.75)
-    return config.lr / float(5**num_drops)
 
 
 @dataclass(frozen=True)
@@ -41,11 +37,12 @@ class ScoredBatch:
 
     group: ProcessGroup  # the processes that share the batch: this one alone where all of them have all of it
     global_size: int
-    images: Tensor  # (b, C, H, W) on the device
+    images: Tensor  # (views * b, C, H, W) on the device, view after view
     labels: Tensor  # int64 (b,) given labels
-    logits: list[Tensor]  # m of float32 (b, k)
+    logits: list[Tensor]  # m of float32 (views * b, k)
     losses: list[Tensor]  # m of float32 (b,)
     predicted: list[Tensor]  # m of int64 (b,)
+    batch: Batch  # as the loader gave it
     begin: int = 0  # where these samples begin in the global batch
 
     def sums(self) -> Tensor:
@@ -72,25 +69,19 @@ class Learner:
         num_networks: int,
         *,
         needs_probabilities: bool = False,
+        num_views: int = 1,
+        stem_images: Callable[[], Tensor] | None = None,
     ) -> None:
         self.config = config
+        self.num_views = num_views  # of each image in a training batch
         self.needs_probabilities = needs_probabilities  # in `Scores`
         self.group = group
         self.shape, self.num_classes = shape, num_classes
+        self._stem_images = stem_images  # training images for a network that has `prepare`
         self.networks = [self._prepare(self._build()) for _ in range(num_networks)]
         self._forward = [group.wrap(self._compiled(network)) for network in self.networks]
-        # fused: one pass over each weight; on CPU and CUDA alike.
-        self.optimizers = [
-            torch.optim.SGD(
-                network.parameters(),
-                lr=config.lr,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
-                nesterov=True,
-                fused=True,
-            )
-            for network in self.networks
-        ]
+        self.optimizers = [make_optimizer(config, network) for network in self.networks]
+        self.averages = [WeightAverage(network, config.ema) for network in self.networks if config.ema > 0]
         self._scored: ScoredBatch | None = None  # between `score` and `update`
 
     def start_run(self, run: int) -> None:
@@ -99,12 +90,18 @@ class Learner:
             torch.manual_seed(stream_seed(self.config.seed, "weights", run, number))
             network.load_state_dict(self._build().state_dict())  # in place: it may be compiled and wrapped
             optimizer.state.clear()
+        for average, network in zip(self.averages, self.networks, strict=False):
+            average.restart(network)
+
+    @property
+    def tested_networks(self) -> list[nn.Module]:
+        """The networks that are tested and kept: with `ema` the averages of the trained ones."""
+        return [average.network for average in self.averages] or self.networks
 
     def set_learning_rate(self, value: float) -> None:
         """Use `value` from the next step on."""
         for optimizer in self.optimizers:
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = value
+            set_learning_rate(optimizer, value)
 
     def score(
         self, batch: Batch, epoch: int, step: int, global_size: int, *, gather: bool = True
@@ -116,18 +113,22 @@ class Learner:
         """
         group = self.group
         if global_size < 2 * group.world_size:  # batch norm needs two samples wherever it is computed
-            batch = group.join(batch, self._slots)
+            batch = self._join(group, batch)
             group = group.alone()
         torch.manual_seed(stream_seed(self.config.seed, "dropout", step, group.rank))
-        images = self._place(batch.images)
+        images = self._place_views(batch.images)
         labels = batch.labels.to(self.group.device, non_blocking=True)
         for network in self._forward:
             network.train()
         with self._autocast():
             logits = [network(images).float() for network in self._forward]
-        losses = [F.cross_entropy(output, labels, reduction="none") for output in logits]
-        predicted = [output.argmax(1) for output in logits]
-        scored = ScoredBatch(group, global_size, images, labels, logits, losses, predicted)
+        losses = [F.cross_entropy(output, self._each_view(labels), reduction="none") for output in logits]
+        if self.num_views > 1:
+            losses = [loss.view(self.num_views, -1).mean(0) for loss in losses]
+            predicted = [self._shares(output).argmax(1) for output in logits]
+        else:
+            predicted = [output.argmax(1) for output in logits]
+        scored = ScoredBatch(group, global_size, images, labels, logits, losses, predicted, batch)
         if not gather:
             self._scored = scored
             return None
@@ -150,7 +151,10 @@ class Learner:
             if choices is None:
                 # DDP averages gradients over the processes: each brings its sum, scaled so that the average
                 # is the mean.
-                loss = scored.losses[number].sum() * (group.world_size / scored.global_size)
+                losses = scored.losses[number]
+                if self.config.label_smoothing:
+                    losses = self._hard_loss(scored.logits[number], scored.labels)
+                loss = losses.sum() * (group.world_size / scored.global_size)
             elif not choices[number].weights.any():
                 continue
             else:
@@ -158,19 +162,23 @@ class Learner:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            if self.averages:
+                self.averages[number].update(self.networks[number])
         sums = scored.sums()
         if group is not self.group and not self.group.is_first:
             sums.zero_()  # the same samples everywhere: they count once
         return sums
 
     def _chosen_loss(self, number: int, scored: ScoredBatch, choice: Choice) -> Tensor:
+        if choice.mixup is not None:
+            return self._mixed_loss(number, scored, choice, choice.mixup)
         total: float = len(choice.weights)
         if choice.divisor == "weights":
             total = float(choice.weights.sum(dtype=np.float64))
         mine = slice(scored.begin, scored.begin + len(scored.labels))
         images, logits = scored.images, scored.logits[number]
-        targets = torch.from_numpy(choice.targets[mine]).to(self.group.device)
-        weights = torch.from_numpy(choice.weights[mine]).to(self.group.device)
+        targets = self._each_view(torch.from_numpy(choice.targets[mine]).to(self.group.device))
+        weights = self._each_view(torch.from_numpy(choice.weights[mine]).to(self.group.device))
         if choice.second_pass:
             # Batch norm needs two samples, and every process must go through the network equally often: one
             # that keeps fewer takes all of its part again.
@@ -179,8 +187,33 @@ class Learner:
                 images, targets, weights = images[kept], targets[kept], weights[kept]
             with self._autocast():
                 logits = self._forward[number](images).float()
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        return (losses * weights).sum() * (scored.group.world_size / total)
+        is_soft = targets.is_floating_point()
+        losses = (
+            F.cross_entropy(logits, targets, reduction="none")
+            if is_soft
+            else self._hard_loss(logits, targets)
+        )
+        return (losses * weights).sum() * (scored.group.world_size / (total * self.num_views))
+
+    def _mixed_loss(self, number: int, scored: ScoredBatch, choice: Choice, mixup: Mixup) -> Tensor:
+        images = scored.images
+        if scored.group.world_size > 1:
+            images = self._place_views(self._join(scored.group, scored.batch).images)
+        begin = scored.begin
+        view = torch.arange(begin, begin + len(scored.labels), device=images.device)
+        size = len(images) // self.num_views
+        rows = torch.cat([view + place * size for place in range(self.num_views)])
+
+        def forward(mixed: Tensor) -> Tensor:
+            with self._autocast():
+                logits: Tensor = self._forward[number](mixed)
+            return logits.float()
+
+        return mixed_loss(forward, choice, mixup, images, rows, scored.group)
+
+    def _hard_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.config.label_smoothing
+        return F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
 
     @property
     def _slots(self) -> int:
@@ -195,7 +228,7 @@ class Learner:
         rows = torch.stack([column.detach().double() for column in columns])
         num_networks = len(scored.losses)
         if self.needs_probabilities:
-            shares = [output.detach().softmax(1).T for output in scored.logits]
+            shares = [self._shares(output).T for output in scored.logits]
             rows = torch.cat([rows, torch.cat(shares).double()])
         everyone, begin = scored.group.gather(rows, self._slots)
         first, second = 2 + num_networks, 2 + 2 * num_networks
@@ -217,7 +250,7 @@ class Learner:
 
         `batch_means` averages the means of the (global) batches instead, as the official program does.
         """
-        for network in self.networks:
+        for network in self.tested_networks:
             self.group.broadcast_buffers(network)
             network.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.group.device)
@@ -228,7 +261,7 @@ class Learner:
             images = self._place(batch.images)
             labels = batch.labels.to(self.group.device)
             weight = 1 / global_size if batch_means else 1.0
-            for network in self.networks:
+            for network in self.tested_networks:
                 with self._autocast():
                     logits = network(images).float()
                 loss = F.cross_entropy(logits, labels, reduction="sum").double()
@@ -242,7 +275,7 @@ class Learner:
         """The classes' probabilities in eval mode, averaged over the networks, float64[b, k]."""
         placed = self._place(images)
         shares = []
-        for network in self.networks:
+        for network in self.tested_networks:
             network.eval()
             with self._autocast():
                 logits = network(placed)
@@ -260,8 +293,12 @@ class Learner:
         return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Weights, buffers and momentum of every network, by name."""
-        arrays = {}
+        """Weights, buffers, momentum and averages of every network, by name."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, average in enumerate(self.averages):
+            arrays[f"average{number}.steps"] = np.array(average.steps, np.int64)
+            for name, value in average.network.state_dict().items():
+                arrays[f"average{number}.network.{name}"] = value.cpu().numpy()
         for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
             for name, value in network.state_dict().items():
                 arrays[f"network{number}.{name}"] = value.cpu().numpy()
@@ -277,15 +314,11 @@ class Learner:
 
     def load_state(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restore `state()`; raises RuntimeError if it belongs to another network."""
+        for number, average in enumerate(self.averages):
+            average.network.load_state_dict(_tensors(arrays, f"average{number}.network."))
+            average.steps = int(arrays[f"average{number}.steps"])
         for number, (network, optimizer) in enumerate(zip(self.networks, self.optimizers, strict=True)):
-            prefix = f"network{number}."
-            network.load_state_dict(
-                {
-                    name.removeprefix(prefix): torch.from_numpy(np.array(value))
-                    for name, value in arrays.items()
-                    if name.startswith(prefix)
-                }
-            )
+            network.load_state_dict(_tensors(arrays, f"network{number}."))
             optimizer.state.clear()
             for name, parameter in network.named_parameters():
                 if f"momentum{number}.{name}" in arrays:
@@ -295,7 +328,11 @@ class Learner:
                     optimizer.state[parameter]["momentum_buffer"] = momentum
 
     def _build(self) -> nn.Module:
-        return model_builder(self.config.model)(self.shape, self.num_classes)
+        network = model_builder(self.config.model)(self.shape, self.num_classes)
+        prepare = getattr(network, "prepare", None)
+        if prepare is not None and self._stem_images is not None:
+            prepare(self._stem_images())
+        return network
 
     def _compiled(self, network: nn.Module) -> nn.Module:
         return cast(nn.Module, torch.compile(network)) if self.config.compile else network
@@ -314,7 +351,36 @@ class Learner:
             images = images.permute(0, 3, 1, 2)  # the loader wrote NHWC; torch calls this memory NCHW
         return images
 
+    def _place_views(self, images: Tensor) -> Tensor:
+        """Images (b, ...), or with several views (views, b, ...), as one batch, view after view."""
+        return self._place(images.flatten(0, 1) if self.num_views > 1 else images)
+
+    def _each_view(self, values: Tensor) -> Tensor:
+        """Values (b, ...) as often as there are views."""
+        return torch.cat([values] * self.num_views) if self.num_views > 1 else values
+
+    def _shares(self, logits: Tensor) -> Tensor:
+        """The probabilities (b, k) of logits (views * b, k): means over the views, without gradient."""
+        shares = logits.detach().softmax(1)
+        if self.num_views > 1:
+            shares = shares.view(self.num_views, -1, shares.shape[1]).mean(0)
+        return shares
+
+    def _join(self, group: ProcessGroup, batch: Batch) -> Batch:
+        """The whole batch of all processes, with its views first."""
+        if self.num_views == 1:
+            return group.join(batch, self._slots)
+        joined = group.join(batch._replace(images=batch.images.transpose(0, 1)), self._slots)
+        return joined._replace(images=joined.images.transpose(0, 1))
+
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.config.precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.group.device.type, torch.bfloat16)
+        return autocast(self.group.device, self.config.precision)
+
+
+def _tensors(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, Tensor]:
+    """The arrays whose name starts with `prefix`, by the rest of it."""
+    return {
+        name.removeprefix(prefix): torch.from_numpy(np.array(value))
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }

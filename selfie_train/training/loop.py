@@ -26,10 +26,12 @@ from selfie_train.runs.log import Row
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.training.components import Components
+from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
-from selfie_train.training.learner import learning_rate
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
+from selfie_train.training.schedule import changes_within_epochs, learning_rate
+from selfie_train.training.settle import settle
 from selfie_train.training.stop_signal import StopSignal
 
 CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
@@ -37,26 +39,34 @@ CHECK_EVERY = 20  # batches between checks of the loss and, with several process
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
-    """Train as `config` says and leave everything in `config.run_folder`.
+    """Train as `config` says and leave everything in its `run_folder`; `quiet` prints nothing.
+
+    What the config leaves at auto is chosen first, said, and kept in config.json.
 
     Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
-    Divergence if the loss is no longer finite, Stopped after Ctrl-C or SIGTERM.
+    RunBusy if another process trains it, Divergence if the loss is no longer finite, Stopped after Ctrl-C or
+    SIGTERM.
     """
+    settled = settle(config)
+    config = settled.config
     config.check_method()
     config = dataclasses.replace(
         config, dataset=str(Path(config.dataset).absolute())
     )  # to resume from anywhere
     folder = config.run_folder
     training = Training(config, folder, quiet=quiet)
-    if (folder / "config.json").exists():
-        raise FileExistsError(
-            f"a new run needs a new folder, but {folder} holds a run already: resume it, or choose another"
-        )
-    training.group.barrier()  # until every process has looked
-    if training.group.is_first:
-        folder.mkdir(parents=True, exist_ok=True)
-        training.write_config()
-    return training.run()
+    with hold_run(folder, training.group):
+        if (folder / "config.json").exists():
+            raise FileExistsError(
+                f"a new run needs a new folder, but {folder} holds a run already: "
+                "resume it, or choose another"
+            )
+        training.group.barrier()  # until every process has looked
+        if training.group.is_first:
+            training.write_config()
+        for note in settled.notes:
+            training.log.say(note)
+        return training.run()
 
 
 def resume(folder: str | Path, *, dataset: str | Path | None = None, quiet: bool = False) -> TrainResult:
@@ -64,20 +74,21 @@ def resume(folder: str | Path, *, dataset: str | Path | None = None, quiet: bool
 
     `dataset` is where its data set lies now, if it moved. Raises OSError if there is no run, ValueError if
     the data or the labels are not those that the run learnt from. The number of processes may differ from
-    before.
+    before. `quiet` prints nothing.
     """
     folder = Path(folder)
     config = TrainConfig.read(folder)
     if dataset is not None:
         config = dataclasses.replace(config, dataset=str(Path(dataset).absolute()))
     training = Training(config, folder, quiet=quiet)
-    check_identity(folder, training.components.dataset, training.labels, config.noise)
-    if dataset is not None and training.group.is_first:
-        training.write_config()
-    training.restore()
-    if training.last_checkpoint is not None:
-        training.log.event("resume", checkpoint=training.last_checkpoint.name)
-    return training.run()
+    with hold_run(folder, training.group):
+        check_identity(folder, training.components.dataset, training.labels, config.noise)
+        if dataset is not None and training.group.is_first:
+            training.write_config()
+        training.restore()
+        if training.last_checkpoint is not None:
+            training.log.event("resume", checkpoint=training.last_checkpoint.name)
+        return training.run()
 
 
 @dataclass
@@ -102,10 +113,11 @@ class Training:
 
     def __init__(self, config: TrainConfig, folder: Path, *, quiet: bool) -> None:
         self.config = config
-        self.folder = folder
+        self.folder, self.checkpoints = folder, folder / "checkpoints"
         self.components = Components(config)
         self.group, self.labels = self.components.group, self.components.labels
         self.method, self.learner = self.components.method, self.components.learner
+        self.early_stopping = self.components.early_stopping
         self.num_runs = self.method.num_runs(config)
         self.train_loader = self.components.loader(self.components.dataset.train, training=True)
         self.test_loader: Loader | None = None
@@ -134,14 +146,20 @@ class Training:
             self.log.event("start", **self._circumstances())
             for line in self.components.notes:
                 self.log.say(line)
+            if self.method.num_views > 1 and self.config.augment == "none":
+                self.log.say(
+                    f"{self.config.method} compares {self.method.num_views} views of each image, which are "
+                    "equal with --augment none: --augment crop-flip makes them differ"
+                )
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
-                    while self.position.epoch < self.config.epochs:
+                    while self.position.epoch < self.config.epochs and not self._should_stop_early:
                         self._train_epoch(stop_signal)
                         self._evaluate_and_log_epoch()
                         self._estimate_noise_rate_after_warmup()
                         self._checkpoint_after_epoch()
                     self._start_next_run()
+            selected_epoch = self._select_epoch()
         except Divergence as error:
             self.log.event("divergence", message=str(error))
             raise
@@ -160,11 +178,12 @@ class Training:
             folder=self.folder,
             config=self.config,
             log=self.rows,
-            networks=self.learner.networks,
+            networks=self.learner.tested_networks,
             labels=self.labels,
             refurbished_labels=self.method.refurbished_labels(),
             noise_rates=self.noise_rates,
             images_per_second=self.position.images_per_second or None,
+            selected_epoch=selected_epoch,
         )
         if self.group.is_first:
             write_results(result, self.components.dataset, self.method, say=self.log.say)
@@ -176,8 +195,10 @@ class Training:
         """Train the batches that are left of the epoch: score, choose, update."""
         config, position, learner, method = self.config, self.position, self.learner, self.method
         num_batches = len(self.train_loader)
-        gather = method.needs_scores or self.components.estimate is not None
-        learner.set_learning_rate(learning_rate(config, position.epoch))
+        watching = self.components.estimate is not None or self.early_stopping is not None
+        gather = method.needs_scores or watching
+        rate_changes = changes_within_epochs(config)
+        learner.set_learning_rate(self._learning_rate())
         title = f"run {position.run} epoch {position.epoch + 1}/{config.epochs}"
         self.log.start_epoch(title, num_batches, position.batch)
         # A checkpoint after the last batch has the loader in the next epoch already.
@@ -215,7 +236,14 @@ class Training:
                     f"stopped at {self.last_checkpoint}; continue with: selfie-train resume {self.folder}"
                 )
             begin = time.perf_counter()
+            if rate_changes:
+                learner.set_learning_rate(self._learning_rate())
         self.log.end_epoch()
+
+    def _learning_rate(self) -> float:
+        """The learning rate of the next batch."""
+        done = self.position.batch / len(self.train_loader)
+        return learning_rate(self.config, self.position.epoch, done)
 
     def _watch(self, scores: Scores) -> None:
         """Raise Divergence if a loss is not finite; let the noise rate's estimate see the scores."""
@@ -223,6 +251,8 @@ class Training:
             self._diverged("a loss is not finite")
         if self.components.estimate is not None:
             self.components.estimate.record(scores)
+        if self.early_stopping is not None:
+            self.early_stopping.record(scores)
 
     def _check_loss_and_show_progress(self) -> None:
         """Raise Divergence if the loss is not finite in some process, else update the progress bar."""
@@ -266,10 +296,38 @@ class Training:
         )
 
     def _checkpoint_after_epoch(self) -> None:
-        """Write a checkpoint if the last one is old or the run's last epoch is done."""
-        old = time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS
-        if self.group.any(old) or self.position.epoch == self.config.epochs:
+        """Write a checkpoint if the last one is old, if the epoch is the best, or the run's last."""
+        best = self.early_stopping is not None and self.early_stopping.end_epoch(
+            self.learner, self.checkpoints
+        )
+        due = best or self._should_stop_early or self.position.epoch == self.config.epochs
+        if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
             self._checkpoint()
+            if self.early_stopping is not None and self.group.is_first:
+                self.early_stopping.forget_older(self.checkpoints)
+
+    @property
+    def _should_stop_early(self) -> bool:
+        return self.early_stopping is not None and self.early_stopping.wave.should_stop
+
+    def _select_epoch(self) -> int | None:
+        """With early stopping: go back to the weights of the best epoch; returns it, from 1."""
+        if self.early_stopping is None:
+            return None
+        best = self.early_stopping.select(self.learner, self.checkpoints)
+        if best is None:
+            self.log.say("early stopping: too few epochs to compare, the last weights are kept")
+            return None
+        self._checkpoint()
+        changes = self.early_stopping.wave.prediction_changes
+        self.log.event("epoch_selected", epoch=best + 1, prediction_changes=changes)
+        error = self.rows[best]["test_error"]
+        known = "" if error is None else f" (test error {error:.2f} %)"
+        self.log.say(
+            f"early stopping: predictions changed least around epoch {best + 1}; "
+            f"its weights are kept{known}"
+        )
+        return best + 1
 
     def _start_next_run(self) -> None:
         """Start the next run, if there is one, with new weights."""
@@ -302,13 +360,11 @@ class Training:
             "noise_rates": self.noise_rates,
             **state,
         }
-        self.last_checkpoint = write_checkpoint(
-            self.folder / "checkpoints", self.position.step, arrays, values
-        )
+        self.last_checkpoint = write_checkpoint(self.checkpoints, self.position.step, arrays, values)
 
     def restore(self) -> None:
         """Load the last whole checkpoint, if there is one."""
-        checkpoint, defects = latest_checkpoint(self.folder / "checkpoints")
+        checkpoint, defects = latest_checkpoint(self.checkpoints)
         for defect in defects:
             self.log.say(f"checkpoint skipped: {defect}")
         if checkpoint is None:

@@ -16,7 +16,7 @@ from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.methods.method import Method
 from selfie_train.report.attempt import try_report
-from selfie_train.runs.result import TrainResult
+from selfie_train.runs.result import TrainResult, restart_notes
 
 
 def write_results(
@@ -30,6 +30,8 @@ def write_results(
         _write_labels(temporary, result, dataset, method)
     with atomic_path(result.folder / "summary.json") as temporary:
         temporary.write_text(json.dumps(result.summary, indent=1) + "\n")
+    for note in restart_notes(result.log):
+        say(note)
     report = result.folder / "report.html"
 
     def draw() -> None:

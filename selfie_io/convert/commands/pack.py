@@ -85,7 +85,7 @@ class Pack(Reading, Subcommand):
         return DONE
 
     def _pack(self, source: Source, advance: Callable[[int], None]) -> Manifest:
-        rule = self.image_rule(source, skip_bad=self.skip_bad)
+        rule = self.image_rule(source, skip_bad=self.skip_bad, hint=SKIP_HINT)
         layout = RecordLayout(rule.channels, rule.height, rule.width)
         class_names = self.all_class_names(source)
         workers = worker_count(self.workers)

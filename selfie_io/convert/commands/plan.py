@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import tyro
 
-from selfie_io.convert.packing import opened_source
+from selfie_io.convert.packing import PLAN_HINT, opened_source
 from selfie_io.convert.reading import Reading
 from selfie_io.convert.shard_plan import ShardPlan, cut, named_in, source_digest, write_plan
 from selfie_io.convert.storage.locations import name_of
@@ -50,7 +50,7 @@ class Plan(Reading, Subcommand):
                 options=asdict(self.source_options()),
                 labels=self.label_state(source),
                 source_digest=source_digest(source),
-                rule=asdict(self.image_rule(source, skip_bad=False)),
+                rule=asdict(self.image_rule(source, skip_bad=False, hint=PLAN_HINT)),
                 name=self.name or name_of(out),
                 class_names=self.all_class_names(source),
                 provenance=self.provenance(source, self.source),

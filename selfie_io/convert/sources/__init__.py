@@ -13,7 +13,7 @@ from selfie_io.convert.sources.file_tree import Tree
 from selfie_io.convert.sources.held_out import HeldOut
 from selfie_io.convert.sources.idx import Idx
 from selfie_io.convert.sources.image_folder import ImageFolder
-from selfie_io.convert.sources.image_table import ImageTable
+from selfie_io.convert.sources.image_table import ImageTable, in_one_folder
 from selfie_io.convert.sources.npz import Npz
 from selfie_io.convert.sources.parquet import Parquet
 from selfie_io.convert.sources.published_digests import compare_with_published
@@ -60,6 +60,7 @@ def open_source(path: str, kind: str, options: SourceOptions) -> Iterator[tuple[
         _refuse_keys(name, options, path)
         published, all_published = compare_with_published(tree)
         source = KINDS[name](tree, options)
+        source.tree = tree
         source.published = source.published or all_published
         source.notes = [*published, *tree.notes(), *source.notes]
         yield _split(source, options, path), f"{name}: {what}"
@@ -73,6 +74,8 @@ def _recognise(tree: Tree, path: str, kind: str, options: SourceOptions) -> tupl
         if kind in ("auto", name) and (found := source.recognise(tree, options)) is not None
     }
     fitting = {name: found.what for name, found in seen.items() if found.fits}
+    if {ImageFolder.kind, ImageTable.kind} == set(fitting) and in_one_folder(tree):
+        del fitting[ImageFolder.kind]  # one folder of images is no class where a table gives labels
     if len(fitting) == 1:
         return next(iter(fitting.items()))
     if len(fitting) > 1:
@@ -91,6 +94,8 @@ def _recognise(tree: Tree, path: str, kind: str, options: SourceOptions) -> tupl
 
 def _hint(tree: Tree) -> str:
     """What to do about a source that comes close to no kind."""
+    if {"data_batch_1.bin", "dataset.json"} <= set(tree.names):
+        return "this is a data set that pack wrote; export writes other formats"
     if "data_batch_1.bin" in tree:
         return "record files without a manifest are for selfie-convert adopt"
     if not tree.names:

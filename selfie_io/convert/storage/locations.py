@@ -7,6 +7,7 @@ the manifest of an old folder is removed first. So a folder with a manifest is a
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from typing import Any
 
 from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.atomic import atomic_folder, atomic_path
-from selfie_io.records.manifest import MANIFEST_NAME
-from selfie_io.records.names import NAMES_SUFFIX
+from selfie_io.records.manifest import MANIFEST_NAME, read_manifest
+from selfie_io.records.names import NAMES_SUFFIX, names_path
 from selfie_io.records.overlay_reader import OVERLAY_FOLDER
+
+_RECORD_FILE = re.compile(r"(data_batch_[0-9]+|test_batch)\.(bin|names)", re.ASCII)
 
 
 def is_url(place: str) -> bool:
@@ -122,14 +125,15 @@ def remove_folder(place: str) -> None:
 
 
 def check_target(out: str, source: str, *, force: bool) -> None:
-    """Raise CommandError unless `out` can be written: it is absent, empty, or a data set to be
-    replaced.
+    """Raise CommandError unless `out` can be written: it is absent, empty, or a data set to be replaced.
+
+    A local folder is replaced as a whole, so one that holds anything but a data set is refused. At a
+    URL only the files of a data set are removed.
     """
+    foreign: list[str] = []
     if is_url(out):
-        if is_url(source) and f"{source.rstrip('/')}/".startswith(f"{out.rstrip('/')}/"):
-            raise CommandError(
-                f"OUT must not hold SOURCE, which it would replace; got OUT {out}, SOURCE {source}"
-            )
+        if is_url(source):
+            _refuse_nested(out, source, f"{out.rstrip('/')}/", f"{source.rstrip('/')}/")
         system, path = open_url(out)
         there = system.exists(path)
         folder = system.isdir(path)
@@ -137,16 +141,56 @@ def check_target(out: str, source: str, *, force: bool) -> None:
         names = {name.rstrip("/").rsplit("/", 1)[-1] for name in files}
     else:
         here = Path(out)
-        if Path(source).exists() and Path(source).resolve().is_relative_to(here.resolve()):
-            raise CommandError(
-                f"OUT must not hold SOURCE, which it would replace; got OUT {out}, SOURCE {source}"
-            )
+        if Path(source).exists():
+            _refuse_nested(out, source, f"{here.resolve()}/", f"{Path(source).resolve()}/")
         there = os.path.lexists(here)
         folder = here.is_dir() and not here.is_symlink()
         names = {path.name for path in here.iterdir()} if folder else set()
+        foreign = _foreign(here) if folder else []
     if there and not folder:
         raise CommandError(f"OUT must be a folder, got {out}")
     if names and not names & {MANIFEST_NAME, "data_batch_1.bin"}:
         raise CommandError(f"OUT must be absent, empty or a data set, got {out}")
     if names and not force:
         raise CommandError(f"OUT must be absent or empty, {out} holds a data set; --force replaces it")
+    if foreign:
+        raise CommandError(
+            f"OUT must hold a data set alone to be replaced, {out} also holds {', '.join(foreign[:5])}"
+            f"{', ...' if len(foreign) > 5 else ''}; move {'it' if len(foreign) == 1 else 'them'} away"
+        )
+
+
+def _refuse_nested(out: str, source: str, out_path: str, source_path: str) -> None:
+    """Raise CommandError if one of two places, which end in "/", is inside the other."""
+    if source_path.startswith(out_path):
+        raise CommandError(
+            f"OUT must not hold SOURCE, which it would replace; got OUT {out}, SOURCE {source}"
+        )
+    if out_path.startswith(source_path):
+        raise CommandError(f"OUT must not be inside SOURCE; got OUT {out}, SOURCE {source}")
+
+
+def _foreign(folder: Path) -> list[str]:
+    """What a folder holds that is no part of a data set: neither in its manifest nor an overlay."""
+    try:
+        manifest = read_manifest(folder)
+    except (OSError, ValueError):  # a damaged one: the names of record files tell
+        manifest = None
+    own = {MANIFEST_NAME}
+    if manifest is None:
+        own |= {path.name for path in folder.iterdir() if _RECORD_FILE.fullmatch(path.name)}
+    else:
+        for file in (file for entry in manifest.splits.values() for file in entry.files):
+            own |= {file.name, *([names_path(Path(file.name)).name] if file.names else [])}
+    foreign = [path.name for path in folder.iterdir() if path.name not in own | {OVERLAY_FOLDER}]
+    overlays = folder / OVERLAY_FOLDER
+    if overlays.is_dir() and not overlays.is_symlink():
+        stems = {path.stem for path in overlays.glob("*.json")}
+        foreign += [
+            f"{OVERLAY_FOLDER}/{path.name}"
+            for path in overlays.iterdir()
+            if path.suffix not in (".npy", ".json") or path.stem not in stems
+        ]
+    elif overlays.exists() or overlays.is_symlink():
+        foreign.append(OVERLAY_FOLDER)
+    return sorted(foreign)

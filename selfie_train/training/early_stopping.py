@@ -1,0 +1,65 @@
+"""Label Wave in a run: counts prediction changes, keeps the weights of the best epoch, says when to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file, save_file
+
+from selfie_io.records.atomic import atomic_path
+from selfie_train.methods.label_wave import LabelWave
+from selfie_train.methods.method import Scores
+from selfie_train.training.learner import Learner
+
+
+class EarlyStopping:
+    """Label Wave, with the weights of its best epoch in selected-EPOCH.safetensors of a run's checkpoints."""
+
+    def __init__(self, num_samples: int, num_classes: int, *, patience: int) -> None:
+        self.wave = LabelWave(num_samples, num_classes, patience=patience)
+
+    def record(self, scores: Scores) -> None:
+        """Count the changed predictions of a batch, those of the first network."""
+        self.wave.record(scores.indices, scores.predicted[0])
+
+    def end_epoch(self, learner: Learner, folder: Path) -> bool:
+        """Close an epoch; True if it is the best so far, whose weights are then kept in `folder`."""
+        self.wave.end_epoch()
+        best = self.wave.best_epoch
+        if best is None or best != len(self.wave.prediction_changes) - 1:
+            return False
+        if learner.group.is_first:
+            folder.mkdir(parents=True, exist_ok=True)
+            arrays = {
+                name: array for name, array in learner.state().items() if not name.startswith("momentum")
+            }
+            with atomic_path(_path(folder, best)) as temporary:
+                save_file({name: array.copy(order="C") for name, array in arrays.items()}, temporary)
+        return True
+
+    def forget_older(self, folder: Path) -> None:
+        """Delete the weights of other epochs; call it once a checkpoint knows the best one."""
+        best = self.wave.best_epoch
+        for path in folder.glob("selected-*.safetensors"):
+            if best is not None and path != _path(folder, best):
+                path.unlink()
+
+    def select(self, learner: Learner, folder: Path) -> int | None:
+        """Go back to the weights of the best epoch and return it, from 0; None where there is none yet."""
+        best = self.wave.best_epoch
+        if best is not None:
+            learner.load_state(load_file(_path(folder, best)))
+        return best
+
+    def state_dict(self) -> dict[str, Any]:
+        """What Label Wave remembers."""
+        return self.wave.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to `state`."""
+        self.wave.load_state_dict(state)
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"selected-{epoch:05d}.safetensors"
