@@ -77,7 +77,17 @@ class RecordSplit:
         if use_mmap:
             return self._records
         if self._unmapped is None:
-            self._unmapped = self.open_files(use_mmap=False)
+            try:
+                self._unmapped = self.open_files(use_mmap=False)
+            except OSError as error:
+                if error.errno != errno.EMFILE:
+                    raise
+                del self._records  # one descriptor a file: the mapped files of this split make room
+                try:
+                    self._unmapped = self._records = self.open_files(use_mmap=False)
+                except OSError:
+                    self._records = self.open_files(use_mmap=True)
+                    raise
         return self._unmapped
 
     @property
