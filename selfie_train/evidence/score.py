@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_train.evidence.how_many import RateEstimate, estimate_rate
-from selfie_train.evidence.noise_model import fit_noise_model
+from selfie_train.evidence.noise_model import WEAK_ERROR, fit_noise_model
 from selfie_train.evidence.source import Evidence
 
 LEAST_SCORE = 0.5  # a label that is more likely right is not flagged
-WEAK_ERROR = 0.35  # of the evidence itself: above it only what is nearly sure is flagged
 WEAK_SCORE = 0.9
 
 
