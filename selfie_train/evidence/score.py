@@ -21,6 +21,7 @@ class LabelScores:
     """What the evidence says of N labels.
 
     score: float64 (N,), P(the given label is wrong); posterior: float32 (N, k), P(each class is true)
+    pooled: float32 (N, k), the same without looking at the given label
     suggested: int64 (N,), the likeliest class; flagged: bool (N,), score >= threshold
     expected_precision, expected_recall: of the flags, by the scores alone
     evidence_error: how often the pooled evidence's own best guess is wrong, by its own word
@@ -28,6 +29,7 @@ class LabelScores:
 
     score: NDArray[np.float64]
     posterior: NDArray[np.float32]
+    pooled: NDArray[np.float32]
     suggested: NDArray[np.int64]
     flagged: NDArray[np.bool_]
     threshold: float
@@ -78,6 +80,7 @@ def score_labels(
     return LabelScores(
         score=score,
         posterior=model.posterior,
+        pooled=model.pooled,
         suggested=suggested,
         flagged=flagged,
         threshold=threshold,
