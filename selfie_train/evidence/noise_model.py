@@ -155,7 +155,8 @@ def posterior(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int
 
 def _centred_logs(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     logs: NDArray[np.float32] = np.log(np.maximum(probabilities, _FLOOR))
-    return logs - logs.mean(axis=1, keepdims=True)
+    logs -= logs.mean(axis=1, keepdims=True)
+    return logs
 
 
 def _pool(logs: Sequence[NDArray[np.float32]], weights: NDArray[np.float64]) -> NDArray[np.float32]:
