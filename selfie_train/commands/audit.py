@@ -145,6 +145,17 @@ def audit(
 ) -> AuditResult:
     """Audit a source of images, a data set or a run; the options are those of the command.
 
+    what: a folder or archive of images, a data set, or a run
+    out: where issues.csv, audit.json, the pages and the cache go
+    folds: train this many networks, each on the other folds
+    features: a .npy of embeddings, efficientnet-lite0 or timm:NAME
+    probabilities: a .npy of class probabilities of a network of your own
+    noise: overlay:NAME audits these labels instead of the stored ones
+    precision: flag labels so that this part of the flagged ones is wrong
+    dataset: where the data set of a run lies now, if it moved
+    seed: of folds and weights
+    quiet: print nothing
+
     Raises ValueError for data or options that do not fit, OSError for what cannot be read or written,
     ModuleNotFoundError where an extra is missing.
     """
