@@ -108,7 +108,7 @@ def test_data_that_moved_is_found_where_it_is_said_to_be(run, tmp_path, monkeypa
         with pytest.raises(FileNotFoundError, match="--dataset FOLDER"):
             go_on(run.folder)
     monkeypatch.chdir(tmp_path)
-    audit(run.folder, tmp_path / "audit", dataset=tmp_path / "elsewhere", say=lambda _: None)
+    audit(run.folder, tmp_path / "audit", dataset=tmp_path / "elsewhere")
     again = resume("run", dataset="elsewhere", quiet=True)
     assert again.log == run.result.log
     monkeypatch.chdir("/")

@@ -49,7 +49,7 @@ def test_a_run_without_one_is_audited_and_resumed(data, tmp_path, monkeypatch):
         with pytest.raises(Stopped):
             train(small(data, tmp_path / "run", **QUICK), quiet=True)
     assert_same_result(whole, resume(tmp_path / "run", quiet=True))
-    audit(tmp_path / "run", tmp_path / "audit", say=lambda _: None)
+    audit(tmp_path / "run", tmp_path / "audit")
     assert json.loads((tmp_path / "audit" / "audit.json").read_text())["records"] == 48
     with (tmp_path / "audit" / "issues.csv").open() as file:
         rows = list(csv.DictReader(file))

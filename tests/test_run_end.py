@@ -79,7 +79,7 @@ def test_a_comparison_and_an_audit_survive_their_reports(data, tmp_path, monkeyp
     monkeypatch.setattr(selfie_train.report.audit, "write_page", fail)
     monkeypatch.setattr(selfie_train.report.comparison, "write_page", fail)
     compare([result.folder], tmp_path / "table", say=said.append)
-    audit(result.folder, tmp_path / "audit", say=said.append)
+    said += audit(result.folder, tmp_path / "audit").next_steps()
     assert [line for line in said if "no ink" in line] == [
         "no report.html: RuntimeError: no ink",
         "no audit.html: RuntimeError: no ink",
@@ -165,9 +165,8 @@ def test_an_audit_of_a_data_set_that_may_only_be_read_is_whole(data, tmp_path, m
         return write(path)
 
     monkeypatch.setattr(overlay_writer, "atomic_path", refuse)
-    said = []
-    audit(result.folder, tmp_path / "audit", say=said.append)
-    assert any("cannot be written (Permission denied)" in line and "copy both" in line for line in said)
+    said = audit(result.folder, tmp_path / "audit").next_steps()
+    assert any("cannot be written (Permission denied)" in line and "copy them" in line for line in said)
     found = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert found["overlay_folder"] == str(tmp_path / "audit")
     assert (tmp_path / "audit" / "audit.html").exists()
@@ -175,7 +174,8 @@ def test_an_audit_of_a_data_set_that_may_only_be_read_is_whole(data, tmp_path, m
     shutil.copytree(tmp_path / "audit" / "labels", data / "labels", dirs_exist_ok=True)
     from selfie_io import open_dataset
 
-    assert len(open_dataset(data).train.labels_from(found["overlay"])) == 48
+    for name in found["overlays"].values():
+        assert len(open_dataset(data).train.labels_from(name)) == 48
 
 
 @pytest.mark.parametrize(

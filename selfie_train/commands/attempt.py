@@ -47,11 +47,10 @@ def is_finished(config: TrainConfig) -> bool:
         )
     if not (folder / "summary.json").exists():
         return False
-    from selfie_io.records.dataset import open_dataset
-    from selfie_train.runs.data_identity import check_identity
+    from selfie_train.runs.data_identity import check_identity, open_run_dataset
     from selfie_train.runs.training_labels import training_labels
 
-    dataset = open_dataset(config.dataset, shape=config.shape)
+    dataset = open_run_dataset(config)
     check_identity(folder, dataset, training_labels(dataset, config), config.noise)
     return True
 

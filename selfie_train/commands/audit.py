@@ -168,8 +168,8 @@ def audit(
     options = EvidenceOptions(folds, None if features is None else str(features), path, seed)
     out = Path(out)
     started = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
     subject = open_subject(str(what), out, noise, None if dataset is None else Path(dataset))
+    out.mkdir(parents=True, exist_ok=True)  # not before: a refused audit leaves nothing behind
     num_classes = subject.dataset.num_classes
     gathered = gather(
         subject.dataset.train,

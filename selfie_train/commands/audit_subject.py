@@ -49,13 +49,13 @@ def open_subject(what: str, out: Path, noise: str | None, moved: Path | None = N
 
 
 def _of_run(path: Path, noise: str | None, moved: Path | None) -> Subject:
-    from selfie_train.runs.data_identity import check_identity
+    from selfie_train.runs.data_identity import check_identity, open_run_dataset
     from selfie_train.runs.training_labels import training_labels
 
     config = TrainConfig.read(path)
     if moved is not None:
         config = replace(config, dataset=str(moved.absolute()))
-    dataset = open_dataset(config.dataset, shape=config.shape)
+    dataset = open_run_dataset(config)
     notes: list[str] = []
     labels = training_labels(dataset, config, say=notes.append)
     check_identity(path, dataset, labels, config.noise)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selfie_io.records.dataset import RecordDataset
-from selfie_train.config import DATA_KEY
+from selfie_io.records.dataset import RecordDataset, open_dataset
+from selfie_train.config import DATA_KEY, TrainConfig
 
 if TYPE_CHECKING:
     from selfie_train.runs.training_labels import TrainingLabels
@@ -23,6 +23,16 @@ _NAMES = {
     "test_records": "the test records",
     "given_labels": "the labels to learn",
 }
+
+
+def open_run_dataset(config: TrainConfig) -> RecordDataset:
+    """The data set that `config` names; raises OSError that says what to do if it is not there."""
+    if not Path(config.dataset).is_dir():
+        raise FileNotFoundError(
+            f"{config.dataset}: no such folder of record files. `selfie-convert pack` makes one; if it "
+            "moved, --dataset FOLDER tells run, resume and audit where it lies"
+        )
+    return open_dataset(config.dataset, shape=config.shape)
 
 
 def data_identity(dataset: RecordDataset, labels: TrainingLabels) -> dict[str, str | None]:

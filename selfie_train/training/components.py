@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ from torch import Tensor
 from selfie_io.loading.augment import Augment
 from selfie_io.loading.loader import Loader
 from selfie_io.loading.options import PerImage
-from selfie_io.records.dataset import RecordDataset, open_dataset
 from selfie_io.records.split import RecordSplit
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import method_class
+from selfie_train.runs.data_identity import open_run_dataset
 from selfie_train.runs.training_labels import training_labels
 from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatten_state
 from selfie_train.training.distributed import join_processes
@@ -136,16 +135,6 @@ class Components:
             self.estimate = None
         elif self.estimate is not None:
             self.estimate.load_state_dict(unflatten_state(memory, "estimate"))
-
-
-def open_run_dataset(config: TrainConfig) -> RecordDataset:
-    """The data set that `config` names; raises OSError that says what to do if it is not there."""
-    if not Path(config.dataset).is_dir():
-        raise FileNotFoundError(
-            f"{config.dataset}: no such folder of record files. `selfie-convert pack` makes one; if it "
-            "moved, --dataset FOLDER tells run, resume and audit where it lies"
-        )
-    return open_dataset(config.dataset, shape=config.shape)
 
 
 def _augment(name: str, crop: tuple[int, int]) -> Augment | None:

@@ -15,7 +15,7 @@ from selfie_train.config import TrainConfig
 from selfie_train.methods.method import method_class
 from selfie_train.models.builder import model_builder
 from selfie_train.recipes import AUTO, Facts, resolve
-from selfie_train.training.components import open_run_dataset
+from selfie_train.runs.data_identity import open_run_dataset
 from selfie_train.training.distributed import ProcessGroup, join_processes
 from selfie_train.training.machine import (
     SHORT_RUN,
