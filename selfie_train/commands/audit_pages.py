@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from selfie_train.evidence.gathering import Gathered
 
 REVIEW_SCORE = 0.2  # records from here on are shown for review
-REVIEW_LEAST, REVIEW_MOST = 60, 5000
+REVIEW_LEAST, REVIEW_MOST = 60, 5000  # of them; what is flagged is shown whatever its number
 NEIGHBOURS_SHOWN = 6
 CLASSES_SHOWN = 3
 
@@ -49,15 +50,19 @@ class AuditPages:
         try_report(out / "review.html", draw_review, say=say)
 
     def _review_data(self) -> Any:
+        from selfie_io.records.check import check_dataset
+        from selfie_io.records.duplicates import NEAR
         from selfie_train.report.review_data import ReviewData
 
         issues = self.issues
         dataset, order = issues.dataset, issues.order
         shown = int((issues.flagged | (issues.scores >= REVIEW_SCORE)).sum())
-        chosen = order[: min(max(shown, REVIEW_LEAST), REVIEW_MOST, len(order))]
+        least = max(int(issues.flagged.sum()), REVIEW_LEAST)  # every finding is on the page
+        chosen = order[: max(least, min(shown, REVIEW_MOST))]
         ranked = np.argsort(-self.posterior[chosen], axis=1, kind="stable")[:, :CLASSES_SHOWN]
         neighbours = self.gathered.neighbours
         near = None if neighbours is None else neighbours[chosen, :NEIGHBOURS_SHOWN]
+        remarks = check_dataset(dataset, issues.given, near=NEAR if find_spec("scipy") else 0).remarks()
         digest = hashlib.sha256(np.ascontiguousarray(issues.given, "<i8").tobytes())
         digest.update(str(dataset.train.identity["records"]).encode())
         sources = {}
@@ -89,4 +94,5 @@ class AuditPages:
             sources=sources,
             neighbours=near,
             neighbour_labels=None if near is None else issues.given[near],
+            duplicates=[remarks.get(index, "") for index in chosen.tolist()],
         )
