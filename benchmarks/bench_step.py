@@ -3,8 +3,8 @@
     python benchmarks/bench_step.py [--repeats 15] [--models convnet]
 
 The batch is 128 images of 3x32x32 among 50,000 samples. SELFIE's histories are full and a third of them can
-be refurbished. Every method is past its warm-up; DivideMix has two views of each image, and the mixture that
-it fits once an epoch is not in the step. The loader's share is the time that the plain step waits for batches.
+be refurbished. Every method is past its warm-up. DivideMix has two views of each image, and the mixture that
+it fits once an epoch is not in the step. The loader's share is the time the plain step waits for batches.
 """
 
 import argparse
@@ -72,7 +72,13 @@ def other_methods(model, batch):
     for name in METHODS:
         options = ("transition=injected",) if name == "forward" else ()
         config = TrainConfig(
-            "none", method=name, method_options=options, noise="pair:0.4", model=model, lr=0.01, warmup=25
+            "none",
+            method=name,
+            method_options=options,
+            noise="pair:0.4",
+            model=model,
+            lr=0.01,
+            recipe="paper",
         )
         method = method_class(name)(config, SAMPLES, CLASSES, 0.4)
         learner = Learner(

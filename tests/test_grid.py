@@ -25,7 +25,14 @@ from selfie_train.runs.grid import expand_grid, read_grid, shipped_grids
 from selfie_train.runs.result import Stopped
 from selfie_train.runs.run_lock import RunBusy, lock_holder, run_lock
 
-BASE = {"model": "convnet", "noise": "pair:0.4", "method": "default", "epochs": 1, "restarts": 0}
+BASE = {
+    "recipe": "paper",
+    "model": "convnet",
+    "noise": "pair:0.4",
+    "method": "default",
+    "epochs": 1,
+    "restarts": 0,
+}
 HOLDER = """
 import sys, time
 from pathlib import Path
