@@ -31,9 +31,10 @@ wheel: $(VENV)/.ready
 test-wheel: wheel
 	SELFIE_WHEEL=$$(echo dist/*.whl) $(BIN)/python -m pytest tests/test_wheel.py
 
-# The documentation site: build/site/index.html. A broken link or a missing name is an error.
+# The documentation site: build/site/index.html. A broken link or a missing name is an error. (Not with
+# --quiet: mkdocs then counts no warnings.)
 docs: $(VENV)/.ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -3,8 +3,9 @@
     python benchmarks/bench_step.py [--repeats 15] [--models convnet]
 
 The batch is 128 images of 3x32x32 among 50,000 samples. SELFIE's histories are full and a third of them can
-be refurbished. Every method is past its warm-up. DivideMix has two views of each image, and the mixture that
-it fits once an epoch is not in the step. The loader's share is the time the plain step waits for batches.
+be refurbished. Every method is past its warm-up; DivideMix has two views of each image, and the mixture that
+it fits once an epoch is not in the step. The loader's share is the time that the plain step waits for
+batches.
 """
 
 import argparse

@@ -52,6 +52,13 @@ def num_small_loss(batch_size: int, noise_rate: float) -> int:
 class Refurbisher:
     """The memory of SELFIE over a training set: past predictions and refurbished labels of every sample.
 
+    num_samples: N of the training set
+    num_classes: k; labels and predictions are in 0..k-1
+    history_length: predictions kept of each sample
+    threshold: the largest normalised entropy of a refurbishable sample's predictions
+    variant: "paper", or "official" for the authors' program with its quirks
+    reuse_refurbished: keep a refurbished label when the predictions of its sample waver again
+
     Raises ValueError for a threshold outside [0, 1] or an unknown variant.
     """
 

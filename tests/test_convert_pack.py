@@ -247,7 +247,7 @@ def test_out_inside_source_is_refused(tmp_path, members, capsys):
 
 
 @pytest.mark.parametrize("module", ["json", "pickle", "numpy", "PIL"])
-def test_decoding_runs_no_module_of_the_current_folder(tmp_path, members, module, monkeypatch):
+def test_decoding_runs_no_module_of_the_current_folder(tmp_path, members, module):
     many = {f"train/cat/{i:04d}.png": next(iter(members.values())) for i in range(300)}
     source = as_folder(tmp_path / "source", many)
     here = as_folder(tmp_path / "here", {f"{module}.py": b"open('ran', 'w'); raise SystemExit(3)"})

@@ -138,5 +138,6 @@ def test_both_commands_tell_the_version(capsys):
 
 def test_the_version_is_written_once():
     assert PROJECT["dynamic"] == ["version"]
+    assert f"\nversion: {selfie_io.__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert re.fullmatch(r"\d+\.\d+\.\d+", selfie_io.__version__)
     assert f"\n## {selfie_io.__version__}" in (ROOT / "CHANGELOG.md").read_text()

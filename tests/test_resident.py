@@ -64,8 +64,9 @@ def test_only_the_chosen_backend_is_imported(tmp_path):
         sio.Loader(sio.open_dataset(sys.argv[1], shape=(3, 32, 32)).train, backend=sys.argv[2])
         print(*sorted(name for name in sys.modules if name.startswith("selfie_io.loading.")))
     """
-    shared = {"batch", "loader", "options", "order", "reader", "selection"}
-    for backend, more in (("native", {"native"}), ("resident", {"resident", "torch_pixels"})):
+    torch_files = ("torch_pixels", "torch_colour", "torch_resize")
+    shared = {"augment", "batch", "checks", "loader", "memory", "options", "order", "reader", "selection"}
+    for backend, more in (("native", {"native"}), ("resident", {"resident", *torch_files})):
         output = backend_checks.run_program(program, tmp_path / "set", backend)
         assert set(output.split()) == {f"selfie_io.loading.{name}" for name in shared | more}
 

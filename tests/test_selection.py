@@ -137,7 +137,7 @@ def test_a_state_of_other_records_is_refused(split):
         with pytest.raises(ValueError, match=r"the state must have (order|weights)"):
             sio.Loader(split, weights=wrong).load_state_dict(state)
     whole = sio.Loader(split).state_dict()
-    assert set(whole) == {"version", "epoch", "position", "seed", "order", "num_records"}
+    assert not {"indices", "weights"} & set(whole)
 
 
 def test_a_subset_is_a_split(split):

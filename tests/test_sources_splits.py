@@ -317,3 +317,17 @@ def test_our_own_export_is_held_out_of_too(tmp_path):
         assert run("export", tmp_path / "set", tmp_path / name, "--to", to) == 0
         assert run("pack", tmp_path / name, tmp_path / f"{name} again", "--test-fraction", 0.2) == 0
         assert packed(tmp_path / f"{name} again")[1] == {"train": 32, "test": 8}
+
+
+@pytest.mark.parametrize("test", ["asl_test/asl_test/{}.png", "asl_test/images/{}.png", "asl_test/{}.png"])
+def test_a_flat_test_folder_however_wrapped_has_no_labels(tmp_path, test):
+    members = folders("asl_train/asl_train") | {test.format(i): PNG for i in "AB"}
+    assert run("pack", as_folder(tmp_path / "s", members), tmp_path / "out") == 0
+    assert packed(tmp_path / "out") == (["cat", "dog"], {"train": 4})
+    assert any("asl_test/ is left out: it has no class folders" in note for note in notes(tmp_path / "out"))
+
+
+def test_a_split_inside_another_split_is_refused(tmp_path, capsys):
+    members = folders("test") | {f"train/test_images/{i}.png": PNG for i in range(3)}
+    said = complaint(capsys, 1, "pack", as_folder(tmp_path / "s", members), tmp_path / "out")
+    assert "a path must name one split" in said

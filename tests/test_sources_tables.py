@@ -267,3 +267,25 @@ def test_zip_entries_with_backslashes(tmp_path):
     (tmp_path / "s.zip").write_bytes(file.getvalue())
     assert run("pack", tmp_path / "s.zip", tmp_path / "out") == 0
     assert sio.open_dataset(tmp_path / "out").train.names([1]) == ["train/dog/0.png"]
+
+
+def test_a_sample_submission_gives_no_labels(tmp_path, capsys):
+    members = {f"train/{i}.png": IMAGES[str(i)] for i in range(4)} | {
+        "test/4.png": IMAGES["4"],
+        "test/5.png": IMAGES["5"],
+    }
+    members["train.csv"] = table(("id", "label"), [(str(i), KINDS[i % 2]) for i in range(4)])
+    members["sample_submission.csv"] = table(("id", "label"), [("4", "cat"), ("5", "cat")])
+    source = as_folder(tmp_path / "s", members)
+    assert run("pack", source, tmp_path / "out") == 0
+    assert pixel_values(sio.open_dataset(tmp_path / "out").train) == [0, 1, 2, 3]
+    assert "sample_submission.csv is left out: its labels are placeholders" in notes(tmp_path / "out")
+    (source / "sample_submission.csv").rename(source / "more.csv")
+    assert "more.csv: a table must name its split" in complaint(capsys, 1, "pack", source, tmp_path / "x")
+
+
+def test_a_packed_set_is_named_for_what_it_is(tmp_path, capsys):
+    assert run("pack", "digits", tmp_path / "set") == 0
+    assert "this is a data set that pack wrote" in complaint(
+        capsys, 1, "pack", tmp_path / "set", tmp_path / "x"
+    )

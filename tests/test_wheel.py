@@ -42,10 +42,10 @@ def environment(tmp_path_factory):
 def test_the_converter_works_without_torch(environment):
     commands = (
         ("selfie-convert", "--version"),
-        ("selfie-convert", "pack", "digits", "digits"),
-        ("selfie-convert", "verify", "digits", "--deep"),
-        ("selfie-convert", "preview", "digits", "digits.png"),
-        ("python", "-m", "selfie_io", "info", "digits"),
+        ("selfie-convert", "pack", "digits", "packed"),
+        ("selfie-convert", "verify", "packed", "--deep"),
+        ("selfie-convert", "preview", "packed", "grid.png"),
+        ("python", "-m", "selfie_io", "info", "packed"),
         ("selfie-train", "--help"),
     )
     for command in commands:

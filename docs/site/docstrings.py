@@ -15,6 +15,18 @@ class Entries(griffe.Extension):
         """Called by griffe for every module, class, function and attribute."""
         if obj.docstring:
             obj.docstring.value = as_list(obj.docstring.value)
+        elif obj.is_attribute and (told := comment_of(obj)):
+            obj.docstring = griffe.Docstring(told, parent=obj)
+
+
+def comment_of(attribute):
+    """The comment behind a field on its own line: `name: type  # what it is`."""
+    try:
+        line = attribute.lines[0] if len(attribute.lines) == 1 else ""
+    except (griffe.BuiltinModuleError, ValueError):
+        return ""
+    comment = re.search(r"  # (?!noqa|type:|fmt:)(.+)$", line)
+    return comment[1] if comment else ""
 
 
 def as_list(text):

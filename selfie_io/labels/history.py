@@ -18,8 +18,9 @@ _EVERYONE = np.empty(0, np.int64)
 
 
 class LabelHistory:
-    """A ring of the last `length` predicted classes a sample, from 1 byte a vote up to 256 classes,
-    2 beyond.
+    """A ring of the last `length` predicted classes of each of `num_samples` samples.
+
+    A vote takes 1 byte up to 256 classes, 2 beyond.
 
     Beside the ring stand 13 or 14 bytes a sample: the visits, the majority and the sum of c ln c
     over the vote counts c, kept up to date by `record`, so that asking reads no ring. The sum is an

@@ -48,9 +48,9 @@ def inject_instance_noise(
     `images` is an array (N, ...) or a RecordSplit, which is read in parts. Each image has its own
     flip rate, normal around `rate` with deviation 0.1 inside [0, 1]; where it goes follows
     softmax(image @ W[label]) over the other classes, with W standard normal and the image
-    standardised. So a draw depends on the image, its label, the seed and the record id (or
-    position) alone. A rate of 0 changes nothing. Returns int64 (N,). Raises ValueError if the
-    labels, the images or the rate are not what they should be.
+    standardised. So a draw depends on the image, its label, the seed and its entry of `record_ids`
+    (else its position) alone. Labels are in 0..num_classes-1. A rate of 0 changes nothing. Returns
+    int64 (N,). Raises ValueError if the labels, the images or the rate are not what they should be.
     """
     class_count(num_classes)
     check_rate(rate)

@@ -41,9 +41,9 @@ def inject_noise(
 
     A draw depends on (seed, record id) alone, or on the position where no `record_ids` (distinct,
     (N,)) are given. With `exact` each class sends as many labels to each other one as its row says,
-    to the nearest integer; which ones depends on all members of the class. The threads change
-    nothing. Raises ValueError if the labels, the matrix, the seed or the ids are not what they
-    should be.
+    to the nearest integer; which ones depends on all members of the class. `num_threads` (None:
+    one a processor) changes nothing. Raises ValueError if the labels, the matrix, the seed or the
+    ids are not what they should be.
     """
     rows = check_matrix(matrix)
     num_classes = len(rows)

@@ -29,7 +29,7 @@ def save_overlay(
     *,
     folder: str | Path | None = None,
 ) -> Overlay:
-    """Write `labels` (N,) as an overlay of the training split, in place of one of the same name.
+    """Write `labels` (N,) as an overlay of the training split of `dataset`, in place of one of the same name.
 
     -1 leaves a record out, also of the noise rate observed. `provenance` is anything that JSON or
     NumPy can hold; the usual keys are kind, rate, seed and transition_matrix. A killed writer leaves

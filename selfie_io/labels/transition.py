@@ -138,8 +138,9 @@ def _number(field: str, line: int) -> float:
 
 
 def observed_matrix(clean: npt.ArrayLike, noisy: npt.ArrayLike, num_classes: int) -> Matrix:
-    """Measure the transition matrix from two label vectors (N,); float64 (num_classes,
-    num_classes).
+    """Measure the transition matrix from the label vectors `clean` and `noisy` (N,).
+
+    Returns float64 (num_classes, num_classes).
 
     A class without samples keeps its row of the identity. Raises ValueError if a label is out of
     range, the vectors are empty or of different lengths.

@@ -20,6 +20,7 @@ class Augment:
     grayscale, (normalise,) cutout, erase.
 
     pad: pixels added on each side, with byte 0 or by reflection without repeating the edge
+    pad_mode: "zeros" or "reflect", how the added pixels are filled
     crop: (height, width) of a window, at a random place or (crop_at) in the center; None keeps the size
     flip: "random" mirrors half of the images; "alternate" mirrors each image in every other epoch
     brightness: adds a delta from [-brightness, brightness), in byte units, without clipping

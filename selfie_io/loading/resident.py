@@ -79,4 +79,6 @@ def _free_bytes(device: torch.device) -> int | None:
     if meminfo.exists():
         available = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
         return int(available.split()[1]) * 1024
+    if "SC_AVPHYS_PAGES" not in os.sysconf_names:  # macOS
+        return None
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

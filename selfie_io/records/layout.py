@@ -15,9 +15,9 @@ class RecordLayout:
     Raises ValueError if a side is not positive or too large to be an image.
     """
 
-    channels: int
-    height: int
-    width: int
+    channels: int  # planes of an image
+    height: int  # rows of a plane
+    width: int  # pixels of a row
 
     def __post_init__(self) -> None:
         if min(self.channels, self.height, self.width) < 1:

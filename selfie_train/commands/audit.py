@@ -56,8 +56,8 @@ class Audit(TrainCommand):
     out: Path
     """Where issues.csv, audit.json and the pages go; also a cache, so that a stopped audit goes on."""
     folds: int | None = None
-    """Train this many networks, each on the other folds. With no source named: features if the extra [features] is
-    installed, else 5 folds."""
+    """Train this many networks, each on the other folds. Where no source of evidence is named, features are
+    used if the extra [features] is installed, else 5 folds."""
     features: str | None = None
     """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records."""
     probabilities: Path | None = None
@@ -144,6 +144,17 @@ def audit(
     quiet: bool = True,
 ) -> AuditResult:
     """Audit a source of images, a data set or a run; the options are those of the command.
+
+    what: a folder or archive of images, a data set, or a run
+    out: where issues.csv, audit.json, the pages and the cache go
+    folds: train this many networks, each on the other folds
+    features: a .npy of embeddings, efficientnet-lite0 or timm:NAME
+    probabilities: a .npy of class probabilities of a network of your own
+    noise: overlay:NAME audits these labels instead of the stored ones
+    precision: flag labels so that this part of the flagged ones is wrong
+    dataset: where the data set of a run lies now, if it moved
+    seed: of folds and weights
+    quiet: print nothing
 
     Raises ValueError for data or options that do not fit, OSError for what cannot be read or written,
     ModuleNotFoundError where an extra is missing.

@@ -5,13 +5,18 @@ f(j | x) proportional to the product of p_s(j | x) ** w_s; the given label is dr
 weights w and T maximise the likelihood of the given labels, sum log sum_j f(j | x) T[j, given]. T comes by
 expectation-maximisation (Dempster, Laird and Rubin 1977), w by a search in which T is fitted anew. The
 posterior of record x is f(j | x) T[j, given], normalised; the score is 1 minus that of the given label.
+A network that learnt noisy labels may give P(given | x) instead, and with T the identity explain every wrong
+label as its own doubt. Anchors tell: among the records that it is surest are of class j, the shares of the
+given labels are the row T[j] (Patrini et al., CVPR 2017). If the pool with these rows undone, p inverse(T),
+gives a rate higher by more than CONTRADICTION, that model is the one returned. A network that errs on more
+than WEAK_ERROR of the records is left as it is: its own errors look like noise.
 (Log-linear pool: Genest and Zidek 1986. T in the likelihood: Patrini et al., CVPR 2017, "forward".)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +24,14 @@ from scipy.optimize import minimize
 
 MAX_SEARCHED = 20_000  # records that the weights are searched on
 PRIOR = 10.0  # records for each class that the prior of T counts as
+CONTRADICTION = 0.05
+WEAK_ERROR = 0.35  # of the evidence by its own word: what it has learnt is then not told from its errors
+ANCHOR_SHARE, LEAST_ANCHORS = 0.2, 20  # of the records of a class by the pool's word
+_UNMIXED_FLOOR = 1e-4
 _FLOOR = 1e-7
 _START_RATE = 0.15
+SLACK = 0.5  # of the log-likelihood of all records
+_SHARPER = (1.25, 1.6, 2.0, 2.5, 3.2, 4.0)
 _SEARCH_STEPS, _STEPS = 12, 60  # of expectation-maximisation
 
 Matrix = NDArray[np.float64]
@@ -34,6 +45,7 @@ class NoiseModel:
     pooled: NDArray[np.float32]
     posterior: NDArray[np.float32]
     transition_matrix: Matrix
+    unmixed: bool  # whether the evidence had learnt the noise, which then was undone
     loss: float  # mean negative log-likelihood of the given labels
 
     def scores(self, given: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -47,7 +59,16 @@ def fit_noise_model(
     sources: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int
 ) -> NoiseModel:
     """Fit weights and T to `sources`, each (N, k), which must be out of sample."""
-    logs = [_centred_logs(source) for source in sources]
+    model = _fitted([_centred_logs(source) for source in sources], given, num_classes)
+    unmixed = _unmixed(model.pooled, given, num_classes)
+    other = _fitted([_centred_logs(unmixed)], given, num_classes)
+    sure = float(other.pooled.max(axis=1).mean()) > 1 - WEAK_ERROR
+    if sure and other.scores(given).mean() > model.scores(given).mean() + CONTRADICTION:
+        return replace(other, weights=model.weights * other.weights[0], unmixed=True)
+    return model
+
+
+def _fitted(logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int) -> NoiseModel:
     searched = _thinned(len(given))
     parts, labels = [log[searched] for log in logs], given[searched]
 
@@ -60,9 +81,29 @@ def fit_noise_model(
     simplex = np.vstack([start, start + np.eye(len(logs)) * 0.7])
     found = minimize(loss, start, method="Nelder-Mead", options={**options, "initial_simplex": simplex})
     weights = np.exp(found.x)
+    for factor in _SHARPER:  # few records cannot tell doubt from noise: of equals the surer
+        if loss(found.x + np.log(factor)) > found.fun + SLACK / len(labels):
+            break
+        weights = np.exp(found.x) * factor
     pooled = _pool(logs, weights)
     matrix, likelihood_loss = maximise_likelihood(pooled, given, num_classes, steps=_STEPS)
-    return NoiseModel(weights, pooled, posterior(pooled, matrix, given), matrix, likelihood_loss)
+    return NoiseModel(weights, pooled, posterior(pooled, matrix, given), matrix, False, likelihood_loss)
+
+
+def _unmixed(pooled: NDArray[np.float32], given: NDArray[np.int64], num_classes: int) -> NDArray[np.float32]:
+    """The pool with the noise that its anchors show undone, float32 (N, k)."""
+    matrix = np.eye(num_classes)
+    likeliest = pooled.argmax(axis=1)
+    for label in range(num_classes):
+        members = np.flatnonzero(likeliest == label)
+        if len(members) >= LEAST_ANCHORS:
+            count = max(LEAST_ANCHORS, round(ANCHOR_SHARE * len(members)))
+            anchors = members[np.argsort(-pooled[members, label], kind="stable")[:count]]
+            matrix[label] = np.bincount(given[anchors], minlength=num_classes) / count
+    inverse = np.linalg.pinv(matrix, rcond=0.05)
+    found = np.maximum(pooled @ inverse.astype(np.float32), np.float32(_UNMIXED_FLOOR))
+    normalised: NDArray[np.float32] = found / found.sum(axis=1, keepdims=True)
+    return normalised
 
 
 def maximise_likelihood(
@@ -114,7 +155,8 @@ def posterior(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int
 
 def _centred_logs(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     logs: NDArray[np.float32] = np.log(np.maximum(probabilities, _FLOOR))
-    return logs - logs.mean(axis=1, keepdims=True)
+    logs -= logs.mean(axis=1, keepdims=True)
+    return logs
 
 
 def _pool(logs: Sequence[NDArray[np.float32]], weights: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
 """A linear probe: multinomial logistic regression on frozen features, cross-fitted, robust to wrong labels.
 
-Two rounds. In the first the targets are the given labels; then each record's target is the
+Two rounds, or three. In the first the targets are the given labels; then each record's target is the
 posterior of its true class under the noise model fitted to the first round (an expectation-maximisation
 step, as in Bekker and Goldberger, ICASSP 2016), so that a wrong label no longer pulls. A record's own label
-never trains its own probabilities. The penalty is the one under which the noise model makes the labels that
+never trains its own probabilities. A third round follows where the second's
+probabilities still hold the noise. The penalty is the one under which the noise model makes the labels that
 the first fold left out most likely.
 """
 
@@ -19,7 +20,7 @@ from selfie_train.evidence.noise_model import fit_noise_model
 
 PENALTIES = (100.0, 500.0, 2500.0)  # on half the squared weights, against the sum of the losses
 TOTAL_VARIANCE = 1280.0  # of the scaled features together, so that a penalty means the same for any number
-ROUNDS = 2
+ROUNDS, MOST_ROUNDS = 2, 3
 MAX_FITTED = 60_000  # records that one probe is fitted to: a sample of more
 _ITERATIONS = 60
 _ROWS = 8192  # multiplied at once
@@ -37,17 +38,20 @@ def cross_fitted_probabilities(
 ) -> Array:
     """Probabilities float32 (N, k) of each record from probes that did not see its label.
 
-    `features` (N, d) may be memory-mapped. `advance` is called with 1 after each of
-    len(PENALTIES) + ROUNDS * folds fits.
+    `features` (N, d) may be memory-mapped. `advance` is called with 1 after each of at
+    least len(PENALTIES) + ROUNDS * folds fits.
     """
     scale = _Scale(features)
     targets = np.eye(num_classes, dtype=np.float32)[given]
     probabilities = np.full((len(given), num_classes), 1 / num_classes, np.float32)
     weights: dict[int, NDArray[np.float64]] = {}
     penalty = _choose_penalty(features, scale, given, targets, folds, seed, advance)
-    for round_number in range(ROUNDS):
+    for round_number in range(MOST_ROUNDS):
         if round_number:
-            targets = fit_noise_model([probabilities], given, num_classes).posterior
+            model = fit_noise_model([probabilities], given, num_classes)
+            if round_number >= ROUNDS and not model.unmixed:
+                break
+            targets = model.posterior
         for fold in np.unique(folds).tolist():
             inside = _fitted(folds, fold, seed)
             if len(inside):

@@ -60,7 +60,13 @@ class Choice:
 
 
 class Method:
-    """A way to learn from noisy labels. Subclasses override `choose`, and what else they need."""
+    """A way to learn from noisy labels. Subclasses override `choose`, and what else they need.
+
+    config: the settings of the run
+    num_samples: N of the training set
+    num_classes: k
+    noise_rate: the rate that the method assumes; the training loop replaces an estimate after warm-up
+    """
 
     paper = ""  # authors, venue, year
     Options: type = NoOptions  # a frozen dataclass: its fields are the names that --method-options takes

@@ -32,14 +32,14 @@ class Stopped(Exception):
 class TrainResult:
     """A finished run."""
 
-    folder: Path
-    config: TrainConfig
+    folder: Path  # of the run
+    config: TrainConfig  # its settings
     log: list[Row]  # one row an epoch, as in log.csv
-    networks: list[nn.Module]
-    labels: TrainingLabels
+    networks: list[nn.Module]  # trained; two for Co-teaching
+    labels: TrainingLabels  # given and, where known, clean
     refurbished_labels: NDArray[np.int64] | None  # (N,), -1 where none; None for a method without
     noise_rates: list[float]  # what the method assumed in each run
-    images_per_second: float | None
+    images_per_second: float | None  # None where nothing was trained
     selected_epoch: int | None = None  # from 1, whose weights early stopping kept
 
     @cached_property

@@ -39,7 +39,7 @@ CHECK_EVERY = 20  # batches between checks of the loss and, with several process
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
-    """Train as `config` says and leave everything in its `run_folder`.
+    """Train as `config` says and leave everything in its `run_folder`; `quiet` prints nothing.
 
     What the config leaves at auto is chosen first, said, and kept in config.json.
 
@@ -74,7 +74,7 @@ def resume(folder: str | Path, *, dataset: str | Path | None = None, quiet: bool
 
     `dataset` is where its data set lies now, if it moved. Raises OSError if there is no run, ValueError if
     the data or the labels are not those that the run learnt from. The number of processes may differ from
-    before.
+    before. `quiet` prints nothing.
     """
     folder = Path(folder)
     config = TrainConfig.read(folder)
@@ -324,8 +324,7 @@ class Training:
         error = self.rows[best]["test_error"]
         known = "" if error is None else f" (test error {error:.2f} %)"
         self.log.say(
-            f"early stopping: predictions changed least around epoch {best + 1}, "
-            f"whose weights are kept{known}"
+            f"early stopping: predictions changed least around epoch {best + 1}; its weights are kept{known}"
         )
         return best + 1
 

@@ -60,6 +60,7 @@ def open_source(path: str, kind: str, options: SourceOptions) -> Iterator[tuple[
         _refuse_keys(name, options, path)
         published, all_published = compare_with_published(tree)
         source = KINDS[name](tree, options)
+        source.tree = tree
         source.published = source.published or all_published
         source.notes = [*published, *tree.notes(), *source.notes]
         yield _split(source, options, path), f"{name}: {what}"
@@ -93,6 +94,8 @@ def _recognise(tree: Tree, path: str, kind: str, options: SourceOptions) -> tupl
 
 def _hint(tree: Tree) -> str:
     """What to do about a source that comes close to no kind."""
+    if {"data_batch_1.bin", "dataset.json"} <= set(tree.names):
+        return "this is a data set that pack wrote; export writes other formats"
     if "data_batch_1.bin" in tree:
         return "record files without a manifest are for selfie-convert adopt"
     if not tree.names:

@@ -17,6 +17,8 @@ from selfie_io.convert.sources.split_words import (
     splits_in,
 )
 
+_WRAPPERS = ("images", "image", "data", "imgs")  # a folder that some archives put around all others
+
 
 @dataclass
 class FolderLayout:
@@ -73,7 +75,7 @@ def _split_folders(tree: Tree, prefix: str, tops: Sequence[str]) -> dict[str, li
     found: dict[str, list[str]] = {}
     for top, name in zip(tops, names, strict=True):
         split = split_of_folder(name, names)
-        if split is not None and tree.folders(top):
+        if split is not None and _has_classes(tree, top):
             found.setdefault(split, []).append(top)
     if list(found) and TRAIN not in found and len(tops) == 1:
         return {}  # one folder around everything, whatever its name
@@ -92,11 +94,12 @@ def _with_splits(tree: Tree, prefix: str, tops: Sequence[str], splits: dict[str,
     layout.notes += [f"{extra} is left out, too" for extra in splits.get(VALIDATION, [])[1:]]
     in_splits = {folder for folders in splits.values() for folder in folders}
     beside = [top for top in tops if top not in in_splits]
+    names = [top[len(prefix) : -1] for top in tops]
     for top in beside:
-        if not tree.folders(top) and split_of_folder(top[len(prefix) : -1]):
+        if not _has_classes(tree, top) and split_of_folder(top[len(prefix) : -1], names):
             count = sum(map(ends_like_image, tree.under(top)))
             layout.notes.append(
-                f"{top} is left out: it has no class folders, so its {counted(count, 'image')} have no labels"
+                f"{top} is left out: it has no class folders, so no labels for its {counted(count, 'image')}"
             )
         elif any(map(ends_like_image, tree.under(top))):
             layout.notes.append(f"{top} is left out: its name is no split")
@@ -115,6 +118,16 @@ def _with_splits(tree: Tree, prefix: str, tops: Sequence[str], splits: dict[str,
     return layout
 
 
+def _has_classes(tree: Tree, folder: str) -> bool:
+    """Whether a split's folder holds class folders, and not one folder more around all images."""
+    inner = tree.folders(folder)
+    if len(inner) != 1 or tree.folders(inner[0]):
+        return bool(inner)
+    name = inner[0][len(folder) : -1]
+    own = splits_in(folder.rstrip("/").rsplit("/", 1)[-1])
+    return not (name.lower() in _WRAPPERS or (splits_in(name) and splits_in(name) == own))
+
+
 def _unwrapped(tree: Tree, folder: str) -> str:
     """The folder of classes inside a split's folder, which some archives wrap once more.
 
@@ -127,7 +140,7 @@ def _unwrapped(tree: Tree, folder: str) -> str:
     own = splits_in(folder.rstrip("/").rsplit("/", 1)[-1])
     if splits_in(name) - own:
         raise ValueError(f"{tree.place(inner[0])}: a path must name one split; rename the folder")
-    return inner[0] if splits_in(name) or name.lower() in ("images", "image", "data", "imgs") else folder
+    return inner[0] if splits_in(name) or name.lower() in _WRAPPERS else folder
 
 
 def _pool(tree: Tree, prefix: str, tops: Sequence[str]) -> FolderLayout | None:
@@ -155,7 +168,7 @@ def _refuse_splits_inside(tree: Tree, folder: str) -> None:
     """Raise ValueError if splits stand where classes or their images do: they would be mixed up."""
     tops = tree.folders(folder)
     names = [top[len(folder) : -1] for top in tops]
-    if len(tops) > 1 and all(split_of_folder(name, names) for name in names):
+    if tops and all(split_of_folder(name, names) for name in names):
         raise ValueError(
             f"{tree.place(tops[0])}: a path must name one split; put {some(tops)} side by side at the top"
         )

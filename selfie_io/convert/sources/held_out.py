@@ -24,6 +24,7 @@ class HeldOut(Source):
         self.kind = source.kind  # type: ignore[misc]  # that of the source it stands for
         self.published = source.published
         self.channels = source.channels
+        self.tree = source.tree
         self.class_names = source.class_names
         entries = list(source.entries("train"))
         train, test = split_off_test(

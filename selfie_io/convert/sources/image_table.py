@@ -98,6 +98,8 @@ class ImageTable(Source):
         tables = [
             table for name in _tables(tree) if (table := _read_table(tree, name, options, index)) is not None
         ]
+        samples = [table for table in tables if "submission" in table.name.lower()]
+        tables = [table for table in tables if table not in samples]
         labelled = [table for table in tables if table.label_column is not None]
         if not labelled:
             raise ValueError(f"{tree.path}: must hold {self.wants}")
@@ -106,6 +108,7 @@ class ImageTable(Source):
             for table in tables
             if table.label_column is None
         ]
+        notes += [f"{table.name} is left out: its labels are placeholders" for table in samples]
         notes += [
             f"{table.name}: the column {table.file_column!r} names the files, "
             f"{table.label_column!r} the labels"
@@ -289,6 +292,13 @@ def _records_by_split(
     other_splits: dict[str, int] = {}
     seen: dict[str, set[str]] = {}
     named = False
+    told = [split_of_path(table.name, tree.place(table.name)) for table in tables]
+    for table, split in zip(tables, told, strict=True):
+        if split is None and table.split_column is None and any(told):
+            raise ValueError(
+                f"{tree.place(table.name)}: a table must name its split (train, test or validation),"
+                " as others do; rename it or move it away"
+            )
     for table in tables:
         folder = table.name.rpartition("/")[0]
         folder = f"{folder}/" if folder else ""
@@ -298,11 +308,11 @@ def _records_by_split(
         for row in table.rows:
             split = of_table or TRAIN
             if table.split_column is not None:
-                told = splits_in(row.split)
-                if len(told) != 1:
+                words = splits_in(row.split)
+                if len(words) != 1:
                     other_splits[row.split] = other_splits.get(row.split, 0) + 1
                     continue
-                split = told.pop()
+                split = words.pop()
             names = index.find(row.file, folder, split) if row.file else []
             where = names[0] if names else f"{table.name}#{row.line}"
             if len(names) != 1:

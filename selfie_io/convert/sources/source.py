@@ -79,6 +79,7 @@ class Source(ABC):
     default_test_fraction: ClassVar[float | None] = None
     published = False  # labels are those of a published set, held to be clean
     channels: int | None = None  # None: what the first image has
+    tree: Tree | None = None  # its files; None if there are none
     class_names: list[str]
     splits: dict[str, int]  # "train" and perhaps "test": number of items
     notes: Sequence[str] = ()  # what the user should know, a line each

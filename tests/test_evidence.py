@@ -1,0 +1,185 @@
+"""Evidence on labels: the noise model, the score, cross-fitting, files that do not fit."""
+
+import contextlib
+
+import numpy as np
+import pytest
+
+from selfie_train.evidence.neighbours import find_neighbours, neighbour_shares
+from selfie_train.evidence.noise_model import fit_noise_model, maximise_likelihood
+from selfie_train.evidence.probabilities import read_probabilities
+from selfie_train.evidence.probe import cross_fitted_probabilities
+from selfie_train.evidence.score import choose_threshold, score_labels
+from selfie_train.evidence.source import Evidence, stratified_folds
+
+
+def silent(steps):
+    """Progress that nobody sees."""
+
+
+def clusters(seed, count=600, classes=3, rate=0.2, spread=1.2):
+    """Features of Gaussian classes, true labels, and labels with symmetric noise."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, classes, count)
+    centres = rng.normal(0, 1.5, (classes, 8))
+    features = (centres[true] + rng.normal(0, spread, (count, 8))).astype(np.float32)
+    wrong = rng.random(count) < rate
+    given = np.where(wrong, (true + rng.integers(1, classes, count)) % classes, true)
+    return features, true, given
+
+
+def evidence(probabilities, name="one", out_of_sample=True):
+    return Evidence(name, "0" * 64, out_of_sample, np.asarray(probabilities, np.float32))
+
+
+def probe(features, given, classes=3, seed=0):
+    folds = stratified_folds(given, 5, seed)
+    return cross_fitted_probabilities(features, given, classes, folds, seed, silent)
+
+
+def test_one_step_of_expectation_maximisation_is_the_obvious_loop():
+    rng = np.random.default_rng(0)
+    pooled = rng.dirichlet(np.ones(3), 40).astype(np.float32)
+    given = rng.integers(0, 3, 40)
+    start = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]])
+    counts, loss = np.zeros((3, 3)), 0.0
+    for row, label in zip(pooled.astype(np.float64), given, strict=True):
+        joint = np.array([row[true] * start[true, label] for true in range(3)])
+        loss -= np.log(joint.sum())
+        counts[:, label] += joint / joint.sum()
+    rate = 1 - np.trace(counts) / counts.sum()
+    expected = counts + 10.0 * (np.eye(3) * (1 - rate) + (1 - np.eye(3)) * rate / 2)
+    matrix, found = maximise_likelihood(pooled, given, 3, steps=1, start=start)
+    np.testing.assert_allclose(matrix, expected / expected.sum(axis=1, keepdims=True), rtol=1e-12)
+    assert found == pytest.approx(loss / 40)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_scores_are_calibrated_and_find_the_wrong_labels(seed):
+    features, true, given = clusters(seed)
+    found = score_labels([evidence(probe(features, given))], given, 3)
+    wrong = given != true
+    assert found.score.mean() == pytest.approx(wrong.mean(), abs=0.05)
+    assert found.rate.rate == pytest.approx(found.score.mean())
+    assert found.rate.low <= found.rate.rate <= found.rate.high
+    assert wrong[found.flagged].mean() > 0.8
+    assert np.mean(found.relabelled(given) != true) < wrong.mean() / 2
+    kept = found.without_doubtful(given)
+    assert np.mean(kept[kept >= 0] != true[kept >= 0]) < wrong.mean() / 2
+    assert np.abs(found.rate.transition_matrix.sum(axis=1) - 1).max() < 1e-9
+    assert found.rate.wrong_by_given.sum() == pytest.approx(found.score.sum())
+
+
+def test_clean_labels_are_left_alone():
+    features, _, given = clusters(3, rate=0.0, spread=0.6)
+    found = score_labels([evidence(probe(features, given))], given, 3)
+    assert found.rate.rate < 0.02
+    assert found.flagged.sum() <= 6
+
+
+def test_a_records_own_label_never_trains_its_own_probabilities_in_the_first_round():
+    features, _, given = clusters(4, count=200)
+    folds = stratified_folds(given, 5, 0)
+    changed = given.copy()
+    changed[folds == 2] = (changed[folds == 2] + 1) % 3
+    from selfie_train.evidence import probe as module
+
+    rounds = module.MOST_ROUNDS
+    module.MOST_ROUNDS = 1
+    try:
+        before = cross_fitted_probabilities(features, given, 3, folds, 0, silent)
+        after = cross_fitted_probabilities(features, changed, 3, folds, 0, silent)
+    finally:
+        module.MOST_ROUNDS = rounds
+    np.testing.assert_array_equal(before[folds == 2], after[folds == 2])
+    assert (before[folds != 2] != after[folds != 2]).any()
+
+
+def test_the_same_input_gives_the_same_bits():
+    features, _, given = clusters(5)
+    first, second = (score_labels([evidence(probe(features, given))], given, 3) for _ in range(2))
+    np.testing.assert_array_equal(first.score, second.score)
+    assert first.rate.low == second.rate.low
+
+
+def test_neighbours_are_the_nearest_others_and_their_labels_vote():
+    features, _, given = clusters(6, count=120)
+    neighbours, cosines = find_neighbours(features, 0, silent)
+    assert neighbours.shape == (120, 50)
+    assert (neighbours != np.arange(120)[:, None]).all()
+    assert (np.diff(cosines, axis=1) <= 0).all()
+    shares = neighbour_shares(neighbours, cosines, given, 3)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+    changed = given.copy()
+    changed[7] = (changed[7] + 1) % 3
+    np.testing.assert_array_equal(neighbour_shares(neighbours, cosines, changed, 3)[7], shares[7])
+
+
+def test_the_threshold_of_a_precision_is_the_lowest_score_that_keeps_it():
+    score = np.array([0.99, 0.9, 0.8, 0.4, 0.1])
+    assert choose_threshold(score, 0.89) == 0.8
+    assert choose_threshold(score, 1.0) > 1
+    assert choose_threshold(score, None) == 0.8
+    assert choose_threshold(np.array([0.3, 0.2]), None) == 0.5
+
+
+def test_a_second_source_of_noise_is_given_little_weight():
+    features, _, given = clusters(7)
+    noise = np.random.default_rng(0).dirichlet(np.ones(3), len(given)).astype(np.float32)
+    model = fit_noise_model([probe(features, given), noise], given, 3)
+    assert model.weights[1] < 0.5 * model.weights[0]
+
+
+def test_in_sample_evidence_alone_is_refused():
+    _, _, given = clusters(8, count=30)
+    with pytest.raises(ValueError, match="did not train on the label"):
+        score_labels([evidence(np.eye(3)[given], out_of_sample=False)], given, 3)
+
+
+def test_weak_evidence_flags_little():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 10, 2000)
+    given = np.where(rng.random(2000) < 0.1, rng.integers(0, 10, 2000), true)
+    logits = rng.normal(0, 1, (2000, 10)) + 0.9 * np.eye(10)[true]
+    blurred = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = score_labels([evidence(blurred)], given, 10)
+    assert found.is_weak
+    assert found.flagged.sum() < 100
+    assert found.threshold >= 0.9
+
+
+BAD = {
+    "another length": (np.full((9, 3), 1 / 3), "one row for each of 10"),
+    "another class count": (np.full((10, 4), 0.25), "one column for each of 3 classes"),
+    "no rows": (np.full(10, 0.5), "two dimensions"),
+    "text": (np.array([["a", "b", "c"]] * 10), "numbers in two dimensions"),
+    "nan": (np.full((10, 3), np.nan), "finite numbers, row 0"),
+    "sums": (np.full((10, 3), 0.5), "sum to 1, row 0"),
+    "logits": (np.array([[-1.0, 1.0, 1.0]] * 10), "values in 0..1, row 0"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_probabilities_that_do_not_fit_are_refused(tmp_path, kind):
+    array, message = BAD[kind]
+    np.save(tmp_path / "p.npy", array)
+    with pytest.raises(ValueError, match=message):
+        read_probabilities(tmp_path / "p.npy", np.zeros(10, np.int64), 3)
+
+
+def test_a_file_that_is_no_array_is_refused(tmp_path):
+    (tmp_path / "p.npy").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"--probabilities needs a \.npy file"):
+        read_probabilities(tmp_path / "p.npy", np.zeros(10, np.int64), 3)
+    with contextlib.suppress(FileNotFoundError):
+        read_probabilities(tmp_path / "none.npy", np.zeros(10, np.int64), 3)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_each_class_is_spread_over_the_folds(count):
+    labels = np.repeat([0, 1, 2], [30, 1, 14])
+    folds = stratified_folds(labels, count, 0)
+    for label in (0, 2):
+        sizes = np.bincount(folds[labels == label], minlength=count)
+        assert sizes.max() - sizes.min() <= 1
+    np.testing.assert_array_equal(folds, stratified_folds(labels, count, 0))
