@@ -73,7 +73,13 @@ def other_methods(model, batch):
     for name in METHODS:
         options = ("transition=injected",) if name == "forward" else ()
         config = TrainConfig(
-            "none", method=name, method_options=options, noise="pair:0.4", model=model, lr=0.01, warmup=25
+            "none",
+            method=name,
+            method_options=options,
+            noise="pair:0.4",
+            model=model,
+            lr=0.01,
+            recipe="paper",
         )
         method = method_class(name)(config, SAMPLES, CLASSES, 0.4)
         learner = Learner(

@@ -25,7 +25,14 @@ from selfie_train.runs.grid import expand_grid, read_grid, shipped_grids
 from selfie_train.runs.result import Stopped
 from selfie_train.runs.run_lock import RunBusy, lock_holder, run_lock
 
-BASE = {"model": "convnet", "noise": "pair:0.4", "method": "default", "epochs": 1, "restarts": 0}
+BASE = {
+    "recipe": "paper",
+    "model": "convnet",
+    "noise": "pair:0.4",
+    "method": "default",
+    "epochs": 1,
+    "restarts": 0,
+}
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -93,7 +100,7 @@ def test_parts_of_a_grid_have_settings_of_their_own(tmp_path):
     for bad, message in [
         ({"parts": {"a": {"parts": {"b": {}}}}}, "no parts of its own, got a"),
         ({"base": {"dataset": "d"}, "axes": {"seed": [1, 1]}}, "different names, got twice: s1"),
-        ({"parts": []}, "a grid is wrong"),
+        ({"parts": []}, "a grid must be"),
     ]:
         with pytest.raises(ValueError, match=message):
             expand_grid(bad, tmp_path)
@@ -113,9 +120,8 @@ def test_shipped_grids_are_whole(tmp_path, name):
 
 def test_unknown_grids_and_missing_data_are_told(tmp_path, capsys):
     assert main(["reproduce", "cifar-m", "--out", str(tmp_path / "out")]) == 1
-    assert (
-        "must be a JSON file or one of cifar-n, demo, selfie-paper; got 'cifar-m'" in capsys.readouterr().err
-    )
+    known = ", ".join(shipped_grids())
+    assert f"must be a JSON file or one of {known}; got 'cifar-m'" in capsys.readouterr().err
     path = write_grid(tmp_path, tmp_path / "none", seed=[0, 1])
     with pytest.raises(ValueError, match=r"none of its 2 runs can begin: .*none is not there: make it with"):
         reproduce(path, tmp_path / "out")

@@ -33,7 +33,7 @@ def mlp(shape, num_classes):
 
 
 def make(method, *options, noise_rate=0.4, **settings):
-    config = TrainConfig("data", method=method, method_options=options, **settings)
+    config = TrainConfig("data", method=method, method_options=options, recipe="paper", **settings)
     return method_class(method)(config, N, K, noise_rate)
 
 

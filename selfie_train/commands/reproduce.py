@@ -59,13 +59,17 @@ class Reproduce(TrainCommand):
         def say(text: str) -> None:
             console.print(text, soft_wrap=True)
 
-        options: dict[str, Any] = {
-            "workers": self.workers,
-            "ray": self.ray,
-            "data": self.data,
-            "imports": self.imports,
-        }
-        return DONE if reproduce(self.grid, self.out, say=say, show=console.print, **options) else FAILED
+        whole = reproduce(
+            self.grid,
+            self.out,
+            workers=self.workers,
+            ray=self.ray,
+            data=self.data,
+            imports=self.imports,
+            say=say,
+            show=console.print,
+        )
+        return DONE if whole else FAILED
 
 
 def reproduce(

@@ -80,7 +80,7 @@ def _checked(grid: Any) -> tuple[dict[str, Any], dict[str, list[Any]], dict[str,
     )
     fits = known and all(isinstance(value, dict) for value in (base, axes, parts))
     if not fits or not all(isinstance(values, list) for values in axes.values()):
-        raise ValueError(f"a grid is wrong: it must be {_FORM}, got {grid}")
+        raise ValueError(f"a grid must be {_FORM}, got {grid}")
     return base, axes, parts
 
 

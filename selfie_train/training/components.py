@@ -61,6 +61,11 @@ class Components:
             self.estimate = NoiseRateEstimate(
                 num_samples, num_classes, history_length=config.history, threshold=config.threshold
             )
+        if make_method.num_views > 1 and config.augment == "none":
+            self.notes.append(
+                f"{config.method} compares {make_method.num_views} views of each image, which are equal with "
+                "--augment none: --augment crop-flip makes them differ"
+            )
         self.early_stopping: EarlyStopping | None = None
         if config.early_stopping == "label-wave":
             if config.num_runs > 1:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
+from selfie_train.training.position import Position
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
 from selfie_train.training.schedule import changes_within_epochs, learning_rate
@@ -91,23 +91,6 @@ def resume(folder: str | Path, *, dataset: str | Path | None = None, quiet: bool
         return training.run()
 
 
-@dataclass
-class Position:
-    """Where training stands, between two batches."""
-
-    run: int = 0
-    epoch: int = 0  # of the run
-    batch: int = 0  # of the epoch
-    step: int = 0  # batches over all runs
-    images: int = 0  # trained on over all runs
-    seconds: float = 0.0  # that took
-
-    @property
-    def images_per_second(self) -> float:
-        """Over all runs; 0 before the first batch."""
-        return self.images / self.seconds if self.seconds else 0.0
-
-
 class Training:
     """A run with everything it needs. It trains all epochs once, and again from new weights if asked."""
 
@@ -146,11 +129,6 @@ class Training:
             self.log.event("start", **self._circumstances())
             for line in self.components.notes:
                 self.log.say(line)
-            if self.method.num_views > 1 and self.config.augment == "none":
-                self.log.say(
-                    f"{self.config.method} compares {self.method.num_views} views of each image, which are "
-                    "equal with --augment none: --augment crop-flip makes them differ"
-                )
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
                     while self.position.epoch < self.config.epochs and not self._should_stop_early:
