@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from selfie_io.loading.batch import Batch
     from selfie_io.loading.loader import Loader
     from selfie_io.loading.options import CIFAR10_MEAN_STD, IMAGENET_MEAN_STD, PerChannel, PerImage
-    from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
+    from selfie_io.records.dataset import RecordDataset, open_dataset
     from selfie_io.records.layout import RecordLayout
+    from selfie_io.records.split import RecordSplit
 
 __version__ = "0.2.0"
 
@@ -40,7 +41,7 @@ _HOME = {
     "PerChannel": "loading.options",
     "PerImage": "loading.options",
     "RecordDataset": "records.dataset",
-    "RecordSplit": "records.dataset",
+    "RecordSplit": "records.split",
     "open_dataset": "records.dataset",
     "RecordLayout": "records.layout",
 }

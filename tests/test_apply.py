@@ -66,7 +66,15 @@ def sources(tmp_path):
     assert run("pack", tmp_path / "folder", tmp_path / "packed") == 0
     for kind in ("webdataset", "parquet", "folder"):
         assert run("export", tmp_path / "packed", tmp_path / f"as-{kind}", "--to", kind) == 0
+    flat = {f"images/{name.replace('/', '-')}": content for name, content in members.items()}
+    rows = [
+        f"{name},{name.split('-')[1].replace('=', '')},{name.split('-')[0].partition('/')[2]},{i}"
+        for i, name in enumerate(flat)
+        if name.endswith("png")
+    ]
+    flat["labels.csv"] = "\r\n".join(["file,label,split,id", *rows, ""]).encode()
     return {
+        "labels": as_folder(tmp_path / "flat", flat),
         "folder": tmp_path / "folder",
         "zip": as_zip(tmp_path / "images.zip", members),
         "tar": as_tar(tmp_path / "images.tar.gz", members, "w:gz"),
@@ -91,7 +99,7 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "npz", "webdataset", "parquet", "table"])
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "npz", "webdataset", "parquet", "table", "labels"])
 def test_applied_and_packed_is_packed_and_overlaid(made, tmp_path, kind, named, capsys):
     source = made[kind]
     before = digest(source)

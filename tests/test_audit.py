@@ -28,68 +28,155 @@ def test_the_area_under_the_curve_is_scikit_learns(rows):
 
 
 @pytest.fixture(scope="module")
-def noisy_run(digits, tmp_path_factory):
-    tmp_path = tmp_path_factory.mktemp("audited")
+def pixels(digits, tmp_path_factory):
+    """The images of the digits as features: quick, and good enough to find wrong labels."""
+    dataset = sio.open_dataset(digits)
+    rows = dataset.train.images(np.arange(len(dataset.train))).reshape(len(dataset.train), -1)
+    path = tmp_path_factory.mktemp("features") / "pixels.npy"
+    np.save(path, rows.astype(np.float32))
+    return path
+
+
+@pytest.fixture
+def noisy(digits, tmp_path):
+    """A data set with an overlay of which every fifth label is wrong."""
     folder = tmp_path / "digits"
     shutil.copytree(digits, folder)
-    config = TrainConfig(
-        str(folder),
-        model="convnet",
-        noise="pair:0.2",
-        epochs=10,
-        warmup=5,
-        history=4,
-        restarts=0,
-        out=str(tmp_path / "run"),
-    )
-    return train(config, quiet=True)
+    dataset = sio.open_dataset(folder)
+    given = sio.inject_noise(dataset.train.labels, sio.transition_matrix("symmetric", 10, 0.2), seed=1)
+    sio.save_overlay(dataset, "noisy", given, {"kind": "symmetric", "rate": 0.2})
+    return folder
 
 
-def test_an_audit_ranks_every_record_and_finds_the_wrong_labels(noisy_run, tmp_path):
-    audit(noisy_run.folder, tmp_path / "audit")
-    dataset = sio.open_dataset(noisy_run.config.dataset)
-    with (tmp_path / "audit" / "issues.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    labels = ["given_label", "given_class", "suggested_label", "suggested_class"]
-    assert list(rows[0])[:7] == ["record_id", "index", *labels, "score"]
+def read_issues(folder):
+    with (folder / "issues.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_audit_ranks_every_record_and_finds_the_wrong_labels(noisy, pixels, tmp_path):
+    found = audit(noisy, tmp_path / "audit", features=pixels, noise="overlay:noisy")
+    dataset = sio.open_dataset(noisy)
+    given = dataset.train.labels_from("noisy")
+    rows = read_issues(tmp_path / "audit")
+    assert list(rows[0])[:9] == [
+        "record_id", "index", "name", "given_label", "given_class", "suggested_label", "suggested_class",
+        "score", "flagged",
+    ]  # fmt: skip
     indices = np.array([int(row["index"]) for row in rows])
     assert sorted(indices.tolist()) == list(range(len(dataset.train)))
     assert [int(row["record_id"]) for row in rows] == dataset.train.record_ids[indices].tolist()
-    assert [int(row["given_label"]) for row in rows] == noisy_run.labels.given[indices].tolist()
+    assert [int(row["given_label"]) for row in rows] == given[indices].tolist()
+    assert {row["given_class"] for row in rows} <= set(dataset.class_names)
     scores = np.array([float(row["score"]) for row in rows])
     assert (np.diff(scores) <= 0).all()
     assert ((scores >= 0) & (scores <= 1)).all()
-    suggested = np.array([int(row["suggested_label"]) for row in rows])
-    changed = suggested != noisy_run.labels.given[indices]
-    assert (scores[changed] >= 0.5).all()
-    assert (scores[~changed] <= 0.5).all()
+    np.testing.assert_allclose(found.score[indices], scores, atol=1e-6)
 
-    wrong = noisy_run.labels.given != dataset.train.labels
-    found = json.loads((tmp_path / "audit" / "audit.json").read_text())
-    assert found["ranking_auroc"] == pytest.approx(roc_auc_score(wrong[indices], scores), abs=1e-4)
-    assert found["ranking_auroc"] > 0.9
-    assert found["suggestions_right"] == pytest.approx(
-        np.mean((suggested == dataset.train.labels[indices])[changed])
-    )
-    assert found["suggestions_right"] > 0.8
-    np.testing.assert_array_equal(dataset.train.labels_from(found["overlay"])[indices], suggested)
-    page = (tmp_path / "audit" / "audit.html").read_text()
-    assert f"record {rows[0]['record_id']}<" in page
+    wrong = given != dataset.train.labels
+    told = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert told["records"] == len(given)
+    assert told["flagged"] == sum(int(row["flagged"]) for row in rows) == found.flagged.sum()
+    assert told["noise_rate"] == pytest.approx(wrong.mean(), abs=0.03)
+    assert told["noise_rate_low"] <= told["noise_rate"] <= told["noise_rate_high"]
+    assert told["ranking_auroc"] == pytest.approx(roc_auc_score(wrong[indices], scores), abs=1e-4)
+    assert wrong[found.flagged].mean() > 0.85
+    assert wrong[found.flagged].sum() > 0.75 * wrong.sum()
+    relabelled = dataset.train.labels_from(told["overlays"]["relabel"])
+    assert np.mean(relabelled != dataset.train.labels) < wrong.mean() / 2
+    kept = dataset.train.labels_from(told["overlays"]["drop"])
+    assert np.mean(kept >= 0) > 0.7
+    assert np.mean(kept[kept >= 0] != dataset.train.labels[kept >= 0]) < wrong.mean() / 3
+    assert "Reliability" in (tmp_path / "audit" / "audit.html").read_text()
+    assert (tmp_path / "audit" / "review.html").exists()
 
 
-def test_nothing_is_claimed_where_clean_labels_are_unknown(digits, tmp_path):
+def test_the_same_audit_writes_the_same_bytes(noisy, pixels, tmp_path):
+    for name in ("a", "b"):
+        audit(noisy, tmp_path / name, features=pixels, noise="overlay:noisy")
+    assert (tmp_path / "a" / "issues.csv").read_bytes() == (tmp_path / "b" / "issues.csv").read_bytes()
+    told = [json.loads((tmp_path / name / "audit.json").read_text()) for name in ("a", "b")]
+    assert {**told[0], "seconds": 0} == {**told[1], "seconds": 0}
+
+
+def test_a_run_is_audited_with_the_labels_that_it_learnt(digits, pixels, tmp_path):
     shutil.copytree(digits, tmp_path / "digits")
-    options = {"model": "convnet", "epochs": 1, "noise_rate": 0.1, "warmup": 0, "restarts": 0}
+    options = {"model": "convnet", "method": "default", "epochs": 1, "noise": "pair:0.2"}
     result = train(TrainConfig(str(tmp_path / "digits"), out=str(tmp_path / "run"), **options), quiet=True)
-    audit(result.folder, tmp_path / "audit")
-    found = json.loads((tmp_path / "audit" / "audit.json").read_text())
-    assert found["records"] == 1438
-    assert found["labels_thought_wrong"] > 0
-    for name in ("of_these_wrong", "wrong_labels_found", "suggestions_right", "ranking_auroc"):
-        assert found[name] is None
+    found = audit(result.folder, tmp_path / "audit", features=pixels)
+    wrong = result.labels.given != sio.open_dataset(tmp_path / "digits").train.labels
+    assert area_under_roc(found.score, wrong) > 0.95
+    assert found.summary["overlays"]["drop"] == "audit-run-drop"
+    (tmp_path / "digits").rename(tmp_path / "moved")
+    with pytest.raises(OSError, match="no such folder"):
+        audit(result.folder, tmp_path / "audit", features=pixels)
+    again = audit(result.folder, tmp_path / "audit", features=pixels, dataset=tmp_path / "moved")
+    np.testing.assert_array_equal(again.score, found.score)
 
 
-def test_a_run_without_a_checkpoint_is_refused(noisy_run, tmp_path):
-    shutil.copy(noisy_run.folder / "config.json", tmp_path)
-    with pytest.raises(ValueError, match=r"an audit needs a checkpoint, and .* has none"):
-        audit(tmp_path, tmp_path / "audit")
+def test_a_folder_of_images_is_packed_and_audited(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name, centre in (("dark", 60), ("light", 190)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(40):
+            moved = number < 4
+            level = 250 - centre if moved else centre
+            array = np.clip(rng.normal(level, 15, (12, 12, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(array).save(tmp_path / "photos" / name / f"{number:02d}.png")
+    rows = np.random.default_rng(1).normal(0, 1, (80, 4)).astype(np.float32)
+    rows[:, 0] += np.repeat([0.0, 20.0], 40)
+    rows[[0, 1, 2, 3], 0] += 20
+    rows[[40, 41, 42, 43], 0] -= 20
+    np.save(tmp_path / "f.npy", rows)
+    found = audit(tmp_path / "photos", tmp_path / "audit", features=tmp_path / "f.npy")
+    assert found.summary["records"] == 80
+    moved = {row["name"] for row in read_issues(tmp_path / "audit") if row["flagged"] == "1"}
+    assert moved == {f"{name}/{number:02d}.png" for name in ("dark", "light") for number in range(4)}
+    again = audit(tmp_path / "photos", tmp_path / "audit", features=tmp_path / "f.npy")
+    assert any("packed already" in note for note in again.summary["notes"])
+    (tmp_path / "photos" / "dark" / "new.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="has changed since"):
+        audit(tmp_path / "photos", tmp_path / "audit", features=tmp_path / "f.npy")
+
+
+@pytest.mark.slow
+def test_folds_of_a_network_find_wrong_labels_and_go_on_where_they_stopped(noisy, tmp_path, monkeypatch):
+    from selfie_train.evidence import folds
+
+    monkeypatch.setattr(folds, "EPOCHS", (3, 3))
+    found = audit(noisy, tmp_path / "audit", folds=2, noise="overlay:noisy")
+    dataset = sio.open_dataset(noisy)
+    wrong = dataset.train.labels_from("noisy") != dataset.train.labels
+    assert area_under_roc(found.score, wrong) > 0.85
+    monkeypatch.setattr(folds, "_train_and_predict", None)  # nothing is trained again
+    again = audit(noisy, tmp_path / "audit", folds=2, noise="overlay:noisy")
+    np.testing.assert_array_equal(again.score, found.score)
+
+
+BAD = {
+    "precision": ({"precision": 1.5}, "--precision must be above 0"),
+    "folds": ({"folds": 1}, "--folds must be at least 2"),
+    "features": ({"features": "resnet"}, "--features must be efficientnet-lite0"),
+    "noise": ({"noise": "pair:0.2"}, "must be overlay:NAME"),
+    "dataset": ({"dataset": "elsewhere"}, "is no run"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_options_that_do_not_fit_are_refused(digits, tmp_path, kind):
+    options, message = BAD[kind]
+    with pytest.raises(ValueError, match=message):
+        audit(digits, tmp_path / "audit", **options)
+
+
+def test_constant_features_are_refused(digits, tmp_path):
+    count = len(sio.open_dataset(digits).train)
+    np.save(tmp_path / "f.npy", np.ones((count, 3), np.float32))
+    with pytest.raises(ValueError, match="features that differ"):
+        audit(digits, tmp_path / "audit", features=tmp_path / "f.npy")
+
+
+def test_what_is_nothing_of_the_kind_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such run, data set or source"):
+        audit(tmp_path / "nowhere", tmp_path / "audit")

@@ -30,7 +30,7 @@ TRAIN_ALLOWED = {
     "refurbish": set(),
 }
 TORCH_USERS = ("training", "models", "evidence")
-CORE_USERS = {"records/dataset.py", *(f"loading/{name}.py" for name in ("native", "reader", "core_pixels"))}
+CORE_USERS = {"records/split.py", *(f"loading/{name}.py" for name in ("native", "reader", "core_pixels"))}
 
 
 def imports(path):
@@ -67,7 +67,7 @@ def test_selfie_io_keeps_its_borders(path):
             assert parts[1] in ALLOWED[wing], f"{place} imports {module}"
         if parts[:2] == ["selfie_io", "_core"]:
             assert place.as_posix() in CORE_USERS, f"{place} touches the native core"
-        if parts[0] == "torch" and not (lazily and place.as_posix() == "records/dataset.py"):
+        if parts[0] == "torch" and not (lazily and place.as_posix() == "records/split.py"):
             assert wing == "loading" or place.name == "__init__.py", f"{place} imports torch"
         if place.as_posix() == "labels/_kernels.py":
             assert parts[0] in {"numba", "numpy", *sys.stdlib_module_names}, f"the kernels import {module}"

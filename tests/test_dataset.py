@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -145,3 +147,36 @@ def test_a_dataset_prints_its_shape_classes_and_sizes(tmp_path):
     )
     (folder / "dataset.json").unlink()
     assert "unknown classes" in repr(sio.open_dataset(folder, shape=(1, 2, 2)))
+
+
+def test_a_descriptor_a_file_is_enough_and_too_few_are_advised(tmp_path):
+    """In a process of its own, whose limit is lowered: 600 files under 1,024, then under 500."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    with DatasetWriter(folder, sio.RecordLayout(1, 2, 2), 2, records_per_file=1) as writer:
+        writer.append("train", np.zeros((600, 1, 2, 2), np.uint8), [0, 1] * 300)
+        writer.finish(name="set", class_names=["a", "b"], provenance={})
+    program = """
+import resource, sys
+import selfie_io as sio
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+split = sio.open_dataset(sys.argv[1]).train
+for io in ("auto", "mmap", "pread"):
+    with_records = sio.Loader(split, batch_size=64, io=io)
+    assert sum(len(batch.labels) for batch in with_records) == 600
+    with_records.close()
+    del with_records
+assert split.labels.sum() == 300 and split.images([599]).shape == (1, 1, 2, 2)
+del split
+resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))
+try:
+    sio.open_dataset(sys.argv[1])
+except OSError as error:
+    print(error)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program, folder], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "ulimit -n" in result.stdout
+    assert "--records-per-file" in result.stdout

@@ -11,7 +11,8 @@ from converting import complaint, run
 from selfie_io.labels.human_labels import import_human_labels
 from selfie_io.labels.tables import parse_integer, read_table
 from selfie_io.records.csv_cells import harmless_cell
-from selfie_io.records.dataset import RecordSplit, open_dataset
+from selfie_io.records.dataset import open_dataset
+from selfie_io.records.split import RecordSplit
 
 LABELS = np.array([0, 1, 2, 2, 1, 0, 0, 1])
 NEW = np.array([1, 1, 0, 2, 1, 2, 0, 1])

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+import selfie_io as sio
 import selfie_train.commands.demo
 from selfie_train import TrainConfig
 from selfie_train.cli import main
@@ -80,9 +82,13 @@ def test_run_compare_audit_and_resume_work_together(digits, tmp_path, capsys):
     assert run_main("compare", *runs, "--out", tmp_path / "table") == 0
     text = capsys.readouterr().out
     assert f"{read_run(runs[0]).summary['last_test_error']:.2f}" in text
-    assert run_main("audit", runs[0], "--out", tmp_path / "audit") == 0
+    train_split = sio.open_dataset(tmp_path / "digits").train
+    rows = train_split.images(np.arange(len(train_split))).reshape(len(train_split), -1)
+    np.save(tmp_path / "pixels.npy", rows)
+    features = ("--features", tmp_path / "pixels.npy")
+    assert run_main("audit", runs[0], "--out", tmp_path / "audit", *features) == 0
     assert (tmp_path / "audit" / "issues.csv").exists()
-    assert (tmp_path / "digits" / "labels" / "audit-selfie.npy").exists()
+    assert (tmp_path / "digits" / "labels" / "audit-selfie-drop.npy").exists()
 
 
 GRID = {

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from selfie_io.labels.noise import keyed_bits, stream_base
 from selfie_io.labels.transition import check_rate
 from selfie_io.records.atomic import atomic_folder
-from selfie_io.records.dataset import RecordDataset, RecordSplit
+from selfie_io.records.dataset import RecordDataset
 from selfie_io.records.manifest import Manifest
+from selfie_io.records.split import RecordSplit
 from selfie_io.records.writer import DatasetWriter
 
 KIND = "open-set"

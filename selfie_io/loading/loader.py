@@ -30,7 +30,7 @@ from selfie_io.loading.options import (
 )
 from selfie_io.loading.reader import Draws, Reader
 from selfie_io.loading.selection import check_labels, check_weights, digest, select_members
-from selfie_io.records.dataset import RecordSplit
+from selfie_io.records.split import RecordSplit
 
 STATE_VERSION = 2  # 2 also tells data, labels and options
 BACKENDS = {  # module and class; only the chosen one is imported

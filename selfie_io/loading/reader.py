@@ -10,8 +10,8 @@ from selfie_io.loading.augment import crop_size, resized_size
 from selfie_io.loading.memory import fits_in_memory
 from selfie_io.loading.options import LoaderOptions, PerChannel, PerImage
 from selfie_io.loading.order import EpochSlices, quasi_sizes
-from selfie_io.records.dataset import RecordSplit
 from selfie_io.records.layout import RecordLayout
+from selfie_io.records.split import RecordSplit
 
 READ_DEPTH = 32  # where memory is too small: enough for a disk's own queue
 

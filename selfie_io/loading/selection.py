@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.records.dataset import RecordSplit
+from selfie_io.records.split import RecordSplit
 
 
 def select_members(split: RecordSplit, indices: npt.ArrayLike | None) -> npt.NDArray[np.int64] | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.records.dataset import RecordSplit
+from selfie_io.records.split import RecordSplit
 
 NEAR = 0.4  # of the images' contrast: below, on CIFAR-10, every pair that was looked at shows the same image
 # (down, right). The others are these, seen from the other image; (0, -1) is for mirrored ones.

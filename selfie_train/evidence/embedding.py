@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfie_io.records.dataset import RecordSplit
+from selfie_io.records.split import RecordSplit
 from selfie_train.evidence.efficientnet_lite import FEATURE_SIZE, WEIGHTS_SHA256, EfficientNetLite0
 
 SIDE = 160  # pixels to which images are scaled; more is slower and on small images not better

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfie_io.records.dataset import RecordSplit
+from selfie_io.records.split import RecordSplit
 from selfie_train.evidence.neighbours import find_neighbours, neighbour_shares
 from selfie_train.evidence.probabilities import file_digest, read_array
 from selfie_train.evidence.probe import PENALTIES, ROUNDS, cross_fitted_probabilities

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from selfie_io.loading.augment import Augment
 from selfie_io.loading.loader import Loader
-from selfie_io.loading.options import Augment, PerImage
+from selfie_io.loading.options import PerImage
 from selfie_io.records.atomic import atomic_path
-from selfie_io.records.dataset import RecordSplit
+from selfie_io.records.split import RecordSplit
 from selfie_train.evidence.features import Progress
 from selfie_train.evidence.source import Evidence, stratified_folds
 from selfie_train.models.builder import model_builder

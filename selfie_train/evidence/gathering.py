@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from selfie_io.records.dataset import RecordSplit
+from selfie_io.records.split import RecordSplit
 from selfie_train.evidence.features import (
     EFFICIENTNET,
     Progress,

@@ -45,7 +45,7 @@ def estimate_rate(
             for source, weight in zip(sources, model.weights, strict=True)
             if weight > 0.2 * model.weights.max()
         ]
-    wrong = np.bincount(given, weights=score, minlength=num_classes)
+    wrong = np.bincount(given, weights=score, minlength=num_classes).astype(np.float64)
     return RateEstimate(
         rate,
         max(min(low, *alone, rate), 0.0),

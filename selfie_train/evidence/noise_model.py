@@ -8,7 +8,8 @@ posterior of record x is f(j | x) T[j, given], normalised; the score is 1 minus 
 A network that learnt noisy labels may give P(given | x) instead, and with T the identity explain every wrong
 label as its own doubt. Anchors tell: among the records that it is surest are of class j, the shares of the
 given labels are the row T[j] (Patrini et al., CVPR 2017). If the pool with these rows undone, p inverse(T),
-gives a rate higher by more than CONTRADICTION, that model is the one returned.
+gives a rate higher by more than CONTRADICTION, that model is the one returned. A network that errs on more
+than WEAK_ERROR of the records is left as it is: its own errors look like noise.
 (Log-linear pool: Genest and Zidek 1986. T in the likelihood: Patrini et al., CVPR 2017, "forward".)
 """
 
@@ -24,10 +25,13 @@ from scipy.optimize import minimize
 MAX_SEARCHED = 20_000  # records that the weights are searched on
 PRIOR = 10.0  # records for each class that the prior of T counts as
 CONTRADICTION = 0.05
+WEAK_ERROR = 0.35  # of the evidence by its own word: what it has learnt is then not told from its errors
 ANCHOR_SHARE, LEAST_ANCHORS = 0.2, 20  # of the records of a class by the pool's word
 _UNMIXED_FLOOR = 1e-4
 _FLOOR = 1e-7
 _START_RATE = 0.15
+SLACK = 0.5  # of the log-likelihood of all records
+_SHARPER = (1.25, 1.6, 2.0, 2.5, 3.2, 4.0)
 _SEARCH_STEPS, _STEPS = 12, 60  # of expectation-maximisation
 
 Matrix = NDArray[np.float64]
@@ -58,7 +62,8 @@ def fit_noise_model(
     model = _fitted([_centred_logs(source) for source in sources], given, num_classes)
     unmixed = _unmixed(model.pooled, given, num_classes)
     other = _fitted([_centred_logs(unmixed)], given, num_classes)
-    if other.scores(given).mean() > model.scores(given).mean() + CONTRADICTION:
+    sure = float(other.pooled.max(axis=1).mean()) > 1 - WEAK_ERROR
+    if sure and other.scores(given).mean() > model.scores(given).mean() + CONTRADICTION:
         return replace(other, weights=model.weights * other.weights[0], unmixed=True)
     return model
 
@@ -76,6 +81,10 @@ def _fitted(logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_c
     simplex = np.vstack([start, start + np.eye(len(logs)) * 0.7])
     found = minimize(loss, start, method="Nelder-Mead", options={**options, "initial_simplex": simplex})
     weights = np.exp(found.x)
+    for factor in _SHARPER:  # few records cannot tell doubt from noise: of equals the surer
+        if loss(found.x + np.log(factor)) > found.fun + SLACK / len(labels):
+            break
+        weights = np.exp(found.x) * factor
     pooled = _pool(logs, weights)
     matrix, likelihood_loss = maximise_likelihood(pooled, given, num_classes, steps=_STEPS)
     return NoiseModel(weights, pooled, posterior(pooled, matrix, given), matrix, False, likelihood_loss)
@@ -146,7 +155,8 @@ def posterior(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int
 
 def _centred_logs(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     logs: NDArray[np.float32] = np.log(np.maximum(probabilities, _FLOOR))
-    return logs - logs.mean(axis=1, keepdims=True)
+    logs -= logs.mean(axis=1, keepdims=True)
+    return logs
 
 
 def _pool(logs: Sequence[NDArray[np.float32]], weights: NDArray[np.float64]) -> NDArray[np.float32]:

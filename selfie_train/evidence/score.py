@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_train.evidence.how_many import RateEstimate, estimate_rate
-from selfie_train.evidence.noise_model import fit_noise_model
+from selfie_train.evidence.noise_model import WEAK_ERROR, fit_noise_model
 from selfie_train.evidence.source import Evidence
 
 LEAST_SCORE = 0.5  # a label that is more likely right is not flagged
-WEAK_ERROR = 0.35  # of the evidence itself: above it only what is nearly sure is flagged
 WEAK_SCORE = 0.9
 
 
@@ -22,6 +21,7 @@ class LabelScores:
     """What the evidence says of N labels.
 
     score: float64 (N,), P(the given label is wrong); posterior: float32 (N, k), P(each class is true)
+    pooled: float32 (N, k), the same without looking at the given label
     suggested: int64 (N,), the likeliest class; flagged: bool (N,), score >= threshold
     expected_precision, expected_recall: of the flags, by the scores alone
     evidence_error: how often the pooled evidence's own best guess is wrong, by its own word
@@ -29,6 +29,7 @@ class LabelScores:
 
     score: NDArray[np.float64]
     posterior: NDArray[np.float32]
+    pooled: NDArray[np.float32]
     suggested: NDArray[np.int64]
     flagged: NDArray[np.bool_]
     threshold: float
@@ -79,6 +80,7 @@ def score_labels(
     return LabelScores(
         score=score,
         posterior=model.posterior,
+        pooled=model.pooled,
         suggested=suggested,
         flagged=flagged,
         threshold=threshold,

@@ -13,7 +13,8 @@ from torch import Tensor
 from selfie_io.loading.augment import Augment
 from selfie_io.loading.loader import Loader
 from selfie_io.loading.options import PerImage
-from selfie_io.records.dataset import RecordDataset, RecordSplit, open_dataset
+from selfie_io.records.dataset import RecordDataset, open_dataset
+from selfie_io.records.split import RecordSplit
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import method_class
 from selfie_train.runs.training_labels import training_labels

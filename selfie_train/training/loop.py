@@ -324,8 +324,7 @@ class Training:
         error = self.rows[best]["test_error"]
         known = "" if error is None else f" (test error {error:.2f} %)"
         self.log.say(
-            f"early stopping: predictions changed least around epoch {best + 1}; "
-            f"its weights are kept{known}"
+            f"early stopping: predictions changed least around epoch {best + 1}; its weights are kept{known}"
         )
         return best + 1
 

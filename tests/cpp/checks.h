@@ -36,3 +36,6 @@ inline selfie::PixelPlan make_plan(const selfie::RecordLayout& layout) {
 // pixels_test.cpp
 void test_pixels();
 void test_sums();
+
+// resize_colour_test.cpp
+void test_resize_and_colour();

@@ -259,6 +259,7 @@ int main(int count, char** arguments) {
     if (count > 1 && std::strcmp(arguments[1], "--isas") == 0) return list_isas();
     test_pixels();
     test_sums();
+    test_resize_and_colour();
     test_orders();
     test_read_ahead();
     test_decoder();

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,8 @@ import tyro
 from selfie_io.convert.correction import files, shards
 from selfie_io.convert.correction.plan import DROPPED_FOLDER, Change, Correction, plan_correction
 from selfie_io.convert.packing import opened_source
+from selfie_io.convert.sources.archives import open_tree
+from selfie_io.convert.sources.image_folder import RECORDS_NAME
 from selfie_io.convert.sources.source import SourceOptions
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
 from selfie_io.records.atomic import atomic_folder, atomic_path
@@ -61,6 +63,8 @@ class Apply(Subcommand):
     """The kind of SOURCE, as for pack."""
     test_fraction: float | None = None
     """As for pack: if SOURCE has no test split, the fraction of each class that was held out."""
+    test_seed: int = 0
+    """As for pack: the seed of the records that were held out."""
     json: bool = False
     """Print every change as JSON."""
 
@@ -110,34 +114,36 @@ class Apply(Subcommand):
 
     def _plan(self) -> tuple[_Plan, list[str]]:
         """What is to be done, and the names of all files of the source."""
-        options = SourceOptions(self.test_fraction, chosen=self.kind != "auto")
+        options = SourceOptions(self.test_fraction, test_seed=self.test_seed, chosen=self.kind != "auto")
         with opened_source(str(self.source), self.kind, options) as source:
             correction = plan_correction(source, self.decisions, unsure=self.unsure)
-            tree: Any = source.tree
-            names = list(tree.names) if tree is not None else []
             if source.kind not in (*_IMAGE_FILES, "npz", "parquet", "webdataset"):
                 raise CommandError(
                     f"apply writes no {source.kind}; pack SOURCE, then `selfie-convert labels DATASET "
                     f"{self.decisions}` and train with --noise overlay:decisions"
                 )
-            if source.kind not in _IMAGE_FILES:
-                return _Plan(source.kind, correction), names
+            kind = source.kind
+        with open_tree(str(self.source)) as tree:
+            names = list(tree.names)
+            if kind not in _IMAGE_FILES:
+                return _Plan(kind, correction), names
             replaced = {}
-            for name in files.tables_of(names):
+            tables = files.tables_of(names)
+            if kind != "image-table":  # of class folders, only the export's own table has labels
+                tables = [name for name in tables if Path(name).name == RECORDS_NAME]
+            for name in tables:
                 try:
                     content = files.corrected_table(tree.read(name), Path(name).suffix.lower(), correction)
                 except ValueError as error:
                     raise ValueError(f"{tree.place(name)}: {error}") from error
                 if content is not None:
                     replaced[name] = content
-        told_by_table = source.kind == "image-table" or any("records.csv" in name for name in replaced)
+        told_by_table = kind == "image-table" or bool(replaced)
         moving = correction
         if told_by_table:  # the table has the labels: files stay where they are
             dropped = {name: change for name, change in correction.changes.items() if change.dropped}
-            moving = Correction(correction.class_names, dropped, correction.counts, correction.items)
-        return _Plan(
-            source.kind, correction, files.moved_names(moving, source.kind, set(names)), replaced
-        ), names
+            moving = replace(correction, changes=dropped)
+        return _Plan(kind, correction, files.moved_names(moving, kind, set(names)), replaced), names
 
     def _say(self, plan: _Plan) -> None:
         say("decisions: " + ", ".join(f"{count:,} {word}" for word, count in plan.correction.counts.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import shutil
@@ -61,15 +62,15 @@ def _plain(class_name: str) -> str:
 def corrected_table(content: bytes, suffix: str, correction: Correction) -> bytes | None:
     """A table of labels with the changed rows: other labels, and no row for what was dropped.
 
-    The column of files is the one whose cells name the changed files, the column of labels the one that
-    holds their given classes, by name or number. None if the table names none of them. Raises ValueError
+    The column of files is the one whose cells name the training files, the column of labels the one that
+    holds their classes, by name or number. None if the table names none of them. Raises ValueError
     if two columns do.
     """
     text = content.decode("utf-8-sig")
     separator = "\t" if suffix == ".tsv" else max(",;\t", key=text.split("\n", 1)[0].count)
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     by_cell: dict[str, str] = {}
-    for name in correction.changes:
+    for name in correction.given:
         path = PurePosixPath(name)
         for key in (name, *("/".join(path.parts[start:]) for start in range(1, len(path.parts))), path.stem):
             by_cell[key] = name if by_cell.setdefault(key, name) == name else ""
@@ -78,23 +79,24 @@ def corrected_table(content: bytes, suffix: str, correction: Correction) -> byte
     if not counts or not max(counts):
         return None
     files = counts.index(max(counts))
-    changed = {
+    listed = {
         place: by_cell[row[files]] for place, row in enumerate(rows) if place and by_cell.get(row[files])
     }
     labels = [
         column
         for column in range(width)
-        if column != files and _holds_given(rows, changed, column, correction)
+        if column != files
+        and all(_is_class(rows[place][column], correction, name) for place, name in listed.items())
     ]
     if len(labels) != 1:
         found = ", ".join(rows[0][column] for column in labels) or "none"
-        raise ValueError(f"one column must hold the given classes of the changed files, got {found}")
+        raise ValueError(f"one column must hold the classes of the training files, got {found}")
     out = io.StringIO(newline="")
     lines = "\r\n" if "\r\n" in text else "\n"
     writer = csv.writer(out, delimiter=separator, lineterminator=lines)
     for place, row in enumerate(rows):
-        if place in changed:
-            change = correction.changes[changed[place]]
+        change = correction.changes.get(listed.get(place, ""))
+        if change is not None:
             if change.dropped:
                 continue
             by_number = row[labels[0]].strip() == str(change.given)
@@ -103,14 +105,10 @@ def corrected_table(content: bytes, suffix: str, correction: Correction) -> byte
     return out.getvalue().encode()
 
 
-def _holds_given(
-    rows: Sequence[Sequence[str]], changed: Mapping[int, str], column: int, correction: Correction
-) -> bool:
-    for place, name in changed.items():
-        given = correction.changes[name].given
-        if rows[place][column].strip() not in (str(given), correction.class_names[given]):
-            return False
-    return True
+def _is_class(cell: str, correction: Correction, name: str) -> bool:
+    """Whether a cell is the class of an item, as a number or by name."""
+    given = correction.given[name]
+    return cell.strip() in (str(given), correction.class_names[given])
 
 
 def undo_list(correction: Correction, moved: Mapping[str, str]) -> bytes:
@@ -157,8 +155,12 @@ def copy_folder(
                     os.link(path, target)
                     links += 1
                     continue
+                except FileExistsError:
+                    raise
                 except OSError:  # another file system, or one without links
                     link = False
+            if target.exists():
+                raise FileExistsError(errno.EEXIST, "two files of the copy have one name", str(target))
             shutil.copy2(path, target)
     return links
 

@@ -32,12 +32,20 @@ class Change:
 
 @dataclass(frozen=True)
 class Correction:
-    """The changes of a source, by the names of its items, and what was decided in all."""
+    """The changes of a source, by the names of its items, and what was decided in all.
+
+    given: the label of each training item, by its name
+    """
 
     class_names: list[str]
     changes: dict[str, Change]
     counts: dict[str, int]
-    items: int
+    given: dict[str, int]
+
+    @property
+    def items(self) -> int:
+        """The number of training items."""
+        return len(self.given)
 
     @property
     def dropped(self) -> int:
@@ -70,7 +78,10 @@ def plan_correction(source: Source, path: Path, *, unsure: str) -> Correction:
     )
     changes = {change.name: change for change in _changes(decided, given, names)}
     counts = {word: decided.count(word) for word in DECISIONS}
-    return Correction(list(source.class_names), changes, counts, len(items))
+    of_name = {name: label for label, name in items}
+    if len(of_name) != len(items):
+        raise ValueError("two training items have one name: a corrected copy cannot tell them apart")
+    return Correction(list(source.class_names), changes, counts, of_name)
 
 
 def _changes(decided: Decisions, given: np.ndarray, names: list[str | None]) -> Iterator[Change]:

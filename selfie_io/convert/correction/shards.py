@@ -19,15 +19,19 @@ def correct_npz(source: Path, out: Path, dropped: Path, correction: Correction) 
     """Write `out` with other training labels, and what was dropped, as it was, to `dropped`."""
     with np.load(source, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    (key,) = (name for name in arrays if name in _LABELS)
+    keys = [name for name in arrays if name in _LABELS]
+    if len(keys) != 1:
+        raise ValueError(f"{source}: one array must be called {' or '.join(sorted(_LABELS))}, got {keys}")
+    key = keys[0]
     labels = arrays[key].copy()
     count = len(labels)
     kept = np.ones(count, bool)
-    for change in correction.changes.values():
+    for name, change in correction.changes.items():
+        row = int(name.rpartition("#")[2])
         if change.dropped:
-            kept[change.index] = False
+            kept[row] = False
         else:
-            labels[change.index] = change.label
+            labels[row] = change.label
     of_train = {
         name for name, array in arrays.items()
         if array.ndim and len(array) == count and any(word in f"_{name}_" for word in _TRAIN_WORDS)

@@ -54,7 +54,7 @@ function computeView() {
     if (text && !nameOf(row).toLowerCase().includes(text) && String(data.recordId[row]) !== text) continue;
     view.push(row);
   }
-  const byScore = (a, b) => data.score[b] - data.score[a] || data.index[a] - data.index[b];
+  const byScore = (a, b) => data.score[b] - data.score[a] || a - b; // of equal scores, as the audit had them
   const orders = {
     "score": byScore,
     "score-up": (a, b) => data.score[a] - data.score[b] || data.index[a] - data.index[b],
