@@ -35,7 +35,8 @@ def import_human_labels(
 
     The file at `path` is a `.pt` of arrays by key (CIFAR-10N and 100N), a CSV with a header, or a
     `.npy` of one vector. A CSV with a column record_id, index or name is matched by it, and may name
-    some records only: the others, and those with an empty cell, keep their labels in the overlay `base`, or else
+    some records only: the others, and those with an empty cell, keep their labels in the overlay
+    `base`, or else
     the stored ones. In every other file, row `record_id` belongs to a record. -1 leaves a record out.
     A CSV without `key` and with a column "decision" holds the decisions of a review; `unsure` says
     what becomes of the records that the reviewer was unsure about ("keep" or "drop").
