@@ -73,8 +73,9 @@ def other_methods(model, batch):
     for name in METHODS:
         options = ("transition=injected",) if name == "forward" else ()
         config = TrainConfig(
-            "none", method=name, method_options=options, noise="pair:0.4", model=model, lr=0.01, warmup=25
-        )
+            "none", method=name, method_options=options, noise="pair:0.4", model=model, recipe="paper",
+            lr=0.01, warmup=25,
+        )  # fmt: skip
         method = method_class(name)(config, SAMPLES, CLASSES, 0.4)
         learner = Learner(
             config, join_processes("cpu"), SHAPE, CLASSES, method.num_networks,
