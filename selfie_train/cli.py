@@ -108,5 +108,5 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
 
 
 def _complain(error: BaseException | str) -> None:
-    told = error if isinstance(error, str) else advice(error)
+    told = error if isinstance(error, str) else advice(error, training=True)
     print(f"selfie-train: {told}", file=sys.stderr)
