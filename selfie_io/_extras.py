@@ -20,9 +20,13 @@ _EXTRAS = {
 }
 
 
-def advice(error: BaseException) -> str:
-    """The text of `error`; of a missing optional module: what needs it, and how to install it."""
+def advice(error: BaseException, *, training: bool = False) -> str:
+    """The text of `error`; of a missing optional module: what needs it, and how to install it.
+
+    training: advise [train], which includes [noise]
+    """
     module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if module not in _EXTRAS or "pip install" in str(error):
         return str(error)
-    return f"this needs {module}, which is not installed: pip install '{DISTRIBUTION}[{_EXTRAS[module]}]'"
+    extra = "train" if training and _EXTRAS[module] == "noise" else _EXTRAS[module]
+    return f"this needs {module}, which is not installed: pip install '{DISTRIBUTION}[{extra}]'"

@@ -56,7 +56,9 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f"selfie_train.{_HOME[name]}"), name)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"selfie_train.{name}: {advice(error)}", name=error.name) from error
+        raise ModuleNotFoundError(
+            f"selfie_train.{name}: {advice(error, training=True)}", name=error.name
+        ) from error
     globals()[name] = value
     return value
 

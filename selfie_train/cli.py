@@ -68,13 +68,17 @@ def _run(arguments: Sequence[str]) -> int:
     commands: Any = Union[  # noqa: UP007
         tuple(Annotated[one, tyro.conf.subcommand(name)] for name, one in COMMANDS.items())
     ]
-    command: TrainCommand = tyro.cli(
-        commands,
-        prog="selfie-train",
-        description=_DESCRIPTION,
-        args=_with_values(arguments),
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
-    )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
+    try:
+        command: TrainCommand = tyro.cli(
+            commands,
+            prog="selfie-train",
+            description=_DESCRIPTION,
+            args=_with_values(arguments),
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
+        )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
+    except ModuleNotFoundError as error:  # TrainConfig asks the method, which may need an extra
+        _complain(error)
+        return FAILED
     try:
         for module in command.imports:
             import_plugin(module)
@@ -104,5 +108,5 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
 
 
 def _complain(error: BaseException | str) -> None:
-    told = error if isinstance(error, str) else advice(error)
+    told = error if isinstance(error, str) else advice(error, training=True)
     print(f"selfie-train: {told}", file=sys.stderr)

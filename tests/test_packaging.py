@@ -113,7 +113,7 @@ sys.meta_path.insert(0, Absent)
         ("import selfie_io; selfie_io.Loader", "selfie_io.Loader: this needs torch"),
         ("import selfie_train; selfie_train.train", "selfie_train.train: this needs torch"),
         (f"{CONVERT}(['pack', 'digits', 'd']); main(['noise', 'd', '--rate', '0.4'])", "this needs numba"),
-        (f"{TRAIN}(['run', '--dataset', 'none'])", "selfie-train: this needs"),
+        (f"{TRAIN}(['run', '--dataset', 'none'])", "pip install 'selfie-io[train]'"),
     ],
 )
 def test_without_torch_and_numba_the_way_out_is_told(code, told, tmp_path):
