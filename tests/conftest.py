@@ -2,6 +2,7 @@
 
 import os
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -70,3 +71,12 @@ def members():
                 pixels = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
                 files[f"{split}/{name}/{number}.png"] = encoded(pixels)
     return files
+
+
+@pytest.fixture(autouse=True)
+def quick_noise_rate(request, monkeypatch):
+    """No embeddings in a test that only trains: an unknown noise rate comes from the warm-up."""
+    if "embeddings" not in request.keywords and "selfie_train" in sys.modules:
+        from selfie_train.training import noise_estimate
+
+        monkeypatch.setattr(noise_estimate, "features_available", lambda: False)

@@ -180,3 +180,18 @@ def test_constant_features_are_refused(digits, tmp_path):
 def test_what_is_nothing_of_the_kind_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such run, data set or source"):
         audit(tmp_path / "nowhere", tmp_path / "audit")
+
+
+@pytest.mark.slow
+@pytest.mark.embeddings
+def test_a_run_of_unknown_noise_is_told_the_rate_by_the_features(noisy, tmp_path):
+    dataset = sio.open_dataset(noisy)
+    labels = dataset.train.labels_from("noisy")
+    options = {"model": "convnet", "epochs": 2, "warmup": 1, "history": 2, "restarts": 0}
+    sio.save_overlay(dataset, "people", labels, {"kind": "human"})
+    result = train(
+        TrainConfig(str(noisy), noise="overlay:people", out=str(tmp_path / "run"), **options), quiet=True
+    )
+    assert result.noise_rates == [pytest.approx(np.mean(labels != dataset.train.labels), abs=0.05)]
+    assert "efficientnet-lite0" in (tmp_path / "run" / "events.jsonl").read_text()
+    assert (tmp_path / "run" / "evidence" / "noise_rate.json").is_file()

@@ -27,6 +27,7 @@ from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
+from selfie_train.training.noise_estimate import rate_from_features
 from selfie_train.training.position import Position
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
@@ -265,13 +266,15 @@ class Training:
         estimate = self.components.estimate
         if estimate is None or self.position.epoch != self.config.warmup:
             return
-        self.method.noise_rate = estimate.rate(self.labels.given)
-        self.noise_rates[-1] = self.method.noise_rate
-        self.components.estimate = None
-        self.log.event("noise_rate_estimated", noise_rate=self.method.noise_rate)
-        self.log.say(
-            f"noise rate estimated from the predictions of the warm-up: {self.method.noise_rate:.4f}"
+        found = rate_from_features(
+            self.components.dataset, self.labels.given, self.folder / "evidence", self.config.seed, self.group
         )
+        rate, source = found or (estimate.rate(self.labels.given), "the predictions of the warm-up (rough)")
+        self.method.noise_rate = rate
+        self.noise_rates[-1] = rate
+        self.components.estimate = None
+        self.log.event("noise_rate_estimated", noise_rate=rate, source=source)
+        self.log.say(f"noise rate estimated from {source}: {rate:.4f}")
 
     def _checkpoint_after_epoch(self) -> None:
         """Write a checkpoint if the last one is old, if the epoch is the best, or the run's last."""

@@ -4,17 +4,23 @@ Deep networks learn clean samples before they memorise noisy ones: at the end of
 predictions agree with each other but not with its given label is probably mislabelled. The estimate is the
 share of those among the samples whose predictions agree. It is rough: too high where the network still errs
 consistently, too low once it has memorised noise. Set `noise_rate` if you know it better.
+Where the extra [features] is installed, the probe of its features gives the rate instead.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from selfie_io.labels.history import LabelHistory
+from selfie_io.records.dataset import RecordDataset
+from selfie_train.evidence.features import features_available
 from selfie_train.methods.method import Scores
+from selfie_train.training.distributed import ProcessGroup
 
 
 class NoiseRateEstimate:
@@ -44,3 +50,28 @@ class NoiseRateEstimate:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state`."""
         self.history.load_state_dict(state)
+
+
+def rate_from_features(
+    dataset: RecordDataset, given: NDArray[np.int64], cache: Path, seed: int, group: ProcessGroup
+) -> tuple[float, str] | None:
+    """The rate by the features' probe and where it comes from; None without the extra or usable evidence.
+
+    The first process finds it, the others are told.
+    """
+    if not features_available():
+        return None
+    from selfie_train.evidence.training_rate import noise_rate_from_evidence
+
+    rate, low, high = -1.0, 0.0, 0.0
+    if group.is_first:
+        try:
+            rate, low, high = noise_rate_from_evidence(dataset, given, cache, seed=seed)
+        except (ValueError, OSError):  # too few records, weak features: the warm-up decides
+            rate = -1.0
+    told = torch.tensor([rate, low, high] if group.is_first else [0.0] * 3, dtype=torch.float64)
+    told = told.to(group.device)
+    rate, low, high = (float(value) for value in group.sum(told))
+    if rate < 0:
+        return None
+    return rate, f"the features of efficientnet-lite0 ({low:.3f} to {high:.3f})"
