@@ -139,7 +139,7 @@ def test_a_diverging_run_does_not_end_a_grid(digits, tmp_path):
 
 def test_a_grid_that_is_none_is_refused(tmp_path):
     for bad in ({"axis": {}}, {"axes": {"seed": 3}}, {"axes": [1]}, [], {"base": []}):
-        with pytest.raises(ValueError, match="a grid must be"):
+        with pytest.raises(ValueError, match="a grid is wrong: it must be"):
             expand_grid(bad, tmp_path)
     with pytest.raises(ValueError, match=r"unknown settings.*colour"):
         expand_grid({"base": {"dataset": "d"}, "axes": {"colour": ["red"]}}, tmp_path)
@@ -162,7 +162,7 @@ def test_a_folder_with_another_run_is_not_taken_for_this_one(digits, tmp_path):
     )
     assert complete(config, quiet=True)
     assert not complete(config, quiet=True)
-    with pytest.raises(ValueError, match="holds a run with another epochs, lr"):
+    with pytest.raises(ValueError, match="holds one with another epochs, lr"):
         complete(TrainConfig(**{**config.to_json(), "lr": 0.2, "epochs": 3}), quiet=True)
 
 
