@@ -67,8 +67,14 @@ def _operations(config: TrainConfig, dataset: RecordDataset) -> float:
     per_image = step_operations(config.model, dataset.layout.shape, dataset.num_classes)
     if per_image is None:
         return math.inf
-    networks = method_class(config.method).num_networks
+    networks = _passes(config)
     return float(per_image) * networks * config.num_runs * config.epochs * len(dataset.train)
+
+
+def _passes(config: TrainConfig) -> int:
+    """How many images go through networks for each image of a step."""
+    method = method_class(config.method)
+    return method.num_networks * method.num_views
 
 
 def _time_ways(config: TrainConfig, group: ProcessGroup, dataset: RecordDataset) -> list[Way]:
@@ -115,7 +121,7 @@ def _estimate(config: TrainConfig, way: Way | None, group: ProcessGroup, dataset
         return f"{size}: a minute or so"
     tested = len(dataset.test) if "test" in dataset.splits else 0
     images = len(dataset.train) + EVALUATION_SHARE * tested
-    networks = method_class(config.method).num_networks
+    networks = _passes(config)
     seconds = epochs * images * networks / (way.images_per_second * group.world_size)
     return (
         f"{size}: about {duration(seconds)} at {way.images_per_second * group.world_size / networks:,.0f} "
