@@ -11,7 +11,7 @@ demo: $(VENV)/.ready
 	$(BIN)/selfie-train demo $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 # The tests that need NVIDIA DALI, but no GPU. `make test` skips them: DALI takes 620 MB.
 test-dali: $(VENV)/.ready

@@ -53,7 +53,7 @@ def test_a_stray_file_is_named_and_can_be_left_out(tmp_path, stray, layout, caps
         out = tmp_path / f"out{number}"
         assert run("pack", source, out, *options) == 0
         assert sizes(out) == {"train": 4, "test": 4}
-        assert f"1 file that are no images left out ({stray})" in " ".join(notes(out))
+        assert f"1 file without an image left out ({stray})" in " ".join(notes(out))
         assert stray in capsys.readouterr().err
 
 

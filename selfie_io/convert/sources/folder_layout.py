@@ -1,5 +1,5 @@
 """Finds the class folders of an image folder: which folders are splits, which are classes, what is
-" "beside."""
+beside."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -99,9 +99,7 @@ class ImageFolder(FileListSource):
 def _about(strays: set[str], unknown: list[str], class_names: list[str]) -> list[str]:
     notes = []
     if strays:
-        notes.append(
-            f"{counted(len(strays), 'file')} that are no images left out ({some(sorted(strays), 20)})"
-        )
+        notes.append(f"{counted(len(strays), 'file')} without an image left out ({some(sorted(strays), 20)})")
     if unknown:
         notes.append(f"{counted(len(unknown), 'test image')} of no training class left out ({some(unknown)})")
     if len(class_names) == 1:
