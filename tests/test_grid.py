@@ -265,7 +265,11 @@ def test_ctrl_c_leaves_checkpoints_and_the_same_command_continues(digits, tmp_pa
     (tmp_path / "grid.json").write_text(json.dumps(grid))
     out = tmp_path / "out"
     process = subprocess.Popen(
-        command(tmp_path / "grid.json", out, "--workers", "2"), stderr=subprocess.PIPE, text=True
+        command(tmp_path / "grid.json", out, "--workers", "2"),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
