@@ -175,6 +175,21 @@ def test_links_are_followed_and_said(tmp_path, capsys):
     assert sizes(tmp_path / "circle") == {"train": 4}
 
 
+def test_class_folders_linked_to_one_pool_do_not_train_and_test_alike(tmp_path, capsys):
+    source = as_folder(tmp_path / "s", {f"pool/{c}/{i}.png": PNG for c in "ab" for i in range(2)})
+    for split in ("train", "dev"):
+        (source / split).mkdir()
+        for name in "ab":
+            (source / split / name).symlink_to(source / "pool" / name)
+    said = complaint(capsys, 1, "pack", source, tmp_path / "out")
+    assert "train/a/ is the same folder as dev/a/ (a link): the same images would train and test" in said
+    (source / "dev" / "a").unlink()
+    (source / "dev" / "b").unlink()
+    as_folder(source / "dev", {"a/9.png": PNG, "b/9.png": PNG})  # links of one split alone are its own
+    assert run("pack", source, tmp_path / "out") == 0
+    assert sizes(tmp_path / "out") == {"train": 4, "test": 2}
+
+
 def test_a_chain_of_links_does_not_multiply_without_end(tmp_path, capsys):
     for level in range(12):
         (tmp_path / "s" / f"{level}").mkdir(parents=True)

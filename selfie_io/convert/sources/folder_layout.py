@@ -210,13 +210,19 @@ def _note_loose_files(tree: Tree, layout: FolderLayout) -> None:
 
 
 def _doubt_linked(tree: Tree, layout: FolderLayout) -> None:
-    """Doubt a test split that is, by links, the same folder as the training split, or shares one."""
+    """Doubt a test split that holds, by links, a folder of the training split."""
+    places: dict[str, list[str]] = {}
     for again, first in tree.same_folder.items():
-        sides = [
-            {split for split, folder in layout.folders.items() if name.startswith(folder)}
-            for name in (again, first)
-        ]
-        if sides[0] and sides[1] and sides[0] != sides[1]:
+        places.setdefault(first, [first]).append(again)
+    for names in places.values():
+        found = {
+            split: name
+            for split, folder in layout.folders.items()
+            for name in names
+            if name.startswith(folder)
+        }
+        if len(found) > 1:
+            first, again = sorted(found.values())[:2]
             layout.doubts.append(
                 f"{again} is the same folder as {first} (a link): the same images would train and test"
                 " (--kind image-folder packs them nevertheless)"
