@@ -10,7 +10,7 @@ import torch
 
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.reader import Reader, Records
-from selfie_io.loading.torch_pixels import TorchPixels
+from selfie_io.loading.torch_pixels import TorchPixels, check_not_forked
 
 STAGING_BYTES = 64 << 20
 
@@ -31,6 +31,7 @@ class ResidentBackend:
         """The batches from_batch, from_batch + 1, ... of an epoch."""
         reader, work = self._reader, self._pixel_work
         for batch in range(from_batch, reader.slices.num_batches):
+            check_not_forked()  # before torch's first operation
             indices = reader.indices(epoch, batch)
             places = indices
             if reader.options.indices is not None:
