@@ -67,7 +67,13 @@ def _resampled(model: NoiseModel, given: NDArray[np.int64], num_classes: int) ->
     for number in range(RESAMPLES):
         weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows))).astype(np.float64)
         matrix, _ = maximise_likelihood(
-            pooled, labels, num_classes, steps=_STEPS, start=model.transition_matrix, record_weights=weights
+            pooled,
+            labels,
+            num_classes,
+            steps=_STEPS,
+            start=model.transition_matrix,
+            record_weights=weights,
+            uniform=model.uniform,
         )
         own = posterior(pooled, matrix, labels)[np.arange(len(rows)), labels]
         rates[number] = (weights @ (1 - own)) / len(rows)

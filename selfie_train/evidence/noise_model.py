@@ -5,6 +5,8 @@ f(j | x) proportional to the product of p_s(j | x) ** w_s; the given label is dr
 weights w and T maximise the likelihood of the given labels, sum log sum_j f(j | x) T[j, given]. T comes by
 expectation-maximisation (Dempster, Laird and Rubin 1977), w by a search in which T is fitted anew. The
 posterior of record x is f(j | x) T[j, given], normalised; the score is 1 minus that of the given label.
+Where a rate for each pair of classes gains less than Schwarz's criterion asks for (BIC, 1978), T has one
+rate for all: else the network's own confusions pass for noise.
 A network that learnt noisy labels may give P(given | x) instead, and with T the identity explain every wrong
 label as its own doubt. Anchors tell: among the records that it is surest are of class j, the shares of the
 given labels are the row T[j] (Patrini et al., CVPR 2017). If the pool with these rows undone, p inverse(T),
@@ -45,6 +47,7 @@ class NoiseModel:
     pooled: NDArray[np.float32]
     posterior: NDArray[np.float32]
     transition_matrix: Matrix
+    uniform: bool  # whether T has one rate for all pairs of classes
     unmixed: bool  # whether the evidence had learnt the noise, which then was undone
     loss: float  # mean negative log-likelihood of the given labels
 
@@ -86,8 +89,23 @@ def _fitted(logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_c
             break
         weights = np.exp(found.x) * factor
     pooled = _pool(logs, weights)
-    matrix, likelihood_loss = maximise_likelihood(pooled, given, num_classes, steps=_STEPS)
-    return NoiseModel(weights, pooled, posterior(pooled, matrix, given), matrix, False, likelihood_loss)
+    matrix, likelihood_loss, uniform = _chosen_matrix(pooled, given, num_classes)
+    return NoiseModel(
+        weights, pooled, posterior(pooled, matrix, given), matrix, uniform, False, likelihood_loss
+    )
+
+
+def _chosen_matrix(
+    pooled: NDArray[np.float32], given: NDArray[np.int64], num_classes: int
+) -> tuple[Matrix, float, bool]:
+    """T, its loss, and whether one rate for all pairs of classes does as well, by Schwarz's criterion."""
+    full = maximise_likelihood(pooled, given, num_classes, steps=_STEPS)
+    uniform = maximise_likelihood(pooled, given, num_classes, steps=_STEPS, uniform=True)
+    more_parameters = num_classes * (num_classes - 1) - 1
+    gain = (uniform[1] - full[1]) * len(given)
+    if gain > more_parameters / 2 * np.log(len(given)):
+        return *full, False
+    return *uniform, True
 
 
 def _unmixed(pooled: NDArray[np.float32], given: NDArray[np.int64], num_classes: int) -> NDArray[np.float32]:
@@ -114,10 +132,12 @@ def maximise_likelihood(
     steps: int,
     start: Matrix | None = None,
     record_weights: NDArray[np.float64] | None = None,
+    uniform: bool = False,
 ) -> tuple[Matrix, float]:
     """T by expectation-maximisation, and the mean negative log-likelihood of the given labels.
 
-    Each row has a Dirichlet prior of PRIOR records around uniform noise of the overall rate.
+    Each row has a Dirichlet prior of PRIOR records around uniform noise of the overall rate; `uniform`
+    noise has that rate alone.
     """
     same = np.eye(num_classes)
     other = (1 - same) / max(num_classes - 1, 1)
@@ -140,7 +160,8 @@ def maximise_likelihood(
             loss -= float(logs.sum() if weight is None else logs @ weight[begin:end])
             begin = end
         rate = 1 - np.trace(counts) / max(counts.sum(), 1e-300)
-        matrix = counts + PRIOR * (same * (1 - rate) + other * rate)
+        spread = same * (1 - rate) + other * rate
+        matrix = spread if uniform else counts + PRIOR * spread
         matrix /= matrix.sum(axis=1, keepdims=True)
     return matrix, loss / max(total, 1e-300)
 
