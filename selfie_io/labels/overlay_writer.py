@@ -48,7 +48,7 @@ def save_overlay(
     another process writes the data set, FileExistsError if a file that is no overlay's has the name.
     """
     folder = dataset.path if folder is None else Path(folder)
-    array_path, json_path = overlay_paths(folder, name)
+    labels_folder = overlay_paths(folder, name)[0].parent
     base = dataset.train.labels
     values = dropped_or_labels("labels", labels, dataset.num_classes, base.size).astype("<i4")
     kept = values >= 0
@@ -67,9 +67,9 @@ def save_overlay(
         overlay = msgspec.convert(fields, Overlay)
     except msgspec.ValidationError as error:
         raise ValueError(f"overlay {name}: {error}") from error
-    array_path.parent.mkdir(exist_ok=True)
+    labels_folder.mkdir(exist_ok=True)
     with folder_lock(folder, wait_seconds=WAIT_SECONDS):
-        _remove_killed(array_path.parent)
+        _remove_killed(labels_folder)
         _replace(folder, name, values, overlay)
     return overlay
 

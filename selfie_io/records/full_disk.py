@@ -53,15 +53,12 @@ def _place(error: OSError, path: Path, temporary: Path | None) -> str | None:
 
 def _full_disk(error: OSError, path: Path, temporary: Path | None, needed_bytes: int | None) -> str:
     written = 0 if temporary is None else _bytes_of(temporary)
-    needed = (
-        f"more than {written:,} bytes are needed" if needed_bytes is None else f"{needed_bytes:,} are needed"
-    )
+    needed = f"more than {written:,} bytes" if needed_bytes is None else f"{needed_bytes:,} bytes"
     if error.errno == errno.EFBIG:
-        return f"{error.strerror}: {needed}, the limit on a file's size (ulimit -f) is lower"
+        return f"{error.strerror}: {needed} are needed, the limit on a file's size (ulimit -f) is lower"
     free = _free_bytes(path)
-    if free is None:
-        return f"{error.strerror}: {needed}"
-    return f"{error.strerror}: {free + written:,} bytes are free, {needed}"
+    known = "" if free is None else f", {free + written:,} are free"
+    return f"{error.strerror}: {needed} are needed{known}"
 
 
 def _free_bytes(path: Path) -> int | None:

@@ -1,7 +1,7 @@
 """One writer at a time: a lock that the system frees when its holder ends.
 
-The lock is `flock` on a file that names its holder. It works between processes and, on file systems that share
-locks, between machines. A holder that dies, however it dies, holds nothing.
+The lock is `flock` on a file that names its holder. It works between processes and, on file systems
+that share locks, between machines. A holder that dies, however it dies, holds nothing.
 """
 
 from __future__ import annotations
