@@ -8,6 +8,7 @@ import tyro
 
 from selfie_io.convert.decoding.images import ImageRule, image_shape
 from selfie_io.convert.sources.source import Source, SourceOptions
+from selfie_io.convert.storage.locations import name_of
 from selfie_io.convert.subcommand import CommandError, parse_size, tool
 from selfie_io.records.layout import RecordLayout
 
@@ -87,7 +88,7 @@ class Reading:
         """Where the data set comes from; the same on any machine and for any number of workers."""
         told: dict[str, Any] = {
             "tool": tool(),
-            "source": {"kind": source.kind, "name": Path(path).resolve().name},
+            "source": {"kind": source.kind, "name": name_of(path)},
             "options": {
                 "size": self.size,
                 "channels": self.channels,

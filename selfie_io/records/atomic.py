@@ -17,6 +17,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from selfie_io.records.modes import adopt, adopt_tree
+
 _MARK = ".partial-"
 _AT_FDCWD = -100
 _MANY_FILES = 256
@@ -34,7 +36,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     remove_leftovers(target)
     temporary, lock = _claim(target, folder=False)
     try:
+        adopt(temporary, target, writable=True)
         yield temporary
+        adopt(temporary, target)
         sync(temporary)
         temporary.replace(target)
         sync(target.parent)
@@ -61,7 +65,9 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     remove_leftovers(target)
     temporary, lock = _claim(target, folder=True)
     try:
+        adopt(temporary, target, writable=True)
         yield temporary
+        adopt_tree(temporary, target)
         _sync_tree(temporary, lock)
         if not replace or not os.path.lexists(target):
             temporary.rename(target)

@@ -15,6 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.csv_cells import harmless_row
 from selfie_train.config import TrainConfig, parse_noise
 from selfie_train.runs.data_identity import read_identity
 from selfie_train.runs.failure import read_failure
@@ -124,7 +125,7 @@ def group_runs(runs: Sequence[StoredRun]) -> list[RunGroup]:
 
 def write_table(groups: Sequence[RunGroup], path: Path) -> None:
     """Write a CSV file with a row for each group; figures as in summary.json, empty where unknown."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         means = [f"{name}{part}" for name in FIGURES for part in ("", "_deviation")]
         writer.writerow(
@@ -147,7 +148,7 @@ def write_table(groups: Sequence[RunGroup], path: Path) -> None:
             for name in FIGURES:
                 cells += group.figure(name) or (None, None)
             failures = "; ".join(f"{folder.name}: {reason}" for folder, reason in group.failures.items())
-            writer.writerow([*cells, group.paper, failures])
+            writer.writerow(harmless_row([*cells, group.paper, failures]))
 
 
 def setting_names(groups: Sequence[RunGroup]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.csv_cells import harmless_row
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.methods.method import Method
 from selfie_train.report.attempt import try_report
@@ -70,10 +71,10 @@ def _write_labels(path: Path, result: TrainResult, dataset: RecordDataset, metho
     for name, values in method.sample_columns().items():
         columns[name] = values.tolist()
     columns["clean_label"] = [""] * len(labels.given) if labels.clean is None else labels.clean.tolist()
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        writer.writerow(harmless_row(columns))
+        writer.writerows(map(harmless_row, zip(*columns.values(), strict=True)))
 
 
 def _blank_negative(values: NDArray[np.int64] | None, count: int) -> list[Any]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from selfie_io.console import without_secrets
 from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.atomic import atomic_folder, atomic_path
 from selfie_io.records.manifest import MANIFEST_NAME, read_manifest
@@ -37,17 +38,20 @@ def open_url(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError as error:
-        raise ModuleNotFoundError(f"{url} needs fsspec: pip install 'selfie-io[remote]'") from error
+        raise ModuleNotFoundError(
+            f"{without_secrets(url)} needs fsspec: pip install 'selfie-io[remote]'"
+        ) from error
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise CommandError(f"{url}: {error}") from error
+        raise CommandError(without_secrets(f"{url}: {error}")) from error
     system.invalidate_cache()  # others may have written since it was last looked at
     return system, path.rstrip("/")
 
 
 def name_of(place: str) -> str:
-    """The last part of a place, which names a data set."""
+    """The last part of a place, without the secrets of a URL; it names a data set."""
+    place = without_secrets(place)
     return place.rstrip("/").rsplit("/", 1)[-1] if is_url(place) else Path(place).resolve().name
 
 
@@ -64,7 +68,7 @@ def read_file(place: str, most_bytes: int) -> bytes:
     with Path(path).open("rb") if system is None else system.open(path, "rb") as file:
         content: bytes = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise ValueError(f"{place}: has more than {most_bytes} bytes")
+        raise ValueError(f"{without_secrets(place)}: has more than {most_bytes} bytes")
     return content
 
 

@@ -10,7 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from selfie_io.convert.storage.locations import is_url, open_url
+from selfie_io.console import without_secrets
+from selfie_io.convert.storage.locations import is_url, name_of, open_url
 from selfie_io.convert.subcommand import CommandError, say
 from selfie_io.records.atomic import atomic_folder
 
@@ -42,14 +43,14 @@ def _local_copy(url: str) -> Path:
     found = system.find(path) if system.isdir(path) else [path] if system.exists(path) else []
     files = sorted(file for file in found if not file.endswith("/"))
     if not files:
-        raise CommandError(f"SOURCE must exist, there is none at {url}")
+        raise CommandError(f"SOURCE must exist, there is none at {without_secrets(url)}")
     state = [(file, system.size(file), str(system.ukey(file))) for file in files]
     key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:32]
     folder = _cache() / key
-    name = path.rsplit("/", 1)[-1]
+    name = name_of(url)
     damaged = folder.exists() and not _is_whole(folder, name)
     if damaged:
-        say(f"{folder}: is damaged, {url} is fetched again")
+        say(f"{folder}: is damaged, {without_secrets(url)} is fetched again")
     if damaged or not folder.exists():
         try:
             _fetch(system, path, files, folder, name, replace=damaged)
