@@ -15,6 +15,7 @@ from selfie_io._core import RecordFiles
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.names import names_path, read_names
 from selfie_io.records.overlay_reader import read_overlay
+from selfie_io.records.plain_files import open_plain
 from selfie_io.records.selection import check_selection
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class RecordSplit:
         begin = 0
         for path in self.files:
             count = path.stat().st_size // self.layout.record_bytes
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 for position in wanted[(begin <= wanted) & (wanted < begin + count)].tolist():
                     file.seek((position - begin) * self.layout.record_bytes)
                     records.update(file.read(self.layout.record_bytes))

@@ -9,7 +9,7 @@ import tyro
 from selfie_io.console import without_secrets
 from selfie_io.convert.packing import PLAN_HINT, opened_source
 from selfie_io.convert.reading import Reading
-from selfie_io.convert.shard_plan import ShardPlan, cut, named_in, source_digest, write_plan
+from selfie_io.convert.shard_plan import MAX_SHARDS, ShardPlan, cut, named_in, source_digest, write_plan
 from selfie_io.convert.storage.locations import name_of
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, say
 
@@ -41,8 +41,8 @@ class Plan(Reading, Subcommand):
         self.check()
         if not self.plan.endswith(".json"):
             raise CommandError(f"PLAN must be a .json file, got {self.plan}")
-        if self.shards < 1:
-            raise CommandError(f"--shards must be positive, got {self.shards}")
+        if not 1 <= self.shards <= MAX_SHARDS:
+            raise CommandError(f"--shards must be in 1..{MAX_SHARDS}, got {self.shards}")
         out = self.out or self.plan.removesuffix(".json")
         if without_secrets(out) != out:
             raise CommandError(

@@ -20,6 +20,7 @@ from selfie_io.records.atomic import atomic_folder, atomic_path
 from selfie_io.records.manifest import MANIFEST_NAME, read_manifest
 from selfie_io.records.names import NAMES_SUFFIX, names_path
 from selfie_io.records.overlay_reader import OVERLAY_FOLDER
+from selfie_io.records.plain_files import read_plain
 
 _RECORD_FILE = re.compile(r"(data_batch_[0-9]+|test_batch)\.(bin|names)", re.ASCII)
 
@@ -64,8 +65,10 @@ def beside(place: str, name: str) -> str:
 
 def read_file(place: str, most_bytes: int) -> bytes:
     """The content of a small file; raises FileNotFoundError, or ValueError if it is larger."""
-    system, path = open_url(place) if is_url(place) else (None, place)
-    with Path(path).open("rb") if system is None else system.open(path, "rb") as file:
+    if not is_url(place):
+        return read_plain(place, most_bytes)
+    system, path = open_url(place)
+    with system.open(path, "rb") as file:
         content: bytes = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise ValueError(f"{without_secrets(place)}: has more than {most_bytes} bytes")

@@ -14,6 +14,7 @@ from selfie_io.console import without_secrets
 from selfie_io.convert.storage.locations import is_url, name_of, open_url
 from selfie_io.convert.subcommand import CommandError, say
 from selfie_io.records.atomic import atomic_folder
+from selfie_io.records.plain_files import open_plain, read_json
 
 _DIGESTS = "sha256.json"
 _CHUNK_BYTES = 1 << 20
@@ -82,7 +83,7 @@ def _fetch(system: Any, path: str, files: list[str], folder: Path, name: str, *,
 def _is_whole(folder: Path, name: str) -> bool:
     """Whether a copy is what was fetched; whatever is wrong with it, it can be fetched again."""
     try:
-        digests = json.loads((folder / _DIGESTS).read_bytes())
+        digests = read_json(folder / _DIGESTS)
         return all(_sha256(folder / "content" / name / file) == digests[file] for file in digests)
     except (OSError, ValueError, TypeError):
         return False
@@ -90,7 +91,7 @@ def _is_whole(folder: Path, name: str) -> bool:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while content := file.read(_CHUNK_BYTES):
             digest.update(content)
     return digest.hexdigest()
