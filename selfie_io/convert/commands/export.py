@@ -1,5 +1,6 @@
 """selfie-convert export: writes a data set in a format that other programs read."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,8 +43,12 @@ class Export(Subcommand):
 
         if not self.folder.is_dir():
             raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
-        if self.out.exists() and not (self.to != "npz" and self.out.is_dir() and not any(self.out.iterdir())):
+        if os.path.lexists(self.out) and not (
+            self.to != "npz" and self.out.is_dir() and not any(self.out.iterdir())
+        ):
             raise CommandError(f"OUT must be absent, {self.out} is there already")
+        if self.folder.resolve() in self.out.resolve().parents:
+            raise CommandError(f"OUT must not be inside FOLDER, the data set; got {self.out}")
         dataset = open_dataset(self.folder, shape=parse_shape(self.shape) if self.shape else None)
         labels = {split: records.labels for split, records in dataset.splits.items()}
         if self.labels is not None:
@@ -51,10 +56,10 @@ class Export(Subcommand):
         with progress("export", sum(map(len, labels.values()))) as advance:
             export = ExportedRecords(dataset, labels, advance)
             if self.to == "npz":
-                with atomic_path(self.out) as temporary:
+                with atomic_path(self.out, replace=False) as temporary:
                     TARGETS[self.to](export, temporary)
             else:
-                with atomic_folder(self.out, replace=self.out.exists()) as temporary:
+                with atomic_folder(self.out) as temporary:
                     TARGETS[self.to](export, temporary)
         counts = " + ".join(f"{len(of_split):,} {split}" for split, of_split in labels.items())
         print(f"{self.out}: {counts} records as {self.to}")

@@ -18,6 +18,7 @@ from selfie_io.records.plain_files import open_plain, read_json
 
 _DIGESTS = "sha256.json"
 _CHUNK_BYTES = 1 << 20
+_WAIT_SECONDS = 24 * 3600.0  # for another process that fetches the same
 
 
 def find_source(source: str) -> str:
@@ -67,7 +68,7 @@ def _cache() -> Path:
 
 
 def _fetch(system: Any, path: str, files: list[str], folder: Path, name: str, *, replace: bool) -> None:
-    with atomic_folder(folder, replace=replace) as temporary:
+    with atomic_folder(folder, replace=replace, wait_seconds=_WAIT_SECONDS) as temporary:
         digests = {}
         for file in files:
             relative = file[len(path) :].strip("/")
