@@ -29,6 +29,7 @@ from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
 from selfie_train.training.noise_estimate import rate_from_features
 from selfie_train.training.position import Position
+from selfie_train.training.report_record import ReportRecord
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
 from selfie_train.training.schedule import changes_within_epochs, learning_rate
@@ -110,6 +111,7 @@ class Training:
 
         self.position = Position()
         self.metrics = EpochMetrics(self.group, self.labels, self.method)  # of the epoch so far
+        self.report = ReportRecord(self.group, len(self.labels.given), self.components.dataset.num_classes)
         self.rows: list[Row] = []
         self.noise_rates = [self.method.noise_rate]  # of each run so far
         self.last_checkpoint: Path | None = None
@@ -163,6 +165,8 @@ class Training:
             noise_rates=self.noise_rates,
             images_per_second=self.position.images_per_second or None,
             selected_epoch=selected_epoch,
+            choices=self.report.choices,
+            confusion=self.report.confusion,
         )
         if self.group.is_first:
             write_results(result, self.components.dataset, self.method, say=self.log.say)
@@ -192,6 +196,7 @@ class Training:
                 choices = method.choose(scores) if scores is not None and method.needs_scores else None
                 sums = learner.update(choices)
                 self.metrics.add(sums, scores, choices)
+                self.report.record(scores, choices)
             position.batch += 1
             position.step += 1
             position.images += global_size
@@ -246,7 +251,13 @@ class Training:
         test_loss = test_error = None
         if self.test_loader is not None:
             official = self.config.variant == "official"
-            test_loss, test_error = self.learner.evaluate(self.test_loader, batch_means=official)
+            counts = self.report.counts()
+            self.log.start_test(f"run {position.run} epoch {position.epoch + 1} test", len(self.test_loader))
+            test_loss, test_error = self.learner.evaluate(
+                self.test_loader, batch_means=official, counts=counts, advance=self.log.advance_test
+            )
+            self.log.end_epoch()
+            self.report.end_test(counts, test_error)
         knows_rate = method.needs_noise_rate and self.components.estimate is None
         row = self.metrics.row(
             epoch=position.epoch + 1,
@@ -332,6 +343,7 @@ class Training:
         if not self.group.is_first:
             return
         arrays, state = self.components.state()
+        arrays |= self.report.state()
         values = {
             "position": dataclasses.asdict(self.position),
             "loader": self.train_loader.state_dict(),
@@ -364,6 +376,8 @@ class Training:
             self.position = Position(**values["position"])
             self.metrics.load_state(values)
             self.rows = values["rows"]
+            errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
+            self.report.load_state(checkpoint.arrays, errors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise ValueError(
                 f"{checkpoint.path} does not fit the settings in {self.folder / 'config.json'}: "

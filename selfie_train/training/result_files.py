@@ -17,18 +17,22 @@ from selfie_io.records.csv_cells import harmless_row
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.methods.method import Method
 from selfie_train.report.attempt import try_report
+from selfie_train.runs.confusion import write_confusion
+from selfie_train.runs.last_choices import CHOICES
 from selfie_train.runs.result import TrainResult, restart_notes
 
 
 def write_results(
     result: TrainResult, dataset: RecordDataset, method: Method, *, say: Callable[[str], None]
 ) -> None:
-    """Write labels.csv, then summary.json, with which the run is done, and last report.html.
+    """Write labels.csv, confusion.csv, then summary.json, with which the run is done, and last report.html.
 
     `say` is told where everything lies. A report that cannot be drawn is a line, not a failed run.
     """
     with atomic_path(result.folder / "labels.csv") as temporary:
         _write_labels(temporary, result, dataset, method)
+    if result.confusion.last is not None:
+        write_confusion(result.folder, result.confusion, dataset.class_names)
     with atomic_path(result.folder / "summary.json") as temporary:
         temporary.write_text(json.dumps(result.summary, indent=1) + "\n")
     for note in restart_notes(result.log):
@@ -68,6 +72,8 @@ def _write_labels(path: Path, result: TrainResult, dataset: RecordDataset, metho
         "refurbished_class": ["" if label == "" else names[label] for label in refurbished],
         "entropy": [""] * len(labels.given),
     }
+    if result.choices is not None:
+        columns["choice"] = [CHOICES[code] for code in result.choices.tolist()]
     for name, values in method.sample_columns().items():
         columns[name] = values.tolist()
     columns["clean_label"] = [""] * len(labels.given) if labels.clean is None else labels.clean.tolist()
