@@ -112,6 +112,10 @@ class Method:
         """How often training starts from new weights; `restart` is called before each run but the first."""
         return 1
 
+    def learns_anew(self, epoch: int) -> bool:  # noqa: ARG002
+        """Whether all choices of an epoch go through the network again: scoring needs no gradients."""
+        return False
+
     def choose(self, scores: Scores) -> list[Choice] | None:
         """One choice per network; None: the plain mean over the given labels."""
         raise NotImplementedError

@@ -39,6 +39,10 @@ class Selfie(Method):
             return 3 if config.variant == "paper" else 4
         return 1 + config.restarts
 
+    def learns_anew(self, epoch: int) -> bool:
+        """In two passes, after warm-up."""
+        return epoch >= self.config.warmup and (self.config.two_pass or self.refurbisher.official)
+
     def choose(self, scores: Scores) -> list[Choice] | None:
         """Steps 2 to 5 of a mini-batch: C, R, their targets, and only then the new predictions."""
         indices, labels = scores.indices, scores.labels
