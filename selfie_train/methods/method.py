@@ -78,6 +78,8 @@ class Method:
     needs_noise_rate = True  # False: `noise_rate` is not looked at
     has_warmup = False  # True: it trains plainly for `config.warmup` epochs, and begins after them
 
+    given_labels: NDArray[np.int64] | None = None  # (N,) -1: left out; the training loop sets them
+
     def __init__(
         self,
         config: TrainConfig,

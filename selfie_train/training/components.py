@@ -52,6 +52,7 @@ class Components:
         num_samples, num_classes = len(self.labels.given), self.dataset.num_classes
         make_method = method_class(config.method)
         self.method = make_method(config, num_samples, num_classes, self.labels.noise_rate or 0.0)
+        self.method.given_labels = self.labels.given
         self.statistics = TrainingStatistics(num_samples, num_classes)
         self.estimate: NoiseRateEstimate | None = None  # while the noise rate is being estimated
         if self.labels.noise_rate is None and make_method.needs_noise_rate:
@@ -112,9 +113,12 @@ class Components:
     def _stem_images(self) -> Tensor:
         """Up to 2,000 training images, evenly spaced and normalised: the same in every process and run."""
         split = self.dataset.train
-        chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), STEM_IMAGES)).astype(np.int64))
-        images = torch.from_numpy(split.images(chosen)).float()
-        # PerImage, as the loader does it.
+        chosen = np.linspace(0, len(split) - 1, min(len(split), STEM_IMAGES)).astype(np.int64)
+        return self.normalised(np.unique(chosen))
+
+    def normalised(self, indices: NDArray[np.int64]) -> Tensor:
+        """Training images float32 (n, C, H, W), normalised as the loader does it with PerImage."""
+        images = torch.from_numpy(self.dataset.train.images(indices)).float()
         flat = images.flatten(1)
         std = flat.std(1, correction=0).clamp_min(flat.shape[1] ** -0.5)
         return (images - flat.mean(1)[:, None, None, None]) / std[:, None, None, None]
