@@ -80,7 +80,7 @@ class RunLog:
         """Show a progress bar for the epoch where the output is a terminal."""
         if self.console.is_terminal and not self.console.quiet:
             self._progress = Progress(
-TextColumn("{task.description}", markup=False),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(10),
                 TextColumn("{task.fields[figures]}", markup=False),
                 TimeRemainingColumn(),
