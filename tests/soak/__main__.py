@@ -48,6 +48,7 @@ def main() -> int:
 def parts_of(chosen):
     """The functions that do a trial, by part."""
     import torch
+
     from soak import kills, loaders, training, truncations
 
     torch.set_num_threads(1)

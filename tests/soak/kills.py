@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 from converting import as_zip, encoded
+
 from soak.starter import Starter
 from soak.trial import Trial, expect
 
 MODULES = [
     "selfie_io.convert.decoding.worker_process", "selfie_io.labels.noise", "selfie_io.labels.human_labels",
-    "selfie_io.labels.overlay_writer", "selfie_io.convert.export_formats", "selfie_io.convert.correction.shards",
+    "selfie_io.labels.overlay_writer",
+    "selfie_io.convert.export_formats",
+    "selfie_io.convert.correction.shards",
     "selfie_io.records.dataset", "PIL.Image", "PIL.PngImagePlugin", "pyarrow.parquet",
 ]  # fmt: skip
 PACK = ("pack", "source.zip", "set", "--records-per-file", 10, "--workers", 1)

@@ -41,7 +41,9 @@ class LoaderModel:
     @property
     def is_independent(self):
         return (
-            self.options["shuffle"] and self.options["order"] == "independent" and "weights" not in self.options
+            self.options["shuffle"]
+            and self.options["order"] == "independent"
+            and "weights" not in self.options
         )
 
     @property

@@ -8,18 +8,20 @@ import zlib
 
 import numpy as np
 from conftest import make_folder
-from soak.loader_model import LoaderModel, Records
-from soak.trial import Trial, expect
 
 import selfie_io as sio
+from soak.loader_model import LoaderModel, Records
+from soak.trial import Trial, expect
 
 CLASSES = 10
 SHAPES = [(3, 8, 8), (1, 9, 7), (3, 32, 32), (2, 5, 16)]
 WRONG_OPTIONS = [
-    {"batch_size": 0}, {"batch_size": 2.5}, {"seed": -1}, {"seed": 2**64}, {"order": "random"}, {"shuffle": "no"},
+    {"batch_size": 0}, {"batch_size": 2.5}, {"seed": -1}, {"seed": 2**64}, {"order": "random"},
+    {"shuffle": "no"},
     {"dtype": "int8"}, {"layout": "CHWN"}, {"io": "read"}, {"views": 0}, {"views": 257}, {"rank": 2},
     {"num_threads": 0}, {"prefetch_batches": 0}, {"labels": [0]}, {"labels": [0.5] * 73}, {"weights": [1.0]},
-    {"weights": [float("nan")] * 73}, {"indices": [73]}, {"indices": [-1]}, {"indices": [0, 0]}, {"indices": []},
+    {"weights": [float("nan")] * 73}, {"indices": [73]}, {"indices": [-1]}, {"indices": [0, 0]},
+    {"indices": []},
     {"normalize": "mean"}, {"augment": {"pad": 4}}, {"backend": "cpu"}, {"device": "nowhere"},
 ]  # fmt: skip
 WRONG_STATES = [

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 AUDITED = {
-    "open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
+    "open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate",
+    "os.chmod",
     "os.utime", "fcntl.flock", "shutil.rmtree", "shutil.copyfile", "tempfile.mkstemp", "tempfile.mkdtemp",
 }  # fmt: skip
 SYSTEM_CALLS = (

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 from safetensors.numpy import load_file
+
 from soak.starter import Starter
 from soak.trial import Trial, expect
 

@@ -11,10 +11,10 @@ import signal
 
 import numpy as np
 from conftest import write_records
-from soak.trial import Failure, Trial, expect
 
 import selfie_io as sio
 from selfie_io.loading import reader
+from soak.trial import Failure, Trial, expect
 
 SHAPE, CLASSES, CUTS = (3, 8, 8), 10, 25
 RECORD_BYTES = 8 + 3 * 8 * 8
