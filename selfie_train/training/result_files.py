@@ -100,9 +100,9 @@ def _write_labels(
 
 
 def _shown(values: NDArray[Any]) -> list[Any]:
-    """Counts and classes as they are, -1 and NaN blank, other numbers in six decimals."""
+    """Counts and classes as they are, -1 and NaN blank, other numbers to six decimals."""
     if values.dtype.kind == "f":
-        return ["" if np.isnan(value) else f"{value:.6f}" for value in values.tolist()]
+        return ["" if np.isnan(value) else round(value, 6) for value in values.tolist()]
     return ["" if value < 0 else value for value in values.tolist()]
 
 
