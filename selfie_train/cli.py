@@ -11,7 +11,8 @@ import tyro
 
 from selfie_io import __version__
 from selfie_io._extras import advice
-from selfie_io.console import quiet_on_broken_pipe
+from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
+from selfie_io.termination import interrupted_by_sigterm
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
@@ -57,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported: its threads share the cores with the loader's, and by default each of them
     # spins while it waits for the others. On two busy cores that made training ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    with quiet_on_broken_pipe():
-        return _run(sys.argv[1:] if arguments is None else arguments)
+    with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
+        return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -69,16 +70,25 @@ def _run(arguments: Sequence[str]) -> int:
         tuple(Annotated[one, tyro.conf.subcommand(name)] for name, one in COMMANDS.items())
     ]
     try:
-        command: TrainCommand = tyro.cli(
-            commands,
-            prog="selfie-train",
-            description=_DESCRIPTION,
-            args=_with_values(arguments),
-            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
-        )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
+        with harmless_output(
+            needed=any(harmless(one) != one for one in arguments)
+        ):  # its complaint quotes them
+            command: TrainCommand = tyro.cli(
+                commands,
+                prog="selfie-train",
+                description=_DESCRIPTION,
+                args=_with_values(arguments),
+                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
+            )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
     except ModuleNotFoundError as error:  # TrainConfig asks the method, which may need an extra
         _complain(error)
         return FAILED
+    with harmless_output():
+        return _status(command)
+
+
+def _status(command: TrainCommand) -> int:
+    """Run a command; returns its exit status, and says in lines why it is not 0."""
     try:
         for module in command.imports:
             import_plugin(module)
@@ -92,6 +102,15 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
+    except MemoryError as error:
+        _complain(f"there is not enough memory{f': {error}' if str(error) else ''}")
+        return FAILED
+    except RecursionError:
+        _complain("the data is nested too deeply")
+        return FAILED
+    except Exception as error:
+        _complain(unexpected(error))
+        return FAILED
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:
@@ -109,4 +128,5 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
 
 def _complain(error: BaseException | str) -> None:
     told = error if isinstance(error, str) else advice(error, training=True)
-    print(f"selfie-train: {told}", file=sys.stderr)
+    for line in told.split("\n"):
+        print(f"selfie-train: {line}", file=sys.stderr)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from selfie_io.records.full_disk import named_errors
 from selfie_io.records.lock import target_lock
+from selfie_io.records.modes import adopt, adopt_tree
 
 _MARK = ".partial-"
 _TEMPORARY = "[0-9]+-[0-9a-f]{8}"  # the number of the process, and a random one
@@ -47,7 +48,9 @@ def atomic_path(
         temporary, lock = _claim(target, folder=False)
     try:
         with named_errors(target, temporary, needed_bytes=needed_bytes):
+            adopt(temporary, target, writable=True)
             yield temporary
+            adopt(temporary, target)
             sync(temporary)
             if replace:
                 temporary.replace(target)
@@ -88,7 +91,9 @@ def atomic_folder(
             temporary, lock = _claim(target, folder=True)
         try:
             with named_errors(target, temporary, needed_bytes=needed_bytes):
+                adopt(temporary, target, writable=True)
                 yield temporary
+                adopt_tree(temporary, target)
                 _sync_tree(temporary, lock)
                 _take_place(temporary, target, replace, foreign)
                 sync(target.parent)

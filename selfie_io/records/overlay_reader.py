@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.records.manifest import FORMAT_MAJOR, FORMAT_VERSION
+from selfie_io.records.plain_files import open_plain, read_plain
 
 OVERLAY_FOLDER = "labels"
-MAX_OVERLAY_JSON_BYTES = 1 << 28  # the transition matrix of 2,000 classes has room
+MAX_OVERLAY_JSON_BYTES = 1 << 28
+MAX_OVERLAY_ROWS = 1 << 17
+MAX_OVERLAY_VALUES = 9_000_000  # two transition matrices of 2,000 classes have room
 
 # These have keys of their own in the JSON; "provenance" holds the rest.
 PROVENANCE_KEYS = ("kind", "rate", "seed", "transition_matrix")
@@ -93,8 +96,7 @@ def load_overlay(folder: str | Path, name: str) -> tuple[Overlay, npt.NDArray[np
 
 def _content(folder: str | Path, json_path: Path) -> bytes:
     try:
-        with json_path.open("rb") as file:
-            return file.read(MAX_OVERLAY_JSON_BYTES + 1)
+        return read_plain(json_path, MAX_OVERLAY_JSON_BYTES)
     except FileNotFoundError:
         known = ", ".join(list_overlays(folder)) or "none"
         raise FileNotFoundError(f"{json_path}: no such overlay; this data set has {known}") from None
@@ -103,7 +105,7 @@ def _content(folder: str | Path, json_path: Path) -> bytes:
 def _load(json_path: Path, content: bytes, array_path: Path) -> tuple[Overlay, npt.NDArray[np.int64]]:
     """Read the array of an overlay and check it against the content of the JSON file."""
     entry = _decode(json_path, content)
-    with array_path.open("rb") as file:
+    with open_plain(array_path) as file:
         labels = _read_array(array_path, file, entry.records)
     digest = overlay_digest(labels)
     if entry.previous is not None and digest == entry.previous.sha256:
@@ -168,8 +170,13 @@ def read_provenance(folder: str | Path, name: str) -> dict[str, Any]:
 
 def _decode(path: Path, content: bytes) -> Overlay:
     try:
-        if len(content) > MAX_OVERLAY_JSON_BYTES:
-            raise ValueError(f"has at most {MAX_OVERLAY_JSON_BYTES} bytes")
+        # A matrix is many short numbers in few rows.
+        rows, values = content.count(b"[") + content.count(b"{"), content.count(b",")
+        if rows > MAX_OVERLAY_ROWS or values > MAX_OVERLAY_VALUES:
+            raise ValueError(
+                f"must hold at most {MAX_OVERLAY_VALUES:,} values in {MAX_OVERLAY_ROWS:,} rows or objects, "
+                f"got {values:,} in {rows:,}"
+            )
         version = msgspec.json.decode(content, type=_Version).format_version
         if version.split(".")[0] != str(FORMAT_MAJOR):
             raise ValueError(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from selfie_train.config import TrainConfig
 from selfie_train.methods.method import Scores
 from selfie_train.runs.data_identity import check_identity, data_identity
 from selfie_train.runs.log import Row
-from selfie_train.runs.own_files import refuse_foreign_files
+from selfie_train.runs.own_files import check_new_run
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training import continuing
 from selfie_train.training.checkpoint import Checkpoint, write_checkpoint
@@ -29,6 +29,7 @@ from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
 from selfie_train.training.noise_estimate import rate_from_features
 from selfie_train.training.position import Position
+from selfie_train.training.report_record import ReportRecord
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
 from selfie_train.training.schedule import changes_within_epochs, learning_rate
@@ -48,21 +49,15 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
     files of others that it would replace, RunBusy if another process trains it, Divergence if the loss is no
     longer finite, Stopped after Ctrl-C or SIGTERM.
     """
-    refuse_foreign_files(config.run_folder)
     settled = settle(config)
     config = settled.config
     config.check_method()
-    config = dataclasses.replace(
-        config, dataset=str(Path(config.dataset).absolute())
-    )  # to resume from anywhere
+    dataset = str(Path(config.dataset).absolute())  # to resume from anywhere
+    config = dataclasses.replace(config, dataset=dataset)
     folder = config.run_folder
     training = Training(config, folder, quiet=quiet)
     with hold_run(folder, training.group):
-        if (folder / "config.json").exists():
-            raise FileExistsError(
-                f"a new run needs a new folder, but {folder} holds a run already: "
-                "resume it, or choose another"
-            )
+        check_new_run(folder)
         training.group.barrier()  # until every process has looked
         if training.group.is_first:
             training.write_config()
@@ -81,9 +76,8 @@ def resume(
 ) -> TrainResult:
     """Continue the run in `folder` at the batch after its last whole checkpoint; raises as `train` does.
 
-    `dataset` is where its data set lies now, if it moved. `epochs` extends the run. `from_start` trains it
-    again from the beginning, over what it has. The number of processes and the device may differ from before.
-    `quiet` prints nothing. Raises OSError if there is no run, ValueError if the data, the labels or the
+    dataset: where its data set lies now, if it moved; epochs: to extend the run; from_start: train it again
+    from the beginning; quiet: print nothing. Raises OSError if there is no run, ValueError if data, labels or
     settings are not those that the run learnt with, or if no checkpoint is whole.
     """
     folder = Path(folder)
@@ -116,7 +110,7 @@ class Training:
         self.components = Components(config)
         self.group, self.labels = self.components.group, self.components.labels
         self.method, self.learner = self.components.method, self.components.learner
-        self.early_stopping = self.components.early_stopping
+        self.early_stopping, self.statistics = self.components.early_stopping, self.components.statistics
         self.num_runs = self.method.num_runs(config)
         self.train_loader = self.components.loader(self.components.dataset.train, training=True)
         self.test_loader: Loader | None = None
@@ -125,6 +119,7 @@ class Training:
 
         self.position = Position()
         self.metrics = EpochMetrics(self.group, self.labels, self.method)  # of the epoch so far
+        self.report = ReportRecord(self.group, len(self.labels.given), self.components.dataset.num_classes)
         self.rows: list[Row] = []
         self.noise_rates = [self.method.noise_rate]  # of each run so far
         self.last_checkpoint: Path | None = None
@@ -132,16 +127,17 @@ class Training:
         self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
         self.learner.start_run(0)
 
-    def write_config(self, earlier_epochs: list[int] | None = None) -> None:
+    def write_config(self, earlier_epochs: Sequence[int] = ()) -> None:
         """Write config.json: the settings, and which data they were used on."""
         data = data_identity(self.components.dataset, self.labels)
-        continuing.write_config(self.folder, self.config, data, earlier_epochs or [])
+        continuing.write_config(self.folder, self.config, data, earlier_epochs)
 
     def run(self) -> TrainResult:
         """Train what is left, and write the results."""
         try:
             self.log.restore(self.rows)
-            self.log.event("start", **self._circumstances())
+            at = {f"at_{name}": value for name, value in dataclasses.asdict(self.position).items()}
+            self.log.event("start", **self.components.circumstances(), **at)
             for line in self.components.notes:
                 self.log.say(line)
             with StopSignal() as stop_signal:
@@ -154,6 +150,7 @@ class Training:
                     self._start_next_run()
             selected_epoch = self._select_epoch()
         except Divergence as error:
+            self.log.write_row()
             self.log.event("divergence", message=str(error))
             raise
         except OSError as error:  # a full disk, a data set that is gone
@@ -173,9 +170,12 @@ class Training:
             noise_rates=self.noise_rates,
             images_per_second=self.position.images_per_second or None,
             selected_epoch=selected_epoch,
+            choices=self.report.choices,
+            confusion=self.report.confusion,
         )
         if self.group.is_first:
-            write_results(result, self.components.dataset, self.method, say=self.log.say)
+            columns = self.statistics.columns()
+            write_results(result, self.components.dataset, self.method, statistics=columns, say=self.log.say)
             self.log.event("end", **result.summary)
         self.group.barrier()
         return result
@@ -186,6 +186,7 @@ class Training:
         num_batches = len(self.train_loader)
         watching = self.components.estimate is not None or self.early_stopping is not None
         gather = method.needs_scores or watching
+        gradients = not method.learns_anew(position.epoch)
         rate_changes = changes_within_epochs(config)
         learner.set_learning_rate(self._learning_rate())
         title = f"run {position.run} epoch {position.epoch + 1}/{config.epochs}"
@@ -196,12 +197,16 @@ class Training:
         for batch in batches:
             global_size = self._global_size(len(batch.labels), position.batch)
             if global_size >= 2:  # batch norm needs two samples
-                scores = learner.score(batch, position.epoch, position.step, global_size, gather=gather)
+                scores = learner.score(
+                    batch, position.epoch, position.step, global_size, gather=gather, gradients=gradients
+                )
+                self.statistics.record(learner.outputs())
                 if scores is not None:
                     self._watch(scores)
                 choices = method.choose(scores) if scores is not None and method.needs_scores else None
                 sums = learner.update(choices)
                 self.metrics.add(sums, scores, choices)
+                self.report.record(scores, choices)
             position.batch += 1
             position.step += 1
             position.images += global_size
@@ -253,10 +258,17 @@ class Training:
     def _evaluate_and_log_epoch(self) -> None:
         """Test the networks, log the epoch, and move on to the next one."""
         position, method = self.position, self.method
+        self.statistics.end_epoch(self.group)
         test_loss = test_error = None
         if self.test_loader is not None:
             official = self.config.variant == "official"
-            test_loss, test_error = self.learner.evaluate(self.test_loader, batch_means=official)
+            counts = self.report.counts()
+            self.log.start_test(f"run {position.run} epoch {position.epoch + 1} test", len(self.test_loader))
+            test_loss, test_error = self.learner.evaluate(
+                self.test_loader, batch_means=official, counts=counts, advance=self.log.advance_test
+            )
+            self.log.end_epoch()
+            self.report.end_test(counts, test_error)
         knows_rate = method.needs_noise_rate and self.components.estimate is None
         row = self.metrics.row(
             epoch=position.epoch + 1,
@@ -267,7 +279,7 @@ class Training:
             noise_rate=method.noise_rate if knows_rate else None,
         )
         self.rows.append(row)
-        self._unlogged = row, position.images_per_second, self.metrics.label_precisions()
+        self.log.hold_row(row, position.images_per_second, self.metrics.label_precisions())
         position.epoch, position.batch = position.epoch + 1, 0
         self.metrics = EpochMetrics(self.group, self.labels, method)
 
@@ -293,19 +305,11 @@ class Training:
         )
         due = best or self._should_stop_early or self.position.epoch == self.config.epochs
         due = due or (self.group.is_first and self.last_checkpoint is None)
-        try:
-            if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
-                self._checkpoint()
-                if self.early_stopping is not None and self.group.is_first:
-                    self.early_stopping.forget_older(self.checkpoints)
-        except Divergence:
-            self._log_epoch()
-            raise
-        self._log_epoch()  # only now: a killed run that has a log has a checkpoint
-
-    def _log_epoch(self) -> None:
-        row, images_per_second, precisions = self._unlogged
-        self.log.row(row, images_per_second, label_precisions=precisions)
+        if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
+            self._checkpoint()
+            if self.early_stopping is not None and self.group.is_first:
+                self.early_stopping.forget_older(self.checkpoints)
+        self.log.write_row()  # only now: a killed run that has a log has a checkpoint
 
     @property
     def _should_stop_early(self) -> bool:
@@ -324,9 +328,8 @@ class Training:
         self.log.event("epoch_selected", epoch=best + 1, prediction_changes=changes)
         error = self.rows[best]["test_error"]
         known = "" if error is None else f" (test error {error:.2f} %)"
-        self.log.say(
-            f"early stopping: predictions changed least around epoch {best + 1}; its weights are kept{known}"
-        )
+        kept = f"around epoch {best + 1}; its weights are kept{known}"
+        self.log.say(f"early stopping: predictions changed least {kept}")
         return best + 1
 
     def _start_next_run(self) -> None:
@@ -336,6 +339,7 @@ class Training:
         if position.run < self.num_runs:
             position.epoch = 0
             self.method.restart()
+            self.statistics.restart()
             self.learner.start_run(position.run)
             self.noise_rates.append(self.method.noise_rate)
             self.log.event("restart", run=position.run, noise_rate=self.method.noise_rate)
@@ -346,12 +350,14 @@ class Training:
     def _checkpoint(self) -> None:
         """Write everything that `restore` needs; raises Divergence if a weight is not finite."""
         metrics = self.metrics.state()
+        self.statistics.merge(self.group)
         if not self.learner.is_finite():
             self._diverged("a weight is not finite")
         self.checkpoint_time = time.monotonic()
         if not self.group.is_first:
             return
         arrays, state = self.components.state()
+        arrays |= self.report.state()
         values = {
             "position": dataclasses.asdict(self.position),
             "settings": continuing.settings(self.config),
@@ -373,6 +379,8 @@ class Training:
             self.position = Position(**values["position"])
             self.metrics.load_state(values)
             self.rows = values["rows"]
+            errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
+            self.report.load_state(checkpoint.arrays, errors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise continuing.misfit(checkpoint, self.folder, error) from error
         self.last_checkpoint = checkpoint.path
@@ -385,15 +393,3 @@ class Training:
         if batch + 1 < len(self.train_loader) or self.group.world_size == 1:
             return local_size * self.group.world_size
         return int(self.group.sum(torch.tensor([local_size], device=self.group.device)).item())
-
-    def _circumstances(self) -> dict[str, Any]:
-        return {
-            "torch": torch.__version__,
-            "device": str(self.group.device),
-            "world_size": self.group.world_size,
-            "num_threads": torch.get_num_threads(),
-            "parameters": self.learner.num_parameters,
-            "observed_noise_rate": self.labels.observed_noise_rate,
-            "noise_rate": self.labels.noise_rate,
-            **{f"at_{name}": value for name, value in dataclasses.asdict(self.position).items()},
-        }

@@ -38,6 +38,10 @@ class Adopt(Subcommand):
     """The number of classes; by default the largest label + 1."""
     class_names: Path | None = None
     """A text file with one class name per line; by default the classes are called 0, 1, ..."""
+    labels_are_clean: bool = False
+    """Say that the labels are known to be right; without it they count as unknown, and figures that
+    need the truth are n/a.
+    """
     name: str | None = None
     """The name of the data set; by default that of the folder."""
     force: bool = False
@@ -73,6 +77,7 @@ class Adopt(Subcommand):
             name=self.name or self.folder.resolve().name,
             class_names=class_names or [str(label) for label in range(report.num_classes)],
             provenance={"tool": tool(), "source": {"kind": "adopted"}, "contiguous_ids": contiguous},
+            labels="clean" if self.labels_are_clean else "unknown",
         )
         write_manifest(self.folder, manifest)
         if self.json:

@@ -18,8 +18,7 @@ from selfie_io.convert.sources.source import SourceOptions
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
 from selfie_io.records.atomic import atomic_folder, atomic_path
 
-_IMAGE_FILES = ("image-folder", "animal10n", "image-table")
-_LABEL_COLUMNS = ("label", "fine_label", "labels")
+_IMAGE_FILES = ("image-folder", "animal10n", "image-table", "tiny-imagenet")
 _LISTED = 10
 
 
@@ -145,15 +144,20 @@ class Apply(Subcommand):
                     raise ValueError(f"{tree.place(name)}: {error}") from error
                 if content is not None:
                     replaced[name] = content
-        told_by_table = kind == "image-table" or bool(replaced)
-        moving = correction
-        if told_by_table:  # the table has the labels: files stay where they are
-            dropped = {name: change for name, change in correction.changes.items() if change.dropped}
-            moving = replace(correction, changes=dropped)
-        return _Plan(kind, correction, files.moved_names(moving, kind, set(names)), replaced), names
+            told_by_table = kind == "image-table" or bool(replaced)
+            moving = correction
+            if told_by_table:  # the table has the labels: files stay where they are
+                dropped = {name: change for name, change in correction.changes.items() if change.dropped}
+                moving = replace(correction, changes=dropped)
+            moved = files.moved_names(moving, kind, set(names))
+            if kind == "tiny-imagenet":
+                replaced |= files.corrected_boxes(names, tree.read, moved)
+        return _Plan(kind, correction, moved, replaced), names
 
     def _say(self, plan: _Plan) -> None:
         say("decisions: " + ", ".join(f"{count:,} {word}" for word, count in plan.correction.counts.items()))
+        for name in plan.correction.emptied:
+            say(f"no training image of {name!r} is left")
         names = plan.correction.class_names
         changes = list(plan.correction.changes.values())
         for change in changes[:_LISTED] if self.dry_run else []:
@@ -199,7 +203,7 @@ class Apply(Subcommand):
 
         def correct(source: Path, out: Path, dropped: Path, changes: dict[Any, Change]) -> None:
             if plan.kind == "parquet":
-                shards.correct_parquet(source, out, dropped, changes, _LABEL_COLUMNS)
+                shards.correct_parquet(source, out, dropped, changes, plan.correction.class_names)
             else:
                 shards.correct_shard(source, out, dropped, changes)
 

@@ -64,8 +64,9 @@ class Merge(Subcommand):
         """Check that each shard is there, link its files into OUT and write the manifest."""
         plan = read_plan(self.plan)
         out = place_of(self.plan, plan.out)
-        results = [read_result(shard_place(out, shard), plan) for shard in range(plan.num_shards)]
-        missing = [str(shard) for shard, result in enumerate(results) if result is None]
+        busy = sorted({file.shard for file in plan.files})  # the others have nothing to do
+        results = [read_result(shard_place(out, shard), plan) for shard in busy]
+        missing = [str(shard) for shard, result in zip(busy, results, strict=True) if result is None]
         manifest = _merged(plan, self.plan, out) if missing or not self.force else None
         if manifest is None:
             check_target(out, self.plan, force=self.force)

@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from selfie_io.console import without_secrets
 from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.atomic import atomic_folder, atomic_path, scratch_folder
 from selfie_io.records.lock import LOCK_NAME
 from selfie_io.records.manifest import MANIFEST_NAME, read_manifest
 from selfie_io.records.names import NAMES_SUFFIX, names_path
 from selfie_io.records.overlay_reader import OVERLAY_FOLDER
+from selfie_io.records.plain_files import read_plain
 
 _RECORD_FILE = re.compile(r"(data_batch_[0-9]+|test_batch)\.(bin|names)", re.ASCII)
 
@@ -37,17 +39,20 @@ def open_url(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError as error:
-        raise ModuleNotFoundError(f"{url} needs fsspec: pip install 'selfie-io[remote]'") from error
+        raise ModuleNotFoundError(
+            f"{without_secrets(url)} needs fsspec: pip install 'selfie-io[remote]'"
+        ) from error
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise CommandError(f"{url}: {error}") from error
+        raise CommandError(without_secrets(f"{url}: {error}")) from error
     system.invalidate_cache()  # others may have written since it was last looked at
     return system, path.rstrip("/")
 
 
 def name_of(place: str) -> str:
-    """The last part of a place, which names a data set."""
+    """The last part of a place, without the secrets of a URL; it names a data set."""
+    place = without_secrets(place)
     return place.rstrip("/").rsplit("/", 1)[-1] if is_url(place) else Path(place).resolve().name
 
 
@@ -60,11 +65,13 @@ def beside(place: str, name: str) -> str:
 
 def read_file(place: str, most_bytes: int) -> bytes:
     """The content of a small file; raises FileNotFoundError, or ValueError if it is larger."""
-    system, path = open_url(place) if is_url(place) else (None, place)
-    with Path(path).open("rb") if system is None else system.open(path, "rb") as file:
+    if not is_url(place):
+        return read_plain(place, most_bytes)
+    system, path = open_url(place)
+    with system.open(path, "rb") as file:
         content: bytes = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise ValueError(f"{place}: has more than {most_bytes} bytes")
+        raise ValueError(f"{without_secrets(place)}: has more than {most_bytes} bytes")
     return content
 
 
