@@ -107,6 +107,7 @@ EpochOrder make_order(const std::string& kind, std::uint64_t num_records, std::u
     order.block_records = block_records;
     order.window_records = window_records;
     const ReleasedGil release;
+    order.check();  // select() divides by these sizes
     if (weight_totals) order.weigh({weight_totals->data(), weight_totals->data() + weight_totals->size()});
     if (members) order.select({members->data(), members->data() + members->size()});
     order.check();

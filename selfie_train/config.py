@@ -61,8 +61,9 @@ class TrainConfig:
     trains on the labels as they are (their noise is then unknown)."""
     noise_rate: float | Literal["auto"] = "auto"
     """The rate the method assumes. auto: the observed rate of injected noise, an estimate of real noise."""
-    variant: Literal["paper", "official"] = "paper"
-    """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching)."""
+    variant: Literal["auto", "paper", "official"] = AUTO
+    """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching). auto: the paper's,
+    but a restart of SELFIE does not lower the noise rate below what the refurbished labels show."""
     epochs: AutoInt = _AUTO
     """Epochs of each run (SELFIE with restarts trains several runs)."""
     warmup: AutoInt = _AUTO
@@ -187,7 +188,7 @@ class TrainConfig:
 
     def auto_settings(self) -> list[str]:
         """The names of the settings that are still to be chosen."""
-        fixed = ("recipe", "device", "noise_rate")  # auto says something else there
+        fixed = ("recipe", "device", "noise_rate", "variant")  # auto says something else there
         names = [field.name for field in dataclasses.fields(self) if field.name not in fixed]
         open_names = [name for name in names if self._is_auto(name)]
         return open_names + (["ramp"] if self.ramp is None and self.recipe != "paper" else [])

@@ -148,7 +148,7 @@ class RecordSplit:
         """
         if self.name != "train":
             raise ValueError(f"only the training split has overlays, this is {self.name!r}")
-        return read_overlay(self.dataset_path, name, self.labels)
+        return read_overlay(self.dataset_path, name, self.labels, self.num_classes)
 
     @cached_property
     def identity(self) -> dict[str, str | None]:

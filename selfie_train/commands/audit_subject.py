@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def open_subject(what: str, out: Path, noise: str | None, moved: Path | None = N
         return _of_run(path, noise, moved)
     if (path / MANIFEST_NAME).is_file() or any(path.glob("data_batch_*.bin")):
         return _of_dataset(open_dataset(path), noise, path.resolve().name, [])
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f"under torchrun an audit needs a packed data set or a run, and {what} is neither: "
+            f"selfie-convert pack {what} DATASET, then audit DATASET"
+        )
     if not path.exists() and "://" not in what and what != "digits":
         raise FileNotFoundError(f"{what}: no such run, data set or source of images")
     packed, notes = _packed(what, out / PACKED)

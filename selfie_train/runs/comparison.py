@@ -72,6 +72,12 @@ class RunGroup:
         return [run for run in self.runs if run.summary is not None]
 
     @property
+    def fewest_epochs(self) -> int:
+        """Of the last run from new weights of each finished run, the least number of epochs."""
+        logs = [[row["run"] for row in run.log] for run in self.finished]
+        return min((log.count(log[-1]) if log else 0 for log in logs), default=0)
+
+    @property
     def failures(self) -> dict[Path, str]:
         """Why runs failed, by folder."""
         return {run.folder: run.failure for run in self.runs if run.failure is not None}
@@ -190,7 +196,7 @@ def setting_names(groups: Sequence[RunGroup]) -> list[str]:
 def figure_cell(group: RunGroup, name: str) -> str:
     """The mean of a figure, with +- its deviation where there are several runs; n/a where unknown."""
     figure = group.figure(name)
-    if figure is None:
+    if figure is None or (name == "last10_test_error" and group.fewest_epochs < 10):
         return "n/a"
     scale = 1 if name.endswith("_error") else 100
     mean, deviation = figure

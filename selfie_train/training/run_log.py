@@ -21,6 +21,14 @@ class TrainingConsole(RichConsole):
         self.quiet = True
 
 
+# Of the epochs' lines, which fit 80 columns; errors in percent: on the given labels, on the test split.
+_HEAD = "run  epoch  lr          loss  given %  test %  precision  refurbished  images/s"
+
+
+def _cell(value: float | None, width: int, digits: int) -> str:
+    return " " * width if value is None else f"{value:>{width}.{digits}f}"
+
+
 class RunLog:
     """Writes a run's logs; made in every process, silent and writing nothing unless `is_first`."""
 
@@ -29,6 +37,7 @@ class RunLog:
         self.is_first = is_first
         self.console = TrainingConsole(quiet=quiet or not is_first)
         self._progress: Progress | None = None
+        self._headed = False
         self._board = _tensorboard_writer(folder / "tensorboard") if tensorboard and is_first else None
 
     def event(self, kind: str, **values: Any) -> None:
@@ -53,18 +62,15 @@ class RunLog:
             return
         append_row(self.folder, row)
         self.event("epoch", images_per_second=round(images_per_second, 1), **row, **details)
-        run = f"run {row['run']} " if row["run"] else ""
-        text = (
-            f"{run}epoch {row['epoch']:3d}  lr {row['lr']:.4g}  loss {row['train_loss']:.4f}  "
-            f"error on given labels {row['train_error']:5.2f} %"
+        if not self._headed:
+            self.say(_HEAD)
+            self._headed = True
+        self.say(
+            f"{row['run']:>3}  {row['epoch']:>5}  {row['lr']:<8.4g}{row['train_loss']:>8.4f}"
+            f"{_cell(row['train_error'], 9, 2)}{_cell(row['test_error'], 8, 2)}"
+            f"{_cell(row['label_precision'], 11, 3)}{_cell(row['refurbished_fraction'] or None, 13, 3)}"
+            f"{images_per_second:>10,.0f}"
         )
-        if row["test_error"] is not None:
-            text += f"  test error {row['test_error']:5.2f} %"
-        if row["label_precision"] is not None:
-            text += f"  label precision {row['label_precision']:.3f}"
-        if row["refurbished_fraction"]:
-            text += f"  refurbished {row['refurbished_fraction']:.3f}"
-        self.say(f"{text}  {images_per_second:,.0f} images/s")
         if self._board is not None:
             for name, value in row.items():
                 if name not in ("epoch", "run") and value is not None:
@@ -75,7 +81,7 @@ class RunLog:
         if self.console.is_terminal and not self.console.quiet:
             self._progress = Progress(
                 TextColumn("{task.description}", markup=False),
-                BarColumn(),
+                BarColumn(10),
                 TextColumn("{task.fields[figures]}", markup=False),
                 TimeRemainingColumn(),
                 console=self.console,
@@ -87,8 +93,17 @@ class RunLog:
     def advance(self, done: int, loss: float, error: float, images_per_second: float) -> None:
         """Move the bar to `done` batches; loss and error (percent) are means over the epoch so far."""
         if self._progress is not None:
-            figures = f"loss {loss:.4f}  error {error:5.2f} %  {images_per_second:,.0f} images/s"
+            figures = f"loss {loss:.4f}  error {error:5.2f} %  {images_per_second:,.0f}/s"
             self._progress.update(self._progress.task_ids[0], completed=done, figures=figures)
+
+    def start_test(self, title: str, num_batches: int) -> None:
+        """Show a progress bar for the test after an epoch where the output is a terminal."""
+        self.start_epoch(title, num_batches, 0)
+
+    def advance_test(self, done: int) -> None:
+        """Move the bar to `done` batches."""
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=done)
 
     def end_epoch(self) -> None:
         """Remove the bar."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from selfie_io.convert.sources.file_tree import MAX_FILE_BYTES, FileTree, FolderTree, Tree
+from selfie_io.records.full_disk import named_errors
 from selfie_io.records.plain_files import open_plain
 
 # A compressed tar is unpacked into one unnamed temporary file; a bomb is more than both of these.
@@ -262,7 +263,8 @@ def _plain_tar(path: Path) -> BinaryIO:
             while content := compressed.read(1 << 20):
                 if plain.tell() + len(content) > limit:
                     raise ValueError(f"{path}: grows beyond {limit} bytes when it is decompressed")
-                plain.write(content)
+                with named_errors(Path(tempfile.gettempdir())):
+                    plain.write(content)
     except BaseException as error:
         plain.close()
         if isinstance(error, _DAMAGE) or (isinstance(error, OSError) and error.errno is None):

@@ -9,14 +9,14 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from selfie_io.console import without_secrets
 from selfie_io.convert.subcommand import CommandError
-from selfie_io.records.atomic import atomic_folder, atomic_path
+from selfie_io.records.atomic import atomic_folder, atomic_path, scratch_folder
+from selfie_io.records.lock import LOCK_NAME
 from selfie_io.records.manifest import MANIFEST_NAME, read_manifest
 from selfie_io.records.names import NAMES_SUFFIX, names_path
 from selfie_io.records.overlay_reader import OVERLAY_FOLDER
@@ -102,7 +102,7 @@ def read_file(place: str, most_bytes: int) -> bytes:
 def write_file(place: str, content: bytes) -> None:
     """Write a small file, whole or not at all."""
     if not is_url(place):
-        with atomic_path(place) as temporary:
+        with atomic_path(place, needed_bytes=len(content)) as temporary:
             temporary.write_bytes(content)
         return
     system, path = open_url(place)
@@ -112,18 +112,21 @@ def write_file(place: str, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(place: str, *, last: str) -> Iterator[Path]:
+def new_folder(
+    place: str, *, last: str, replace: bool = False, needed_bytes: int | None = None
+) -> Iterator[Path]:
     """Yield an empty local folder, which takes the place of what is at `place` when the block ends
-    well.
+    well: of nothing, of an empty folder or, with `replace`, of a data set.
 
-    `last` names the file that makes it whole. Raises OSError if `place` cannot be written.
+    `last` names the file that makes it whole. Raises OSError if `place` cannot be written, Busy if
+    another process writes it, FileExistsError if something else came there meanwhile.
     """
     if not is_url(place):
-        with atomic_folder(place, replace=Path(place).exists()) as folder:
+        foreign = foreign_names if last == MANIFEST_NAME else None
+        with atomic_folder(place, replace=replace, foreign=foreign, needed_bytes=needed_bytes) as folder:
             yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="selfie-") as temporary:
-        folder = Path(temporary)
+    with scratch_folder() as folder:
         yield folder
         clear_url(place, first=last)
         system, path = open_url(place)
@@ -177,7 +180,7 @@ def check_target(out: str, source: str, *, force: bool) -> None:
         there = os.path.lexists(here)
         folder = here.is_dir() and not here.is_symlink()
         names = {path.name for path in here.iterdir()} if folder else set()
-        foreign = _foreign(here) if folder else []
+        foreign = foreign_names(here) if folder else []
     if there and not folder:
         raise CommandError(f"OUT must be a folder, got {out}")
     if names and not names & {MANIFEST_NAME, "data_batch_1.bin"}:
@@ -201,13 +204,13 @@ def _refuse_nested(out: str, source: str, out_path: str, source_path: str) -> No
         raise CommandError(f"OUT must not be inside SOURCE; got OUT {out}, SOURCE {source}")
 
 
-def _foreign(folder: Path) -> list[str]:
+def foreign_names(folder: Path) -> list[str]:
     """What a folder holds that is no part of a data set: neither in its manifest nor an overlay."""
     try:
         manifest = read_manifest(folder)
     except (OSError, ValueError):  # a damaged one: the names of record files tell
         manifest = None
-    own = {MANIFEST_NAME}
+    own = {MANIFEST_NAME, LOCK_NAME}
     if manifest is None:
         own |= {path.name for path in folder.iterdir() if _RECORD_FILE.fullmatch(path.name)}
     else:

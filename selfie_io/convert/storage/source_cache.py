@@ -20,6 +20,7 @@ from selfie_io.records.plain_files import open_plain, read_json
 _DIGESTS = "sha256.json"
 _CHUNK_BYTES = 1 << 20
 _MOST_UNKNOWN_BYTES = 64 << 30  # of a file whose server tells no size
+_WAIT_SECONDS = 24 * 3600.0  # for another process that fetches the same
 
 
 def find_source(source: str) -> str:
@@ -69,7 +70,7 @@ def _cache() -> Path:
 
 
 def _fetch(system: Any, path: str, files: list[str], folder: Path, name: str, *, replace: bool) -> None:
-    with atomic_folder(folder, replace=replace) as temporary:
+    with atomic_folder(folder, replace=replace, wait_seconds=_WAIT_SECONDS) as temporary:
         digests = {}
         for file in files:
             relative = file[len(path) :].strip("/")
