@@ -1,7 +1,7 @@
 """The native backend: worker threads of the C++ core decode into a recycled ring of batches."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ class NativeBackend:
         self._pool: _core.BufferPool | None = None
         self._pool_owner = -1
 
-    def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, from_batch: int) -> Generator[Batch, None, None]:
         """The batches from_batch, from_batch + 1, ... of an epoch, as views of memory that they own."""
         reader, options = self._reader, self._reader.options
         order = reader.epoch_order(epoch)
@@ -34,9 +34,10 @@ class NativeBackend:
             pool=self._buffers(),
             labels=options.labels,
             num_threads=options.num_threads,
-            read_depth=reader.read_depth,
+            read_depth=reader.reading.depth,
+            read_blocks=reader.reading.blocks,
         )
-        if reader.populates:
+        if reader.reading.populates:
             reader.files.populate()
         try:
             last = reader.slices.num_batches
