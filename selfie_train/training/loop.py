@@ -19,7 +19,7 @@ from selfie_io.loading.loader import Loader
 from selfie_io.records.atomic import atomic_path
 from selfie_train.config import DATA_KEY, TrainConfig
 from selfie_train.methods.method import Scores
-from selfie_train.runs.data_identity import check_identity, data_identity
+from selfie_train.runs.data_identity import check_identity, data_description, data_identity
 from selfie_train.runs.log import Row
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
@@ -120,7 +120,9 @@ class Training:
 
     def write_config(self) -> None:
         """Write config.json: the settings, and which data they were used on."""
-        content = self.config.to_json() | {DATA_KEY: data_identity(self.components.dataset, self.labels)}
+        dataset = self.components.dataset
+        data = data_identity(dataset, self.labels) | data_description(dataset)
+        content = self.config.to_json() | {DATA_KEY: data}
         with atomic_path(self.folder / "config.json") as temporary:
             temporary.write_text(json.dumps(content, indent=1))
 

@@ -28,6 +28,11 @@ class Check(Subcommand):
     image that is in the training split makes every test error too good. Nothing is changed.
     """
 
+    EXAMPLES = (
+        "selfie-convert check data/digits",
+        "selfie-convert check data/cifar10 --near 0 --labels worse_label --all",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The data set."""
     near: float = 0.4
@@ -35,7 +40,7 @@ class Check(Subcommand):
     duplicates alone.
     """
     labels: str | None = None
-    """Compare the labels of this overlay instead of the stored ones."""
+    """Compare the labels of this overlay; by default the stored ones."""
     all: bool = False
     """List everything, not the first ten of each kind."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
