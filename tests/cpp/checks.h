@@ -39,3 +39,6 @@ void test_sums();
 
 // resize_colour_test.cpp
 void test_resize_and_colour();
+
+// lost_files_test.cpp
+void test_lost_files();

@@ -289,6 +289,7 @@ int main(int count, char** arguments) {
     test_closing();
     test_errors();
     test_poll();
+    test_lost_files();
     std::printf("%s: %s\n", pixel_kernel().isa, failures == 0 ? "all passed" : "failed");
     return failures == 0 ? 0 : 1;
 }
