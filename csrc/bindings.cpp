@@ -10,7 +10,7 @@
 #include "batch_decoder.h"
 #include "bindings_plan.h"
 #include "decode_steps.h"
-#include "released_gil.h"
+#include "bindings_gil.h"
 
 namespace py = pybind11;
 using namespace selfie;
