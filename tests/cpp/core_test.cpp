@@ -101,9 +101,9 @@ void test_read_ahead() {
 }
 
 std::vector<Batch> decode_all(const std::shared_ptr<RecordFiles>& files, const PixelPlan& plan, int threads,
-                              std::size_t batch_size) {
+                              std::size_t batch_size, ReadAheadOptions reading = {}) {
     auto pool = std::make_shared<BufferPool>(batch_bytes(plan, batch_size), 3);
-    BatchDecoder decoder(files, plan, pool, nullptr, threads);
+    BatchDecoder decoder(files, plan, pool, nullptr, threads, reading);
     EpochOrder order;
     order.kind = OrderKind::kPermutation;
     order.num_records = files->size();
@@ -133,8 +133,9 @@ void test_decoder() {
     plan.normalize.mode = NormalizeMode::kPerImage;
     const std::vector<Batch> alone = decode_all(file.open(layout, ReadMode::kMmap), plan, 1, 7);
     for (const int threads : {2, 5})
-        for (const ReadMode mode : {ReadMode::kMmap, ReadMode::kPread}) {
-            const std::vector<Batch> shared = decode_all(file.open(layout, mode), plan, threads, 7);
+        for (const ReadMode mode : {ReadMode::kMmap, ReadMode::kPread, ReadMode::kDirect}) {
+            const ReadAheadOptions reading = {mode == ReadMode::kDirect ? 3 : 0};
+            const std::vector<Batch> shared = decode_all(file.open(layout, mode), plan, threads, 7, reading);
             bool same = alone.size() == shared.size();
             for (std::size_t i = 0; same && i < alone.size(); ++i)
                 same = std::memcmp(alone[i].images, shared[i].images, alone[i].count * plan.image_bytes()) ==
@@ -284,6 +285,8 @@ int main(int count, char** arguments) {
     test_orders();
     test_read_ahead();
     test_decoder();
+    test_reading_ahead();
+    test_reading_ahead_of_a_cut_file();
     test_steps();
     test_pool();
     test_closing();
