@@ -61,8 +61,8 @@ class TrainConfig:
     noise_rate: float | Literal["auto"] = "auto"
     """The rate the method assumes. auto: the observed rate of injected noise, an estimate of real noise."""
     variant: Literal["auto", "paper", "official"] = AUTO
-    """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching). auto: the paper's,
-    but a restart of SELFIE does not lower the noise rate below what the refurbished labels show."""
+    """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching). auto: the
+    paper's, but a restart of SELFIE does not lower the noise rate below what the refurbished labels show."""
     epochs: AutoInt = _AUTO
     """Epochs of each run (SELFIE with restarts trains several runs)."""
     warmup: AutoInt = _AUTO

@@ -10,7 +10,9 @@ from safetensors.numpy import load_file, save_file
 from selfie_io.records.atomic import atomic_path
 from selfie_train.methods.label_wave import LabelWave
 from selfie_train.methods.method import Scores
+from selfie_train.runs.log import Row
 from selfie_train.training.learner import Learner
+from selfie_train.training.run_log import RunLog
 
 
 class EarlyStopping:
@@ -51,6 +53,18 @@ class EarlyStopping:
         if best is not None:
             learner.load_state(load_file(_path(folder, best)))
         return best
+
+    def tell(self, best: int | None, rows: list[Row], log: RunLog) -> None:
+        """Say which epoch, from 0, was selected."""
+        if best is None:
+            log.say("early stopping: too few epochs to compare, the last weights are kept")
+            return
+        log.event("epoch_selected", epoch=best + 1, prediction_changes=self.wave.prediction_changes)
+        error = rows[best]["test_error"]
+        known = "" if error is None else f" (test error {error:.2f} %)"
+        log.say(
+            f"early stopping: predictions changed least around epoch {best + 1}; its weights are kept{known}"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What Label Wave remembers."""

@@ -26,7 +26,7 @@ from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
-from selfie_train.training.noise_estimate import rate_from_features
+from selfie_train.training.noise_estimate import rate_before_training
 from selfie_train.training.position import Position
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
@@ -35,6 +35,7 @@ from selfie_train.training.settle import settle
 from selfie_train.training.stop_signal import StopSignal
 
 CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
+CACHE = ".evidence"  # beside the run's folder: what later runs on the same labels need not find again
 CHECK_EVERY = 20  # batches between checks of the loss and, with several processes, of the stop signal
 
 
@@ -130,6 +131,7 @@ class Training:
             self.log.event("start", **self.components.circumstances(), **at)
             for line in self.components.notes:
                 self.log.say(line)
+            self._find_noise_rate()
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
                     while self.position.epoch < self.config.epochs and not self._should_stop_early:
@@ -267,15 +269,27 @@ class Training:
         position.epoch, position.batch = position.epoch + 1, 0
         self.metrics = EpochMetrics(self.group, self.labels, method)
 
-    def _estimate_noise_rate_after_warmup(self) -> None:
-        """Estimate an unknown noise rate from the predictions of the warm-up, and tell the method."""
-        estimate = self.components.estimate
-        if estimate is None or self.position.epoch != self.config.warmup:
+    def _find_noise_rate(self) -> None:
+        """Before the first step: an unknown rate from evidence that is out of sample, if it gives one."""
+        if self.components.estimate is None or self.position.step:
             return
-        found = rate_from_features(
-            self.components.dataset, self.labels.given, self.folder / "evidence", self.config.seed, self.group
+        self.log.say(
+            f"the noise rate is unknown and is estimated first; {self.folder.parent / CACHE} keeps it"
         )
-        rate, source = found or (estimate.rate(self.labels.given), "the predictions of the warm-up (rough)")
+        dataset, given, cache = self.components.dataset, self.labels.given, self.folder.parent / CACHE
+        rate, source = rate_before_training(dataset, given, cache, self.config.seed, self.group)
+        if rate is None:
+            self.log.say(f"no evidence gives a noise rate ({source}): the predictions of the warm-up will")
+        else:
+            self._take_noise_rate(rate, source)
+
+    def _estimate_noise_rate_after_warmup(self) -> None:
+        """Else estimate it from the predictions of the warm-up, and tell the method."""
+        estimate = self.components.estimate
+        if estimate is not None and self.position.epoch == self.config.warmup:
+            self._take_noise_rate(estimate.rate(self.labels.given), "the predictions of the warm-up (rough)")
+
+    def _take_noise_rate(self, rate: float, source: str) -> None:
         self.method.noise_rate = rate
         self.noise_rates[-1] = rate
         self.components.estimate = None
@@ -302,18 +316,10 @@ class Training:
         if self.early_stopping is None:
             return None
         best = self.early_stopping.select(self.learner, self.checkpoints)
-        if best is None:
-            self.log.say("early stopping: too few epochs to compare, the last weights are kept")
-            return None
-        self._checkpoint()
-        changes = self.early_stopping.wave.prediction_changes
-        self.log.event("epoch_selected", epoch=best + 1, prediction_changes=changes)
-        error = self.rows[best]["test_error"]
-        known = "" if error is None else f" (test error {error:.2f} %)"
-        self.log.say(
-            f"early stopping: predictions changed least around epoch {best + 1}; its weights are kept{known}"
-        )
-        return best + 1
+        if best is not None:
+            self._checkpoint()
+        self.early_stopping.tell(best, self.rows, self.log)
+        return None if best is None else best + 1
 
     def _start_next_run(self) -> None:
         """Start the next run, if there is one, with new weights."""
