@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -11,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
 
+from selfie_io.records.plain_files import read_json
 from selfie_train.plugins import Imports, import_plugin
 from selfie_train.recipes import AUTO, PAPER
 from selfie_train.registry import KINDS, check_model_name, known_names, look_up
 
+MOST_CONFIG_BYTES = 1 << 24
 NOISE_KINDS = ("none", "pair", "symmetric", "asymmetric", "overlay")
 DATA_KEY = "data"  # in config.json, beside the settings: what runs.data_identity says
 _NOISE_ALIASES = {"pairflip": "pair", "symmetry": "symmetric"}
@@ -266,7 +267,7 @@ class TrainConfig:
                 f"{folder} holds no run ({path.name} is missing): give a folder that `selfie-train run` made"
             )
         try:
-            values = json.loads(path.read_text())
+            values = read_json(path, MOST_CONFIG_BYTES)
             if isinstance(values, dict):
                 # A run from before there were recipes had the paper's defaults.
                 values = {"recipe": "paper", **values}
@@ -279,7 +280,7 @@ class TrainConfig:
                     raise ValueError(f"imports must lie outside of the run's folder, got {inside[0]!r}")
             return cls.from_json(values)
         except (ValueError, TypeError) as error:  # TypeError: a setting without default is missing
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
     @classmethod
     def _without_code(cls, values: dict[str, Any], modules: tuple[str, ...]) -> TrainConfig:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.audit_pages import AuditPages
 from selfie_train.commands.audit_run import add_run, run_note
 from selfie_train.commands.audit_subject import Subject, open_subject
@@ -97,7 +97,7 @@ class Audit(TrainCommand):
             seed=self.seed,
             quiet=False,
         )
-        console = Console(highlight=False, markup=False)
+        console = RichConsole()
         table = RichTable("audit", self.what)
         for name, value in found.rows():
             table.add_row(name, value)

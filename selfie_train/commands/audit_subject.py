@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
 from selfie_io.records.manifest import MANIFEST_NAME
+from selfie_io.records.plain_files import read_text
 from selfie_train.config import TrainConfig, parse_noise
 
 PACKED = "dataset"  # the folder below OUT
@@ -103,7 +104,7 @@ def _packed(what: str, folder: Path) -> tuple[RecordDataset, list[str]]:
     source_digest = folder.parent / f"{PACKED}.source"
     listing = _listing(what)
     if (folder / MANIFEST_NAME).is_file():
-        if not source_digest.is_file() or source_digest.read_text() != listing:
+        if not source_digest.is_file() or read_text(source_digest) != listing:
             raise ValueError(
                 f"{folder}: was packed from something else, or {what} has changed since; remove it, or "
                 "choose another --out"

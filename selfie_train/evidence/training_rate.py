@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
+from selfie_io.records.plain_files import read_json
 from selfie_train.evidence.features import EFFICIENTNET, features_available
 from selfie_train.evidence.gathering import EvidenceOptions, gather
 from selfie_train.evidence.score import score_labels
@@ -56,7 +57,7 @@ def noise_rate_from_evidence(
     digest.update(f"{dataset.train.identity['records']} {seed} {VERSION}".encode())
     kept = cache / f"noise-rate-{digest.hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        told = json.loads(kept.read_text())
+        told = read_json(kept)
         return RateFound(
             float(told["rate"]), float(told["low"]), float(told["high"]), str(told["source"]), was_kept=True
         )

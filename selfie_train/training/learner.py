@@ -241,10 +241,19 @@ class Learner:
         return scores, begin
 
     @torch.no_grad()
-    def evaluate(self, loader: Loader, *, batch_means: bool = False) -> tuple[float, float]:
+    def evaluate(
+        self,
+        loader: Loader,
+        *,
+        batch_means: bool = False,
+        counts: Tensor | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> tuple[float, float]:
         """Mean loss and error (percent) over all samples, averaged over the networks.
 
         `batch_means` averages the means of the (global) batches instead, as the official program does.
+        `counts` int64 (k * k,) gets this process's predictions: label * k + predicted class. `advance` is
+        told the batches done.
         """
         for network in self.tested_networks:
             self.group.broadcast_buffers(network)
@@ -261,8 +270,14 @@ class Learner:
                 with self._autocast():
                     logits = network(images).float()
                 loss = F.cross_entropy(logits, labels, reduction="sum").double()
-                errors = (logits.argmax(1) != labels).sum()
+                predicted = logits.argmax(1)
+                errors = (predicted != labels).sum()
+                if counts is not None:
+                    pairs = labels * logits.shape[1] + predicted
+                    counts += torch.bincount(pairs, minlength=len(counts))
                 sums += weight * torch.stack([loss, errors.double(), loss.new_tensor(len(labels))])
+            if advance is not None:
+                advance(number + 1)
         loss_sum, errors_sum, count = self.group.sum(sums).tolist()
         return loss_sum / count, 100 * errors_sum / count
 

@@ -26,8 +26,8 @@ from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
-from selfie_train.training.noise_estimate import rate_before_training
 from selfie_train.training.position import Position
+from selfie_train.training.report_record import ReportRecord
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
 from selfie_train.training.schedule import changes_within_epochs, learning_rate
@@ -110,6 +110,7 @@ class Training:
 
         self.position = Position()
         self.metrics = EpochMetrics(self.group, self.labels, self.method)  # of the epoch so far
+        self.report = ReportRecord(self.group, len(self.labels.given), self.components.dataset.num_classes)
         self.rows: list[Row] = []
         self.noise_rates = [self.method.noise_rate]  # of each run so far
         self.last_checkpoint: Path | None = None
@@ -131,13 +132,17 @@ class Training:
             self.log.event("start", **self.components.circumstances(), **at)
             for line in self.components.notes:
                 self.log.say(line)
-            self._find_noise_rate()
+            if self.position.step == 0:
+                self.components.find_noise_rate(self.folder.parent / CACHE, self.log)
+                self.noise_rates[-1] = self.method.noise_rate
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
                     while self.position.epoch < self.config.epochs and not self._should_stop_early:
                         self._train_epoch(stop_signal)
                         self._evaluate_and_log_epoch()
-                        self._estimate_noise_rate_after_warmup()
+                        if self.position.epoch == self.config.warmup:
+                            self.components.estimate_noise_rate(self.log)
+                            self.noise_rates[-1] = self.method.noise_rate
                         self._checkpoint_after_epoch()
                     self._start_next_run()
             selected_epoch = self._select_epoch()
@@ -165,6 +170,8 @@ class Training:
             noise_rates=self.noise_rates,
             images_per_second=self.position.images_per_second or None,
             selected_epoch=selected_epoch,
+            choices=self.report.choices,
+            confusion=self.report.confusion,
         )
         if self.group.is_first:
             columns = self.statistics.columns()
@@ -199,6 +206,7 @@ class Training:
                 choices = method.choose(scores) if scores is not None and method.needs_scores else None
                 sums = learner.update(choices)
                 self.metrics.add(sums, scores, choices)
+                self.report.record(scores, choices)
             position.batch += 1
             position.step += 1
             position.images += global_size
@@ -254,7 +262,13 @@ class Training:
         test_loss = test_error = None
         if self.test_loader is not None:
             official = self.config.variant == "official"
-            test_loss, test_error = self.learner.evaluate(self.test_loader, batch_means=official)
+            counts = self.report.counts()
+            self.log.start_test(f"run {position.run} epoch {position.epoch + 1} test", len(self.test_loader))
+            test_loss, test_error = self.learner.evaluate(
+                self.test_loader, batch_means=official, counts=counts, advance=self.log.advance_test
+            )
+            self.log.end_epoch()
+            self.report.end_test(counts, test_error)
         knows_rate = method.needs_noise_rate and self.components.estimate is None
         row = self.metrics.row(
             epoch=position.epoch + 1,
@@ -268,33 +282,6 @@ class Training:
         self.log.row(row, position.images_per_second, label_precisions=self.metrics.label_precisions())
         position.epoch, position.batch = position.epoch + 1, 0
         self.metrics = EpochMetrics(self.group, self.labels, method)
-
-    def _find_noise_rate(self) -> None:
-        """Before the first step: an unknown rate from evidence that is out of sample, if it gives one."""
-        if self.components.estimate is None or self.position.step:
-            return
-        self.log.say(
-            f"the noise rate is unknown and is estimated first; {self.folder.parent / CACHE} keeps it"
-        )
-        dataset, given, cache = self.components.dataset, self.labels.given, self.folder.parent / CACHE
-        rate, source = rate_before_training(dataset, given, cache, self.config.seed, self.group)
-        if rate is None:
-            self.log.say(f"no evidence gives a noise rate ({source}): the predictions of the warm-up will")
-        else:
-            self._take_noise_rate(rate, source)
-
-    def _estimate_noise_rate_after_warmup(self) -> None:
-        """Else estimate it from the predictions of the warm-up, and tell the method."""
-        estimate = self.components.estimate
-        if estimate is not None and self.position.epoch == self.config.warmup:
-            self._take_noise_rate(estimate.rate(self.labels.given), "the predictions of the warm-up (rough)")
-
-    def _take_noise_rate(self, rate: float, source: str) -> None:
-        self.method.noise_rate = rate
-        self.noise_rates[-1] = rate
-        self.components.estimate = None
-        self.log.event("noise_rate_estimated", noise_rate=rate, source=source)
-        self.log.say(f"noise rate estimated from {source}: {rate:.4f}")
 
     def _checkpoint_after_epoch(self) -> None:
         """Write a checkpoint if the last one is old, if the epoch is the best, or the run's last."""
@@ -346,6 +333,7 @@ class Training:
         if not self.group.is_first:
             return
         arrays, state = self.components.state()
+        arrays |= self.report.state()
         values = {
             "position": dataclasses.asdict(self.position),
             "loader": self.train_loader.state_dict(),
@@ -378,6 +366,8 @@ class Training:
             self.position = Position(**values["position"])
             self.metrics.load_state(values)
             self.rows = values["rows"]
+            errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
+            self.report.load_state(checkpoint.arrays, errors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise ValueError(
                 f"{checkpoint.path} does not fit the settings in {self.folder / 'config.json'}: "
