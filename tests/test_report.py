@@ -20,7 +20,7 @@ from selfie_train.report.page import Gallery, GalleryImage, Table, write_page
 from selfie_train.report.plots import Curve, draw_curves
 from selfie_train.runs.comparison import group_runs, read_run
 from selfie_train.runs.confusion import Confusion, read_confusion
-from selfie_train.runs.last_choices import CHOICES, DROPPED, KEPT, choice_codes, read_sample_labels
+from selfie_train.runs.last_choices import CHOICES, KEPT, REFURBISHED, choice_codes, read_sample_labels
 from selfie_train.runs.log import COLUMNS
 from selfie_train.runs.paper_errors import NOISE_RATES, paper_error, paper_errors
 from selfie_train.runs.result import restart_notes
@@ -67,7 +67,7 @@ def test_a_run_report_shows_its_figures_and_refurbished_images(digits, tmp_path)
     read = read_sample_labels(result.folder)
     np.testing.assert_array_equal(read.choices, result.choices)
     np.testing.assert_array_equal(read.clean, dataset.train.labels)
-    for word, code in (("learnt with their given label", KEPT), ("not learnt", DROPPED)):
+    for word, code in (("learnt with their given label", KEPT), ("learnt with another label", REFURBISHED)):
         assert f"{(result.choices == code).sum():,} of 1,438 samples were {word}" in page
     (result.folder / "confusion.csv").write_text("weights,label,predicted_label,predictions\nlast,0,10,1\n")
     (tmp_path / "out").mkdir()
