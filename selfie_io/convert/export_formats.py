@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from selfie_io.convert.sources.image_folder import CLASSES_NAME, RECORDS_HEADER, RECORDS_NAME
 from selfie_io.convert.sources.source import missing_extra
+from selfie_io.records.csv_cells import harmless_row
 
 if TYPE_CHECKING:
     from selfie_io.records.dataset import RecordDataset
@@ -74,7 +75,7 @@ def to_folder(export: ExportedRecords, out: Path) -> None:
                 for index, image, label in zip(*chunk, strict=True):
                     name = f"{split}/{folders[label]}/{index:0{width}d}.png"
                     (out / name).write_bytes(_png(image))
-                    rows.writerow([name, split, record_ids[index], label])
+                    rows.writerow(harmless_row([name, split, record_ids[index], label]))
 
 
 def to_npz(export: ExportedRecords, out: Path) -> None:

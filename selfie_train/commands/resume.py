@@ -14,10 +14,15 @@ from selfie_train.commands.subcommand import DONE, TrainCommand
 class Resume(TrainCommand):
     """Continue a run at the batch after its last checkpoint."""
 
+    EXAMPLES = (
+        "selfie-train resume runs/selfie",
+        "selfie-train resume runs/selfie --dataset /data/moved/digits",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The run's folder."""
     dataset: Path | None = None
-    """Where the run's data set lies now, if it moved."""
+    """Where the run's data set lies now, if it moved; by default where it was."""
 
     def run(self) -> int:
         """Train what is left."""

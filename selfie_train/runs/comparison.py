@@ -15,6 +15,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.csv_cells import harmless_row
+from selfie_io.records.plain_files import read_json
 from selfie_train.config import TrainConfig, parse_noise
 from selfie_train.runs.data_identity import read_identity
 from selfie_train.runs.failure import read_failure
@@ -104,10 +106,22 @@ def read_run(folder: Path) -> StoredRun:
         return StoredRun(folder, TrainConfig.from_json(failure.config), [], None, failure=failure.reason)
     config = TrainConfig.read(folder, import_modules=False)
     summary_path = folder / "summary.json"
-    summary = json.loads(summary_path.read_text()) if summary_path.exists() else None
+    summary = _read_summary(summary_path) if summary_path.exists() else None
     log = read_log(folder) if (folder / "log.csv").exists() else []
     reason = failure.reason if failure is not None and summary is None else None
     return StoredRun(folder, config, log, summary, _data(read_identity(folder), config), reason)
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    summary = read_json(path)
+    if not isinstance(summary, dict):
+        raise ValueError(f"{path}: must hold an object of figures, got {type(summary).__name__}")
+    for name in FIGURES:
+        value = summary.get(name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and abs(value) < 1e300):
+            raise ValueError(f"{path}: {name} must be a finite number or null, got {str(value)[:100]!r}")
+    return summary
 
 
 def _data(identity: dict[str, Any] | None, config: TrainConfig) -> str | None:
@@ -130,7 +144,7 @@ def group_runs(runs: Sequence[StoredRun]) -> list[RunGroup]:
 
 def write_table(groups: Sequence[RunGroup], path: Path) -> None:
     """Write a CSV file with a row for each group; figures as in summary.json, empty where unknown."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         means = [f"{name}{part}" for name in FIGURES for part in ("", "_deviation")]
         writer.writerow(
@@ -153,7 +167,7 @@ def write_table(groups: Sequence[RunGroup], path: Path) -> None:
             for name in FIGURES:
                 cells += group.figure(name) or (None, None)
             failures = "; ".join(f"{folder.name}: {reason}" for folder, reason in group.failures.items())
-            writer.writerow([*cells, group.paper, failures])
+            writer.writerow(harmless_row([*cells, group.paper, failures]))
 
 
 def setting_names(groups: Sequence[RunGroup]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfie_io.records.plain_files import open_plain_text
 from selfie_train.config import TrainConfig
 from selfie_train.runs.confusion import Confusion
 from selfie_train.runs.log import Row
@@ -99,6 +100,10 @@ def restart_notes(log: list[Row]) -> list[str]:
 
 def read_refurbished(folder: Path) -> NDArray[np.int64]:
     """The refurbished labels int64[N] in a finished run's labels.csv, -1 where none; OSError if missing."""
-    with (folder / "labels.csv").open(newline="") as file:
-        rows = csv.DictReader(file)
-        return np.array([int(row["refurbished_label"] or -1) for row in rows], dtype=np.int64)
+    path = folder / "labels.csv"
+    try:
+        with open_plain_text(path) as file:
+            rows = csv.DictReader(file)
+            return np.array([int(row["refurbished_label"] or -1) for row in rows], dtype=np.int64)
+    except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
+        raise ValueError(f"{path}: must have integers in a column refurbished_label: {error}") from error

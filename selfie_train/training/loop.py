@@ -11,7 +11,6 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from selfie_io.loading.loader import Loader
 from selfie_io.records.atomic import atomic_path
 from selfie_train.config import DATA_KEY, TrainConfig
 from selfie_train.methods.method import Scores
-from selfie_train.runs.data_identity import check_identity, data_identity
+from selfie_train.runs.data_identity import check_identity, data_description, data_identity
 from selfie_train.runs.log import Row
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
@@ -102,7 +101,7 @@ class Training:
         self.components = Components(config)
         self.group, self.labels = self.components.group, self.components.labels
         self.method, self.learner = self.components.method, self.components.learner
-        self.early_stopping = self.components.early_stopping
+        self.early_stopping, self.statistics = self.components.early_stopping, self.components.statistics
         self.num_runs = self.method.num_runs(config)
         self.train_loader = self.components.loader(self.components.dataset.train, training=True)
         self.test_loader: Loader | None = None
@@ -121,7 +120,9 @@ class Training:
 
     def write_config(self) -> None:
         """Write config.json: the settings, and which data they were used on."""
-        content = self.config.to_json() | {DATA_KEY: data_identity(self.components.dataset, self.labels)}
+        dataset = self.components.dataset
+        data = data_identity(dataset, self.labels) | data_description(dataset)
+        content = self.config.to_json() | {DATA_KEY: data}
         with atomic_path(self.folder / "config.json") as temporary:
             temporary.write_text(json.dumps(content, indent=1))
 
@@ -129,7 +130,8 @@ class Training:
         """Train what is left, and write the results."""
         try:
             self.log.restore(self.rows)
-            self.log.event("start", **self._circumstances())
+            at = {f"at_{name}": value for name, value in dataclasses.asdict(self.position).items()}
+            self.log.event("start", **self.components.circumstances(), **at)
             for line in self.components.notes:
                 self.log.say(line)
             with StopSignal() as stop_signal:
@@ -169,7 +171,8 @@ class Training:
             confusion=self.report.confusion,
         )
         if self.group.is_first:
-            write_results(result, self.components.dataset, self.method, say=self.log.say)
+            columns = self.statistics.columns()
+            write_results(result, self.components.dataset, self.method, statistics=columns, say=self.log.say)
             self.log.event("end", **result.summary)
         self.group.barrier()
         return result
@@ -180,6 +183,7 @@ class Training:
         num_batches = len(self.train_loader)
         watching = self.components.estimate is not None or self.early_stopping is not None
         gather = method.needs_scores or watching
+        gradients = not method.learns_anew(position.epoch)
         rate_changes = changes_within_epochs(config)
         learner.set_learning_rate(self._learning_rate())
         title = f"run {position.run} epoch {position.epoch + 1}/{config.epochs}"
@@ -190,7 +194,10 @@ class Training:
         for batch in batches:
             global_size = self._global_size(len(batch.labels), position.batch)
             if global_size >= 2:  # batch norm needs two samples
-                scores = learner.score(batch, position.epoch, position.step, global_size, gather=gather)
+                scores = learner.score(
+                    batch, position.epoch, position.step, global_size, gather=gather, gradients=gradients
+                )
+                self.statistics.record(learner.outputs())
                 if scores is not None:
                     self._watch(scores)
                 choices = method.choose(scores) if scores is not None and method.needs_scores else None
@@ -248,6 +255,7 @@ class Training:
     def _evaluate_and_log_epoch(self) -> None:
         """Test the networks, log the epoch, and move on to the next one."""
         position, method = self.position, self.method
+        self.statistics.end_epoch(self.group)
         test_loss = test_error = None
         if self.test_loader is not None:
             official = self.config.variant == "official"
@@ -327,6 +335,7 @@ class Training:
         if position.run < self.num_runs:
             position.epoch = 0
             self.method.restart()
+            self.statistics.restart()
             self.learner.start_run(position.run)
             self.noise_rates.append(self.method.noise_rate)
             self.log.event("restart", run=position.run, noise_rate=self.method.noise_rate)
@@ -337,6 +346,7 @@ class Training:
     def _checkpoint(self) -> None:
         """Write everything that `restore` needs; raises Divergence if a weight is not finite."""
         metrics = self.metrics.state()
+        self.statistics.merge(self.group)
         if not self.learner.is_finite():
             self._diverged("a weight is not finite")
         self.checkpoint_time = time.monotonic()
@@ -398,15 +408,3 @@ class Training:
         if batch + 1 < len(self.train_loader) or self.group.world_size == 1:
             return local_size * self.group.world_size
         return int(self.group.sum(torch.tensor([local_size], device=self.group.device)).item())
-
-    def _circumstances(self) -> dict[str, Any]:
-        return {
-            "torch": torch.__version__,
-            "device": str(self.group.device),
-            "world_size": self.group.world_size,
-            "num_threads": torch.get_num_threads(),
-            "parameters": self.learner.num_parameters,
-            "observed_noise_rate": self.labels.observed_noise_rate,
-            "noise_rate": self.labels.noise_rate,
-            **{f"at_{name}": value for name, value in dataclasses.asdict(self.position).items()},
-        }

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from selfie_io.rich_console import RichConsole
 from selfie_train.runs.log import Row, append_row, write_log
 
 
-class TrainingConsole(Console):
+class TrainingConsole(RichConsole):
     """A console that falls silent where nobody reads it any longer: training goes on."""
 
     def on_broken_pipe(self) -> None:
@@ -35,7 +35,7 @@ class RunLog:
     def __init__(self, folder: Path, *, is_first: bool, quiet: bool, tensorboard: bool) -> None:
         self.folder = folder
         self.is_first = is_first
-        self.console = TrainingConsole(quiet=quiet or not is_first, highlight=False, markup=False)
+        self.console = TrainingConsole(quiet=quiet or not is_first)
         self._progress: Progress | None = None
         self._headed = False
         self._board = _tensorboard_writer(folder / "tensorboard") if tensorboard and is_first else None
@@ -80,9 +80,9 @@ class RunLog:
         """Show a progress bar for the epoch where the output is a terminal."""
         if self.console.is_terminal and not self.console.quiet:
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(10),
-                TextColumn("{task.fields[figures]}"),
+                TextColumn("{task.fields[figures]}", markup=False),
                 TimeRemainingColumn(),
                 console=self.console,
                 transient=True,

@@ -14,6 +14,7 @@ from selfie_io.convert.reading import read_class_names
 from selfie_io.convert.subcommand import BAD_DATA, DONE, CommandError, Subcommand, parse_shape, progress, tool
 from selfie_io.convert.summary import describe, summary
 from selfie_io.records.files import guess_shape, record_files
+from selfie_io.records.lock import folder_lock
 from selfie_io.records.manifest import MANIFEST_NAME, write_manifest
 from selfie_io.records.verify import manifest_of, verify_files
 
@@ -26,6 +27,11 @@ class Adopt(Subcommand):
     sets that the SELFIE authors published, or your own files in that format. The record files are
     not changed.
     """
+
+    EXAMPLES = (
+        "selfie-convert adopt data/animal10n --shape 3,64,64",
+        "selfie-convert adopt data/mine --class-names classes.txt --name mine",
+    )
 
     folder: tyro.conf.Positional[Path]
     """The folder with the record files."""
@@ -52,6 +58,10 @@ class Adopt(Subcommand):
         """Check, then write the manifest; 1 if there are defects."""
         if not self.folder.is_dir():
             raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
+        with folder_lock(self.folder):
+            return self._adopt()
+
+    def _adopt(self) -> int:
         if (self.folder / MANIFEST_NAME).exists() and not self.force:
             raise CommandError(
                 f"FOLDER must have no manifest, {self.folder} has one; --force makes a new one"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from selfie_io.convert.correction.plan import DROPPED_FOLDER, Change, Correction
-from selfie_io.records.csv_cells import harmless_cell
+from selfie_io.records.csv_cells import harmless_row, original_cell
 
 _TABLES = (".csv", ".tsv")
 
@@ -126,13 +126,15 @@ def corrected_table(content: bytes, suffix: str, correction: Correction) -> byte
         for key in (name, *("/".join(path.parts[start:]) for start in range(1, len(path.parts))), path.stem):
             by_cell[key] = name if by_cell.setdefault(key, name) == name else ""
     width = min(map(len, rows), default=0)
-    counts = [sum(bool(by_cell.get(row[column])) for row in rows[1:]) for column in range(width)]
+
+    def named(cell: str) -> str:
+        return by_cell.get(cell) or by_cell.get(original_cell(cell), "")
+
+    counts = [sum(bool(named(row[column])) for row in rows[1:]) for column in range(width)]
     if not counts or not max(counts):
         return None
     files = counts.index(max(counts))
-    listed = {
-        place: by_cell[row[files]] for place, row in enumerate(rows) if place and by_cell.get(row[files])
-    }
+    listed = {place: named(row[files]) for place, row in enumerate(rows) if place and named(row[files])}
     labels = [
         column
         for column in range(width)
@@ -159,7 +161,7 @@ def corrected_table(content: bytes, suffix: str, correction: Correction) -> byte
 def _is_class(cell: str, correction: Correction, name: str) -> bool:
     """Whether a cell is the class of an item, as a number or by name."""
     given = correction.given[name]
-    return cell.strip() in (str(given), correction.class_names[given])
+    return original_cell(cell.strip()) in (str(given), correction.class_names[given])
 
 
 def undo_list(correction: Correction, moved: Mapping[str, str]) -> bytes:
@@ -177,7 +179,7 @@ def undo_list(correction: Correction, moved: Mapping[str, str]) -> bytes:
             change.label,
             new_class,
         ]
-        writer.writerow([harmless_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+        writer.writerow(harmless_row(cells))
     return out.getvalue().encode("utf-8", "surrogatepass")
 
 
