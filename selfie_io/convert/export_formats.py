@@ -218,9 +218,9 @@ def _folder_names(class_names: Sequence[str]) -> list[str]:
         usable = plain and plain not in names and len(plain.encode()) <= 200
         names.append(plain if usable else f"class {label}")
         if names.index(names[-1]) != label:
-            other = class_names[names.index(names[-1])]
             raise ValueError(
-                f"classes need folders of their own, but {other!r} and {name!r} "
+                "classes need folders of their own, but "
+                f"{class_names[names.index(names[-1])]!r} and {name!r} "
                 f"would both be {names[-1]!r}; export to npz, or rename one in dataset.json"
             )
     return names

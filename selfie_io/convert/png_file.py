@@ -14,7 +14,7 @@ _KEY = "Software"
 
 
 def check_png_target(path: Path, name: str) -> None:
-    """Raise CommandError if `path`, the option `name`, is no PNG file or a file of others."""
+    """Raise CommandError if `path`, the option `name`, is no PNG file, or one of another program."""
     if path.suffix.lower() != ".png":
         raise CommandError(f"{name} must be a .png file, got {path}")
     if os.path.lexists(path) and not _is_own(path):

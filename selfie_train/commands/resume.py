@@ -18,12 +18,17 @@ class Resume(TrainCommand):
     the place of the data set may be others.
     """
 
+    EXAMPLES = (
+        "selfie-train resume runs/selfie",
+        "selfie-train resume runs/selfie --dataset /data/moved/digits",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The run's folder."""
     dataset: Path | None = None
-    """Where the run's data set lies now, if it moved."""
+    """Where the run's data set lies now, if it moved; by default where it was."""
     epochs: int | None = None
-    """Train on, to this many epochs in all; at least those of the run."""
+    """Train on, to this many epochs in all, at least those of the run; by default to the run's."""
     from_start: bool = False
     """Train the run again from the beginning, over its log and checkpoints."""
 

@@ -79,6 +79,15 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
         return _file_digest(temporary)
 
 
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a safetensors file. Raises ValueError if it is none, OSError if it cannot be read."""
+    check_plain(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
 def forget_checkpoints(folder: Path) -> None:
     """Remove all checkpoints of a run, and the weights that early stopping kept; other files stay."""
     for path in [*folder.glob("step-*.json"), *folder.glob("*-*.safetensors")]:
@@ -111,15 +120,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(values, dict):
         raise ValueError(f"{path} is damaged: it must hold an object of values")
     return Checkpoint(path, read_arrays(arrays_path), values)
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a safetensors file; raises ValueError if it is none, OSError if it cannot be read."""
-    check_plain(path)
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:

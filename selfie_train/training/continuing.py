@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.plain_files import read_json
 from selfie_train.config import DATA_KEY, TrainConfig
 from selfie_train.runs.result import Divergence
 from selfie_train.training.checkpoint import Checkpoint, forget_checkpoints, latest_checkpoint
@@ -144,7 +145,7 @@ def divergence(what: str, position: Position, last_checkpoint: Path | None) -> D
 
 
 def _earlier_epochs(folder: Path) -> list[int]:
-    data = json.loads((folder / "config.json").read_text()).get(DATA_KEY)
+    data = read_json(folder / "config.json").get(DATA_KEY)
     found = data.get(_EXTENDED) if isinstance(data, dict) else None
     return [one for one in found if isinstance(one, int)] if isinstance(found, list) else []
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from selfie_train.methods.label_wave import LabelWave
 from selfie_train.methods.method import Scores
+from selfie_train.runs.log import Row
 from selfie_train.training.checkpoint import read_arrays, write_arrays
 from selfie_train.training.learner import Learner
+from selfie_train.training.run_log import RunLog
 
 
 class EarlyStopping:
@@ -48,6 +50,18 @@ class EarlyStopping:
         if best is not None:
             learner.load_state(read_arrays(_path(folder, best)))
         return best
+
+    def tell(self, best: int | None, rows: list[Row], log: RunLog) -> None:
+        """Say which epoch, from 0, was selected."""
+        if best is None:
+            log.say("early stopping: too few epochs to compare, the last weights are kept")
+            return
+        log.event("epoch_selected", epoch=best + 1, prediction_changes=self.wave.prediction_changes)
+        error = rows[best]["test_error"]
+        known = "" if error is None else f" (test error {error:.2f} %)"
+        log.say(
+            f"early stopping: predictions changed least around epoch {best + 1}; its weights are kept{known}"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What Label Wave remembers."""

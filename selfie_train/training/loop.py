@@ -18,7 +18,7 @@ import torch
 from selfie_io.loading.loader import Loader
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import Scores
-from selfie_train.runs.data_identity import check_identity, data_identity
+from selfie_train.runs.data_identity import check_identity, data_description, data_identity
 from selfie_train.runs.log import Row
 from selfie_train.runs.own_files import check_new_run
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
@@ -27,7 +27,6 @@ from selfie_train.training.checkpoint import Checkpoint, write_checkpoint
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
-from selfie_train.training.noise_estimate import rate_from_features
 from selfie_train.training.position import Position
 from selfie_train.training.report_record import ReportRecord
 from selfie_train.training.result_files import write_results
@@ -37,6 +36,7 @@ from selfie_train.training.settle import settle
 from selfie_train.training.stop_signal import StopSignal
 
 CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
+CACHE = ".evidence"  # beside the run's folder: what later runs on the same labels need not find again
 CHECK_EVERY = 20  # batches between checks of the loss and, with several processes, of the stop signal
 
 
@@ -129,7 +129,8 @@ class Training:
 
     def write_config(self, earlier_epochs: Sequence[int] = ()) -> None:
         """Write config.json: the settings, and which data they were used on."""
-        data = data_identity(self.components.dataset, self.labels)
+        dataset = self.components.dataset
+        data = data_identity(dataset, self.labels) | data_description(dataset)
         continuing.write_config(self.folder, self.config, data, earlier_epochs)
 
     def run(self) -> TrainResult:
@@ -140,12 +141,17 @@ class Training:
             self.log.event("start", **self.components.circumstances(), **at)
             for line in self.components.notes:
                 self.log.say(line)
+            if self.position.step == 0:
+                self.components.find_noise_rate(self.folder.parent / CACHE, self.log)
+                self.noise_rates[-1] = self.method.noise_rate
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
                     while self.position.epoch < self.config.epochs and not self._should_stop_early:
                         self._train_epoch(stop_signal)
                         self._evaluate_and_log_epoch()
-                        self._estimate_noise_rate_after_warmup()
+                        if self.position.epoch == self.config.warmup:
+                            self.components.estimate_noise_rate(self.log)
+                            self.noise_rates[-1] = self.method.noise_rate
                         self._checkpoint_after_epoch()
                     self._start_next_run()
             selected_epoch = self._select_epoch()
@@ -283,21 +289,6 @@ class Training:
         position.epoch, position.batch = position.epoch + 1, 0
         self.metrics = EpochMetrics(self.group, self.labels, method)
 
-    def _estimate_noise_rate_after_warmup(self) -> None:
-        """Estimate an unknown noise rate from the predictions of the warm-up, and tell the method."""
-        estimate = self.components.estimate
-        if estimate is None or self.position.epoch != self.config.warmup:
-            return
-        found = rate_from_features(
-            self.components.dataset, self.labels.given, self.folder / "evidence", self.config.seed, self.group
-        )
-        rate, source = found or (estimate.rate(self.labels.given), "the predictions of the warm-up (rough)")
-        self.method.noise_rate = rate
-        self.noise_rates[-1] = rate
-        self.components.estimate = None
-        self.log.event("noise_rate_estimated", noise_rate=rate, source=source)
-        self.log.say(f"noise rate estimated from {source}: {rate:.4f}")
-
     def _checkpoint_after_epoch(self) -> None:
         """Write a checkpoint if the last one is old, if the epoch is the best, or the run's last."""
         best = self.early_stopping is not None and self.early_stopping.end_epoch(
@@ -320,17 +311,10 @@ class Training:
         if self.early_stopping is None:
             return None
         best = self.early_stopping.select(self.learner, self.checkpoints)
-        if best is None:
-            self.log.say("early stopping: too few epochs to compare, the last weights are kept")
-            return None
-        self._checkpoint()
-        changes = self.early_stopping.wave.prediction_changes
-        self.log.event("epoch_selected", epoch=best + 1, prediction_changes=changes)
-        error = self.rows[best]["test_error"]
-        known = "" if error is None else f" (test error {error:.2f} %)"
-        kept = f"around epoch {best + 1}; its weights are kept{known}"
-        self.log.say(f"early stopping: predictions changed least {kept}")
-        return best + 1
+        if best is not None:
+            self._checkpoint()
+        self.early_stopping.tell(best, self.rows, self.log)
+        return None if best is None else best + 1
 
     def _start_next_run(self) -> None:
         """Start the next run, if there is one, with new weights."""

@@ -26,6 +26,12 @@ class Info(Subcommand):
     program needs that of the training split; this one reads any distinct ids.
     """
 
+    EXAMPLES = (
+        "selfie-convert info data/digits",
+        "selfie-convert info data/digits --overlay pair-0.4 --image matrix.png",
+        "selfie-convert info data/digits --json",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The data set."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
@@ -33,9 +39,11 @@ class Info(Subcommand):
     fits.
     """
     overlay: str | None = None
-    """Describe this label overlay instead: noise rate of all records and of each class, matrix."""
+    """Describe this label overlay: noise rate of all records and of each class, matrix; by default the
+    data set."""
     image: Path | None = None
-    """With --overlay: also draw the observed matrix into this PNG file."""
+    """With --overlay: also draw the observed matrix into this PNG file; by default nothing is
+    drawn."""
     json: bool = False
     """Print the result as JSON."""
 

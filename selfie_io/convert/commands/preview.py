@@ -28,6 +28,11 @@ _LEGEND = "Red: a label that the overlay changes, with the stored class."
 class Preview(Subcommand):
     """Draw images of FOLDER as a grid, one row per class with its name, into the PNG file OUT."""
 
+    EXAMPLES = (
+        "selfie-convert preview data/digits grid.png",
+        "selfie-convert preview data/digits noisy.png --noisy pair-0.4 --columns 20",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The data set."""
     out: tyro.conf.Positional[Path]
@@ -39,7 +44,8 @@ class Preview(Subcommand):
     rows: int = 20
     """The most classes to show, spread over all of them."""
     noisy: str | None = None
-    """Show images under the labels of this overlay, changed ones marked red."""
+    """Show images under the labels of this overlay, changed ones marked red; by default under the
+    stored ones."""
     seed: int = 0
     """The seed of the choice of images."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
