@@ -117,6 +117,8 @@ class Training:
         self.checkpoint_time = time.monotonic()
         self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
         self.learner.start_run(0)
+        if self.group.life is not None:
+            self.group.life.advice = f"continue with: selfie-train resume {folder}"
 
     def write_config(self) -> None:
         """Write config.json: the settings, and which data they were used on."""
@@ -144,6 +146,8 @@ class Training:
         except Divergence as error:
             self.log.event("divergence", message=str(error))
             raise
+        except RuntimeError as error:
+            raise self.group.explain(error) from error
         except OSError as error:  # a full disk, a data set that is gone
             what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror or str(error)
             raise OSError(
