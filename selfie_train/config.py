@@ -63,8 +63,8 @@ class TrainConfig:
     noise_rate: float | Literal["auto"] = "auto"
     """The rate the method assumes. auto: the observed rate of injected noise, an estimate of real noise."""
     variant: Literal["auto", "paper", "official"] = AUTO
-    """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching). auto: the paper's,
-    but a restart of SELFIE does not lower the noise rate below what the refurbished labels show."""
+    """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching). auto: the
+    paper's, but a restart of SELFIE does not lower the noise rate below what the refurbished labels show."""
     epochs: AutoInt = _AUTO
     """Epochs of each run (SELFIE with restarts trains several runs)."""
     warmup: AutoInt = _AUTO
@@ -146,12 +146,12 @@ class TrainConfig:
         if _fits(self.imports, tuple[str, ...]):
             object.__setattr__(self, "imports", tuple(import_plugin(module) for module in self.imports))
         _one_of("method", self.method, known_names("method"))
-        check_model_name(self.model)
         for name, hint in get_type_hints(type(self)).items():
             if getattr(hint, "__origin__", None) is Literal:
                 _one_of(name, getattr(self, name), get_args(hint))
             elif not _fits(getattr(self, name), hint):
                 raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(self, name)!r}")
+        check_model_name(self.model)
         if self.recipe == "paper":
             for name, value in PAPER.items():
                 if self._is_auto(name):

@@ -20,7 +20,7 @@ from selfie_io.records.atomic import atomic_path
 from selfie_train.config import DATA_KEY, TrainConfig
 from selfie_train.methods.method import Scores
 from selfie_train.runs.data_identity import check_identity, data_identity
-from selfie_train.runs.log import Row
+from selfie_train.runs.log import Row, checked_rows
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
 from selfie_train.training.components import Components
@@ -383,11 +383,12 @@ class Training:
         values = checkpoint.values
         try:
             self.components.load_state(checkpoint)
-            self.noise_rates = values["noise_rates"]
+            self.noise_rates = [float(rate) for rate in values["noise_rates"]]
             self.train_loader.load_state_dict(values["loader"])
-            self.position = Position(**values["position"])
+            limits = {"runs": self.num_runs, "epochs": self.config.epochs, "batches": len(self.train_loader)}
+            self.position = Position.read(values["position"], **limits)
             self.metrics.load_state(values)
-            self.rows = values["rows"]
+            self.rows = checked_rows(values["rows"])
             errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
             self.report.load_state(checkpoint.arrays, errors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
