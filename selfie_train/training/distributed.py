@@ -130,6 +130,21 @@ def join_processes(device: str, timeout: float = DEFAULT_TIMEOUT) -> ProcessGrou
     sense, OSError if the others do not come.
     """
     rank, world_size = _place_in_environment()
+    place = choose_device(device)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    if world_size == 1:
+        return ProcessGroup(0, 1, place)
+    if not dist.is_initialized():
+        _meet(rank, world_size, place, timeout)
+    return ProcessGroup(dist.get_rank(), world_size, place, _life_signs[0] if _life_signs else None)
+
+
+def choose_device(device: str) -> torch.device:
+    """The device called cpu, cuda, cuda:N or auto (CUDA where there is one); cuda is this process's own.
+
+    Raises ValueError for a device that this machine does not have.
+    """
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         place = torch.device(kind)
@@ -142,14 +157,9 @@ def join_processes(device: str, timeout: float = DEFAULT_TIMEOUT) -> ProcessGrou
             )
         if place.index is None:
             place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(place)
     elif place.type != "cpu":
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}")
-    if world_size == 1:
-        return ProcessGroup(0, 1, place)
-    if not dist.is_initialized():
-        _meet(rank, world_size, place, timeout)
-    return ProcessGroup(dist.get_rank(), world_size, place, _life_signs[0] if _life_signs else None)
+    return place
 
 
 def _place_in_environment() -> tuple[int, int]:
