@@ -11,7 +11,7 @@ import tyro
 from selfie_io import __version__
 from selfie_io._extras import advice
 from selfie_io.command_line import parse
-from selfie_io.console import quiet_on_broken_pipe
+from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
@@ -83,16 +83,25 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"selfie-train {__version__}")
         return DONE
     try:
-        command: TrainCommand = parse(
-            "selfie-train",
-            _DESCRIPTION,
-            COMMANDS,
-            _with_values(arguments),
-            (tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
-        )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
+        with harmless_output(
+            needed=any(harmless(one) != one for one in arguments)
+        ):  # its complaint quotes them
+            command: TrainCommand = parse(
+                "selfie-train",
+                _DESCRIPTION,
+                COMMANDS,
+                _with_values(arguments),
+                (tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
+            )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
     except ModuleNotFoundError as error:  # TrainConfig asks the method, which may need an extra
         _complain(error)
         return FAILED
+    with harmless_output():
+        return _status(command)
+
+
+def _status(command: TrainCommand) -> int:
+    """Run a command; returns its exit status, and says in lines why it is not 0."""
     try:
         for module in command.imports:
             import_plugin(module)
@@ -106,6 +115,15 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
+    except MemoryError as error:
+        _complain(f"there is not enough memory{f': {error}' if str(error) else ''}")
+        return FAILED
+    except RecursionError:
+        _complain("the data is nested too deeply")
+        return FAILED
+    except Exception as error:
+        _complain(unexpected(error))
+        return FAILED
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:
@@ -123,4 +141,5 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
 
 def _complain(error: BaseException | str) -> None:
     told = error if isinstance(error, str) else advice(error, training=True)
-    print(f"selfie-train: {told}", file=sys.stderr)
+    for line in told.split("\n"):
+        print(f"selfie-train: {line}", file=sys.stderr)

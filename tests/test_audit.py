@@ -149,7 +149,7 @@ def test_folds_of_a_network_find_wrong_labels_and_go_on_where_they_stopped(noisy
     dataset = sio.open_dataset(noisy)
     wrong = dataset.train.labels_from("noisy") != dataset.train.labels
     assert area_under_roc(found.score, wrong) > 0.85
-    monkeypatch.setattr(folds, "_train_and_predict", None)  # nothing is trained again
+    monkeypatch.setattr(folds, "complete_fold", None)  # nothing is trained again
     again = audit(noisy, tmp_path / "audit", folds=2, noise="overlay:noisy")
     np.testing.assert_array_equal(again.score, found.score)
 

@@ -7,7 +7,7 @@ import tyro
 
 from selfie_io._extras import advice
 from selfie_io.command_line import parse
-from selfie_io.console import quiet_on_broken_pipe
+from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
 from selfie_io.convert.commands.adopt import Adopt
 from selfie_io.convert.commands.apply import Apply
 from selfie_io.convert.commands.check import Check
@@ -75,18 +75,25 @@ def _run(given: Sequence[str]) -> int:
     if list(given) == ["--version"]:
         print(tool())
         return DONE
-    command: Subcommand = parse(
-        "selfie-convert",
-        _DESCRIPTION,
-        COMMANDS,
-        given,
-        (
-            tyro.conf.DisallowNone,
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.OmitSubcommandPrefixes,
-            tyro.conf.PositionalMetavarFromFieldName,
-        ),
-    )
+    with harmless_output(needed=any(harmless(one) != one for one in given)):  # its complaint quotes them
+        command: Subcommand = parse(
+            "selfie-convert",
+            _DESCRIPTION,
+            COMMANDS,
+            given,
+            (
+                tyro.conf.DisallowNone,
+                tyro.conf.FlagCreatePairsOff,
+                tyro.conf.OmitSubcommandPrefixes,
+                tyro.conf.PositionalMetavarFromFieldName,
+            ),
+        )
+    with harmless_output():
+        return _status(command)
+
+
+def _status(command: Subcommand) -> int:
+    """Run a command; returns its exit status, and says in lines why it is not 0."""
     try:
         return command.run()
     except CommandError as error:
@@ -101,13 +108,17 @@ def _run(given: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted; nothing was changed")
         return _INTERRUPTED
+    except RecursionError:
+        _complain("the data is nested too deeply")
+        return BAD_DATA
+    except Exception as error:
+        _complain(unexpected(error))
+        return BAD_DATA
 
 
 def _complain(error: Exception | str) -> None:
     for line in (error if isinstance(error, str) else advice(error)).split("\n"):
-        # Names come from the data: they must not control the terminal.
-        shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
-        print(f"selfie-convert: {shown}", file=sys.stderr)
+        print(f"selfie-convert: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

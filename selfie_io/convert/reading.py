@@ -8,8 +8,12 @@ import tyro
 
 from selfie_io.convert.decoding.images import ImageRule, image_shape
 from selfie_io.convert.sources.source import Source, SourceOptions
+from selfie_io.convert.storage.locations import name_of
 from selfie_io.convert.subcommand import CommandError, parse_size, tool
 from selfie_io.records.layout import RecordLayout
+from selfie_io.records.plain_files import read_text
+
+_MAX_NAMES_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,7 @@ class Reading:
         """Where the data set comes from; the same on any machine and for any number of workers."""
         told: dict[str, Any] = {
             "tool": tool(),
-            "source": {"kind": source.kind, "name": Path(path).resolve().name},
+            "source": {"kind": source.kind, "name": name_of(path)},
             "options": {
                 "size": self.size,
                 "channels": self.channels,
@@ -113,8 +117,8 @@ def read_class_names(path: Path | None, num_classes: int) -> list[str] | None:
     if path is None:
         return None
     try:
-        names = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        names = read_text(path, _MAX_NAMES_BYTES).splitlines()
+    except (OSError, ValueError) as error:
         raise CommandError(f"--class-names: {error}") from error
     distinct = len(set(names))
     if distinct < num_classes or distinct != len(names):

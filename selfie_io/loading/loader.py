@@ -335,5 +335,12 @@ def _check_device(options: LoaderOptions) -> None:
             f"device {options.device!r} needs a GPU that torch can use; "
             'backend="native" with device="cpu" works here'
         )
+    if device.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, device=device).cpu()
+        except (RuntimeError, NotImplementedError, AssertionError) as error:  # meta has no values
+            raise ValueError(
+                f"device must hold values on this machine, got {options.device!r}: {error}"
+            ) from error
     if options.pin_memory and not torch.cuda.is_available():
         raise ValueError("pin_memory=True needs a GPU that torch can use; leave it out here")

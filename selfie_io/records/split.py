@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import operator
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from selfie_io._core import RecordFiles
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.names import names_path, read_names
 from selfie_io.records.overlay_reader import read_overlay
+from selfie_io.records.plain_files import open_plain
 from selfie_io.records.selection import check_selection
 
 if TYPE_CHECKING:
@@ -146,7 +148,7 @@ class RecordSplit:
         """
         if self.name != "train":
             raise ValueError(f"only the training split has overlays, this is {self.name!r}")
-        return read_overlay(self.dataset_path, name, self.labels)
+        return read_overlay(self.dataset_path, name, self.labels, self.num_classes)
 
     @cached_property
     def identity(self) -> dict[str, str | None]:
@@ -163,7 +165,7 @@ class RecordSplit:
         begin = 0
         for path in self.files:
             count = path.stat().st_size // self.layout.record_bytes
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 for position in wanted[(begin <= wanted) & (wanted < begin + count)].tolist():
                     file.seek((position - begin) * self.layout.record_bytes)
                     records.update(file.read(self.layout.record_bytes))
@@ -203,7 +205,10 @@ class RecordSplit:
 
         Raises ValueError unless they are a row of integers, IndexError for one outside 0..N-1.
         """
-        array = np.asarray(indices)
+        try:
+            array = np.asarray(indices)
+        except (RuntimeError, OverflowError) as error:
+            raise ValueError(f"indices must be a row of integers, got {indices!r}: {error}") from error
         if array.ndim != 1 or not (array.size == 0 or np.issubdtype(array.dtype, np.integer)):
             raise ValueError(f"indices must be a row of integers, got shape {array.shape} of {array.dtype}")
         wrong = (array < 0) | (array >= len(self))
@@ -214,6 +219,7 @@ class RecordSplit:
     def __getitem__(self, index: int) -> tuple["torch.Tensor", int]:
         import torch  # only users of torch pay for the import
 
+        index = _integer(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"an index must be in {-len(self)}..{len(self) - 1}, got {index}")
         position = index % len(self)
@@ -307,6 +313,7 @@ class RecordSubset(RecordSplit):
         return wanted
 
     def __getitem__(self, position: int) -> tuple["torch.Tensor", int]:
+        position = _integer(position)
         if not -len(self) <= position < len(self):
             raise IndexError(f"a position must be in {-len(self)}..{len(self) - 1}, got {position}")
         return self._whole[int(self._indices[position])]
@@ -324,6 +331,13 @@ class RecordSubset(RecordSplit):
 
     def __repr__(self) -> str:
         return f"{self._whole!r}.subset({len(self)} indices)"
+
+
+def _integer(index: object) -> int:
+    try:
+        return operator.index(index)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):
+        raise TypeError(f"an index must be an integer, got {index!r}") from None
 
 
 def size_text(num_bytes: float) -> str:

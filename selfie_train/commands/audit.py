@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from typing import Any
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.audit_pages import AuditPages
 from selfie_train.commands.audit_subject import Subject, open_subject
 from selfie_train.commands.subcommand import DONE, TrainCommand
@@ -61,6 +62,13 @@ class Audit(TrainCommand):
     folds: int | None = None
     """Train this many networks, each on the other folds. By default, where no source of evidence is named,
     features are used if the extra [features] is installed, else 5 folds."""
+    repeats: int = 1
+    """Deal the folds so many times and average: better evidence for as many times the time."""
+    workers: int | None = None
+    """Folds to train at a time, by default as many as processors and folds allow. Under torchrun its
+    processes share the folds of a packed data set or a run."""
+    ray: bool = False
+    """Train the folds on the Ray cluster that runs already; OUT must lie where all its machines see it."""
     features: str | None = None
     """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records. Default: see
     --folds."""
@@ -83,6 +91,9 @@ class Audit(TrainCommand):
             self.what,
             self.out,
             folds=self.folds,
+            repeats=self.repeats,
+            workers=self.workers,
+            ray=self.ray,
             features=self.features,
             probabilities=self.probabilities,
             noise=self.noise,
@@ -91,7 +102,7 @@ class Audit(TrainCommand):
             seed=self.seed,
             quiet=False,
         )
-        console = Console(highlight=False, markup=False)
+        console = RichConsole()
         table = RichTable("audit", self.what)
         for name, value in found.rows():
             table.add_row(name, value)
@@ -141,6 +152,9 @@ def audit(
     out: str | Path,
     *,
     folds: int | None = None,
+    repeats: int = 1,
+    workers: int | None = None,
+    ray: bool = False,
     features: str | None = None,
     probabilities: str | Path | None = None,
     noise: str | None = None,
@@ -154,6 +168,8 @@ def audit(
     what: a folder or archive of images, a data set, or a run
     out: where issues.csv, audit.json, the pages and the cache go
     folds: train this many networks, each on the other folds
+    repeats: deal the folds so many times and average
+    workers: folds to train at a time; ray: train them on a Ray cluster
     features: a .npy of embeddings, efficientnet-lite0 or timm:NAME
     probabilities: a .npy of class probabilities of a network of your own
     noise: overlay:NAME audits these labels instead of the stored ones
@@ -171,7 +187,9 @@ def audit(
     if precision is not None and not 0 < precision <= 1:
         raise ValueError(f"--precision must be above 0 and at most 1, got {precision}")
     path = None if probabilities is None else Path(probabilities)
-    options = EvidenceOptions(folds, None if features is None else str(features), path, seed)
+    options = EvidenceOptions(
+        folds, None if features is None else str(features), path, seed, repeats, workers, ray
+    )
     out = Path(out)
     started = time.perf_counter()
     subject = open_subject(str(what), out, noise, None if dataset is None else Path(dataset))
@@ -185,6 +203,8 @@ def audit(
         out / "cache",
         _silent if quiet else _progress,
     )
+    if int(os.environ.get("RANK", "0")) > 0:
+        raise SystemExit(DONE)  # torchrun: this process did its share of the folds, the first one goes on
     scores = score_labels(gathered.sources, subject.given, num_classes, precision=precision)
     rows = np.arange(len(subject.given))
     issues = LabelIssues(

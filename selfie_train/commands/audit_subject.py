@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
 from selfie_io.records.manifest import MANIFEST_NAME
+from selfie_io.records.plain_files import read_text
 from selfie_train.config import TrainConfig, parse_noise
 
 PACKED = "dataset"  # the folder below OUT
@@ -42,6 +44,11 @@ def open_subject(what: str, out: Path, noise: str | None, moved: Path | None = N
         return _of_run(path, noise, moved)
     if (path / MANIFEST_NAME).is_file() or any(path.glob("data_batch_*.bin")):
         return _of_dataset(open_dataset(path), noise, path.resolve().name, [])
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f"under torchrun an audit needs a packed data set or a run, and {what} is neither: "
+            f"selfie-convert pack {what} DATASET, then audit DATASET"
+        )
     if not path.exists() and "://" not in what and what != "digits":
         raise FileNotFoundError(f"{what}: no such run, data set or source of images")
     packed, notes = _packed(what, out / PACKED)
@@ -95,7 +102,7 @@ def _packed(what: str, folder: Path) -> tuple[RecordDataset, list[str]]:
     source_digest = folder.parent / f"{PACKED}.source"
     listing = _listing(what)
     if (folder / MANIFEST_NAME).is_file():
-        if not source_digest.is_file() or source_digest.read_text() != listing:
+        if not source_digest.is_file() or read_text(source_digest) != listing:
             raise ValueError(
                 f"{folder}: was packed from something else, or {what} has changed since; remove it, or "
                 "choose another --out"

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.attempt import complete
 from selfie_train.commands.compare import compare
 from selfie_train.commands.subcommand import DONE, TrainCommand
@@ -45,7 +46,7 @@ class Demo(TrainCommand):
 
     def run(self) -> int:
         """Pack, train both methods, compare."""
-        demo(self.data, self.out, self.seed, Console(highlight=False, markup=False))
+        demo(self.data, self.out, self.seed, RichConsole())
         return DONE
 
 

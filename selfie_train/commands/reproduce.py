@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.attempt import Outcome, complete
 from selfie_train.commands.compare import compare
 from selfie_train.commands.grid_workers import choose_workers
@@ -60,7 +60,7 @@ class Reproduce(TrainCommand):
 
     def run(self) -> int:
         """Train and compare; FAILED if a run is missing in the end."""
-        console = Console(highlight=False, markup=False)
+        console = RichConsole()
 
         def say(text: str) -> None:
             console.print(text, soft_wrap=True)

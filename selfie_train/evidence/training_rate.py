@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.dataset import RecordDataset
+from selfie_io.records.plain_files import read_json
 from selfie_train.evidence.gathering import EvidenceOptions, gather
 from selfie_train.evidence.score import score_labels
 
@@ -33,7 +34,7 @@ def noise_rate_from_evidence(
     digest.update(str(dataset.train.identity["records"]).encode())
     kept = cache / FILE
     if kept.is_file():
-        told = json.loads(kept.read_text())
+        told = read_json(kept)
         if told["digest"] == digest.hexdigest():
             return told["rate"], told["low"], told["high"]
     options = EvidenceOptions(features="efficientnet-lite0", seed=seed)

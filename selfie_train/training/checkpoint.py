@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.plain_files import check_plain, open_plain, read_json
 
 KEPT = 2
 FORMAT_VERSION = 1
@@ -71,7 +72,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises ValueError if a digest or the version does not fit, OSError if a file cannot be read.
     """
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         stored = content.pop("sha256")
         version = content["format_version"]
     except (ValueError, KeyError, AttributeError) as error:
@@ -84,9 +85,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if stored != _json_digest(content):
         raise ValueError(f"{path} is damaged: its content does not match its digest")
     arrays_path = path.with_suffix(".safetensors")
-    if _file_digest(arrays_path) != content["safetensors_sha256"]:
+    if _file_digest(arrays_path) != content.get("safetensors_sha256"):
         raise ValueError(f"{arrays_path} is damaged: its digest is not the one in {path.name}")
-    return Checkpoint(path, load_file(arrays_path), content["values"])
+    values = content.get("values")
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it must hold an object of values")
+    return Checkpoint(path, read_arrays(arrays_path), values)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a safetensors file; raises ValueError if it is none, OSError if it cannot be read."""
+    check_plain(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -131,7 +144,7 @@ def unflatten_state(entries: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from selfie_io.records.atomic import atomic_path
 from selfie_train.methods.label_wave import LabelWave
 from selfie_train.methods.method import Scores
+from selfie_train.training.checkpoint import read_arrays
 from selfie_train.training.learner import Learner
 
 
@@ -49,7 +50,7 @@ class EarlyStopping:
         """Go back to the weights of the best epoch and return it, from 0; None where there is none yet."""
         best = self.wave.best_epoch
         if best is not None:
-            learner.load_state(load_file(_path(folder, best)))
+            learner.load_state(read_arrays(_path(folder, best)))
         return best
 
     def state_dict(self) -> dict[str, Any]:

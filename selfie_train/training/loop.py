@@ -11,7 +11,6 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
 from selfie_train.training.noise_estimate import rate_from_features
 from selfie_train.training.position import Position
+from selfie_train.training.report_record import ReportRecord
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
 from selfie_train.training.schedule import changes_within_epochs, learning_rate
@@ -101,7 +101,7 @@ class Training:
         self.components = Components(config)
         self.group, self.labels = self.components.group, self.components.labels
         self.method, self.learner = self.components.method, self.components.learner
-        self.early_stopping = self.components.early_stopping
+        self.early_stopping, self.statistics = self.components.early_stopping, self.components.statistics
         self.num_runs = self.method.num_runs(config)
         self.train_loader = self.components.loader(self.components.dataset.train, training=True)
         self.test_loader: Loader | None = None
@@ -110,6 +110,7 @@ class Training:
 
         self.position = Position()
         self.metrics = EpochMetrics(self.group, self.labels, self.method)  # of the epoch so far
+        self.report = ReportRecord(self.group, len(self.labels.given), self.components.dataset.num_classes)
         self.rows: list[Row] = []
         self.noise_rates = [self.method.noise_rate]  # of each run so far
         self.last_checkpoint: Path | None = None
@@ -129,7 +130,8 @@ class Training:
         """Train what is left, and write the results."""
         try:
             self.log.restore(self.rows)
-            self.log.event("start", **self._circumstances())
+            at = {f"at_{name}": value for name, value in dataclasses.asdict(self.position).items()}
+            self.log.event("start", **self.components.circumstances(), **at)
             for line in self.components.notes:
                 self.log.say(line)
             with StopSignal() as stop_signal:
@@ -165,9 +167,12 @@ class Training:
             noise_rates=self.noise_rates,
             images_per_second=self.position.images_per_second or None,
             selected_epoch=selected_epoch,
+            choices=self.report.choices,
+            confusion=self.report.confusion,
         )
         if self.group.is_first:
-            write_results(result, self.components.dataset, self.method, say=self.log.say)
+            columns = self.statistics.columns()
+            write_results(result, self.components.dataset, self.method, statistics=columns, say=self.log.say)
             self.log.event("end", **result.summary)
         self.group.barrier()
         return result
@@ -178,6 +183,7 @@ class Training:
         num_batches = len(self.train_loader)
         watching = self.components.estimate is not None or self.early_stopping is not None
         gather = method.needs_scores or watching
+        gradients = not method.learns_anew(position.epoch)
         rate_changes = changes_within_epochs(config)
         learner.set_learning_rate(self._learning_rate())
         title = f"run {position.run} epoch {position.epoch + 1}/{config.epochs}"
@@ -188,12 +194,16 @@ class Training:
         for batch in batches:
             global_size = self._global_size(len(batch.labels), position.batch)
             if global_size >= 2:  # batch norm needs two samples
-                scores = learner.score(batch, position.epoch, position.step, global_size, gather=gather)
+                scores = learner.score(
+                    batch, position.epoch, position.step, global_size, gather=gather, gradients=gradients
+                )
+                self.statistics.record(learner.outputs())
                 if scores is not None:
                     self._watch(scores)
                 choices = method.choose(scores) if scores is not None and method.needs_scores else None
                 sums = learner.update(choices)
                 self.metrics.add(sums, scores, choices)
+                self.report.record(scores, choices)
             position.batch += 1
             position.step += 1
             position.images += global_size
@@ -245,10 +255,17 @@ class Training:
     def _evaluate_and_log_epoch(self) -> None:
         """Test the networks, log the epoch, and move on to the next one."""
         position, method = self.position, self.method
+        self.statistics.end_epoch(self.group)
         test_loss = test_error = None
         if self.test_loader is not None:
             official = self.config.variant == "official"
-            test_loss, test_error = self.learner.evaluate(self.test_loader, batch_means=official)
+            counts = self.report.counts()
+            self.log.start_test(f"run {position.run} epoch {position.epoch + 1} test", len(self.test_loader))
+            test_loss, test_error = self.learner.evaluate(
+                self.test_loader, batch_means=official, counts=counts, advance=self.log.advance_test
+            )
+            self.log.end_epoch()
+            self.report.end_test(counts, test_error)
         knows_rate = method.needs_noise_rate and self.components.estimate is None
         row = self.metrics.row(
             epoch=position.epoch + 1,
@@ -318,6 +335,7 @@ class Training:
         if position.run < self.num_runs:
             position.epoch = 0
             self.method.restart()
+            self.statistics.restart()
             self.learner.start_run(position.run)
             self.noise_rates.append(self.method.noise_rate)
             self.log.event("restart", run=position.run, noise_rate=self.method.noise_rate)
@@ -328,12 +346,14 @@ class Training:
     def _checkpoint(self) -> None:
         """Write everything that `restore` needs; raises Divergence if a weight is not finite."""
         metrics = self.metrics.state()
+        self.statistics.merge(self.group)
         if not self.learner.is_finite():
             self._diverged("a weight is not finite")
         self.checkpoint_time = time.monotonic()
         if not self.group.is_first:
             return
         arrays, state = self.components.state()
+        arrays |= self.report.state()
         values = {
             "position": dataclasses.asdict(self.position),
             "loader": self.train_loader.state_dict(),
@@ -366,6 +386,8 @@ class Training:
             self.position = Position(**values["position"])
             self.metrics.load_state(values)
             self.rows = values["rows"]
+            errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
+            self.report.load_state(checkpoint.arrays, errors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise ValueError(
                 f"{checkpoint.path} does not fit the settings in {self.folder / 'config.json'}: "
@@ -386,15 +408,3 @@ class Training:
         if batch + 1 < len(self.train_loader) or self.group.world_size == 1:
             return local_size * self.group.world_size
         return int(self.group.sum(torch.tensor([local_size], device=self.group.device)).item())
-
-    def _circumstances(self) -> dict[str, Any]:
-        return {
-            "torch": torch.__version__,
-            "device": str(self.group.device),
-            "world_size": self.group.world_size,
-            "num_threads": torch.get_num_threads(),
-            "parameters": self.learner.num_parameters,
-            "observed_noise_rate": self.labels.observed_noise_rate,
-            "noise_rate": self.labels.noise_rate,
-            **{f"at_{name}": value for name, value in dataclasses.asdict(self.position).items()},
-        }

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tyro
 
+from selfie_io.console import harmless
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, parse_shape, progress
 
 if TYPE_CHECKING:
@@ -106,6 +107,6 @@ class Check(Subcommand):
         print(f"{total:,} {title}")
         shown = lines if self.all else lines[:_LISTED]
         for line in shown:
-            print("  " + "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
+            print(f"  {harmless(line, keep='')}")
         if total > len(shown):
             print(f"  and {total - len(shown):,} more: --all or --json lists them")

@@ -14,6 +14,7 @@ import tyro
 from selfie_io.convert.sources.published_digests import MD5
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
 from selfie_io.records.atomic import sync
+from selfie_io.records.plain_files import open_plain
 
 _CHUNK_BYTES = 1 << 18
 _MAX_BYTES = 1 << 30  # of one file
@@ -155,7 +156,7 @@ def _continue(url: str, part: Path) -> None:
 
 def _md5(path: Path) -> str:
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while content := file.read(_CHUNK_BYTES):
             digest.update(content)
     return digest.hexdigest()

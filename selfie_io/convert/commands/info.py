@@ -59,11 +59,11 @@ class Info(Subcommand):
         if self.json:
             print(json.dumps(facts))
             return DONE
-        from rich.console import Console
-        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=escape(facts["name"]), show_header=False, title_justify="left")
+        from selfie_io.rich_console import RichConsole
+
+        table = Table(title=facts["name"], show_header=False, title_justify="left")
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for key in ("folder", "shape", "num_classes", "channel_mean", "channel_std", "overlays", "defects"):
@@ -73,7 +73,7 @@ class Info(Subcommand):
             elif isinstance(value, list):
                 value = ", ".join(f"{one:.4f}" if isinstance(one, float) else one for one in value)
             if value not in ("", None):
-                table.add_row(key.replace("_", " "), escape(str(value)))
+                table.add_row(key.replace("_", " "), str(value))
         for split, found in facts["splits"].items():
             ids = "0..N-1" if found["contiguous_ids"] else "not 0..N-1"
             counts = found["records_per_class"]
@@ -82,10 +82,10 @@ class Info(Subcommand):
                 f"{found['records']:,} records in {found['files']} files, ids {ids}, "
                 f"{min(counts):,} to {max(counts):,} a class",
             )
-        table.add_row("classes", escape(", ".join(facts["class_names"])))
+        table.add_row("classes", ", ".join(facts["class_names"]))
         if facts["provenance"] is not None:
-            table.add_row("provenance", escape(json.dumps(facts["provenance"])))
-        Console().print(table)
+            table.add_row("provenance", json.dumps(facts["provenance"]))
+        RichConsole().print(table)
         return DONE
 
     def _tell_overlay(self, name: str) -> int:

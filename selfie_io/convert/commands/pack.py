@@ -96,10 +96,11 @@ class Pack(Reading, Subcommand):
         layout = RecordLayout(rule.channels, rule.height, rule.width)
         class_names = self.all_class_names(source)
         workers = worker_count(self.workers)
+        needed = sum(source.splits.values()) * layout.record_bytes
         turned = 0
         skipped: list[dict[str, str]] = []
         with (
-            new_folder(str(self.out), last=MANIFEST_NAME) as folder,
+            new_folder(str(self.out), last=MANIFEST_NAME, replace=self.force, needed_bytes=needed) as folder,
             Decoder(rule, workers) as decoder,
             DatasetWriter(folder, layout, len(class_names), records_per_file=self.records_per_file) as writer,
         ):

@@ -71,7 +71,7 @@ class RunShard(Subcommand):
         ):
             if source_digest(source) != plan.source_digest:
                 raise ValueError(f"{location}: is not the source of {self.plan}, or has changed since")
-            with new_folder(folder, last=SHARD_NAME) as temporary:
+            with new_folder(folder, last=SHARD_NAME, replace=True) as temporary:
                 result = _write_shard(plan, mine, source, location, temporary, workers, advance)
                 (temporary / SHARD_NAME).write_bytes(msgspec.json.encode(result))
         print(f"{folder}: {sum(file.records for file in result.files):,} records")

@@ -1,0 +1,165 @@
+"""One fold: a network learns the records outside it and says of each record inside it which class it is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from selfie_io.loading.augment import Augment
+from selfie_io.loading.loader import Loader
+from selfie_io.loading.options import PerImage
+from selfie_io.records.atomic import atomic_path
+from selfie_io.records.split import RecordSplit
+from selfie_train.models.builder import model_builder
+
+STEM_IMAGES = 2000
+BATCH = 64
+LEARNING_RATE = 0.05
+WEIGHT_DECAY = 5e-4
+LABEL_SMOOTHING = 0.1
+RISING = 0.25  # of the steps, in which the learning rate rises
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """What a process needs to complete one fold; it can be pickled."""
+
+    split: RecordSplit
+    given: NDArray[np.int64]  # (N,)
+    num_classes: int
+    learnt: NDArray[np.int64]  # positions that are trained on
+    judged: NDArray[np.int64]  # positions whose probabilities are wanted
+    model: str
+    epochs: int
+    seed: int
+    threads: int  # of torch: the result's last bits depend on it
+    path: Path  # float32 (len(judged), k) as .npy
+
+
+def complete_fold(task: FoldTask, advance: Callable[[int], None]) -> None:
+    """Train, and write the probabilities to the task's path; `advance` is told of every epoch."""
+    with _threads(task.threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        way = _Way(device)
+        network = model_builder(task.model)(task.split.layout.shape, task.num_classes)
+        prepare = getattr(network, "prepare", None)  # airnet makes its stem from images
+        if prepare is not None:
+            count = min(len(task.learnt), STEM_IMAGES)
+            chosen = task.learnt[np.linspace(0, len(task.learnt) - 1, count).astype(np.int64)]
+            with Loader(task.split, batch_size=count, normalize=PerImage(), indices=chosen) as stem:
+                prepare(next(iter(stem)).images)
+        network = way.place(network)
+        with _training_loader(task, way) as loader:
+            _train(network, loader, task.epochs, way, advance)
+        found = _judge(network, task, way)
+    with atomic_path(task.path) as temporary, temporary.open("wb") as file:
+        np.save(file, found)
+
+
+class _Way:
+    """Device, precision and memory order: by what the processor can do, never by a clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        # NHWC is the faster order of airnet everywhere that was measured.
+        self.half = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+    def place(self, network: nn.Module) -> nn.Module:
+        placed: nn.Module = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
+
+    def images(self, images: Tensor) -> Tensor:
+        """NCHW in name, NHWC in memory."""
+        return images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+
+    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        """float32 (b, k)."""
+        if not self.half:
+            return network(images).float()  # type: ignore[no-any-return]
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits: Tensor = network(images)
+        return logits.float()
+
+
+def _training_loader(task: FoldTask, way: _Way) -> Loader:
+    height, width = task.split.layout.height, task.split.layout.width
+    return Loader(
+        task.split,
+        batch_size=min(BATCH, len(task.learnt)),
+        shuffle=True,
+        drop_last=True,
+        seed=task.seed,
+        labels=task.given,
+        augment=Augment(pad=max(height // 8, 1), crop=(height, width), flip="random"),
+        normalize=PerImage(),
+        indices=task.learnt,
+        layout="NHWC",
+        pin_memory=way.device.type == "cuda",
+    )
+
+
+def _train(
+    network: nn.Module, loader: Loader, epochs: int, way: _Way, advance: Callable[[int], None]
+) -> None:
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}],
+        lr=LEARNING_RATE,
+        momentum=0.9,
+        nesterov=True,
+    )
+    steps = max(epochs * len(loader), 2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=RISING
+    )
+    network.train()
+    for _ in range(epochs):
+        for batch in loader:
+            optimizer.zero_grad(set_to_none=True)
+            logits = way.logits(network, way.images(batch.images))
+            labels = batch.labels.to(way.device, non_blocking=True)
+            loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+        advance(1)
+
+
+def _judge(network: nn.Module, task: FoldTask, way: _Way) -> NDArray[np.float32]:
+    """The probabilities of the judged records: means over each image and its mirror image."""
+    network.eval()
+    found = np.empty((len(task.judged), task.num_classes), np.float32)
+    done = 0
+    with (
+        torch.inference_mode(),
+        Loader(
+            task.split, batch_size=256, normalize=PerImage(), indices=task.judged, layout="NHWC"
+        ) as loader,
+    ):
+        for batch in loader:
+            images = way.images(batch.images)
+            shares = sum(F.softmax(way.logits(network, view), 1) for view in (images, images.flip(3)))
+            found[done : done + len(images)] = (shares / 2).cpu().numpy()
+            done += len(images)
+    return found
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[Any]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
