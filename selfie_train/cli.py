@@ -83,9 +83,8 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"selfie-train {__version__}")
         return DONE
     try:
-        with harmless_output(
-            needed=any(harmless(one) != one for one in arguments)
-        ):  # its complaint quotes them
+        # A complaint quotes the arguments.
+        with harmless_output(needed=any(harmless(one) != one for one in arguments)):
             command: TrainCommand = parse(
                 "selfie-train",
                 _DESCRIPTION,

@@ -35,7 +35,7 @@ class Check(Subcommand):
 
     folder: tyro.conf.Positional[Path]
     """The data set."""
-    near: float = 0.4
+    near: float = 0.45
     """How far the pixels of near duplicates may differ, in units of the image's contrast; 0: exact
     duplicates alone.
     """
@@ -61,8 +61,7 @@ class Check(Subcommand):
 
         dataset = open_dataset(self.folder, shape=parse_shape(self.shape) if self.shape else None)
         labels = None if self.labels is None else dataset.train.labels_from(self.labels)
-        with progress("read", sum(map(len, dataset.splits.values()))) as advance:
-            found = check_dataset(dataset, labels, near=self.near, advance=advance)
+        found = check_dataset(dataset, labels, near=self.near, progress=progress)
         if self.json:
             print(json.dumps(found.to_json()))
         else:

@@ -39,8 +39,7 @@ class Export(Subcommand):
     """The format."""
     labels: str | None = None
     """Export the labels of this overlay, where -1 leaves a record out; by default the stored
-    training labels.
-    """
+    training labels."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
     """The shape of an image, for a folder without manifest; by default the one known shape that
     fits.
