@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 from selfie_io.records.atomic import atomic_path
 from selfie_io.rich_console import RichConsole
 from selfie_train.commands.audit_pages import AuditPages
+from selfie_train.commands.audit_run import add_run, run_note
 from selfie_train.commands.audit_subject import Subject, open_subject
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.runs.label_issues import LabelIssues, summarise, write_issues
@@ -187,8 +188,9 @@ def audit(
     if precision is not None and not 0 < precision <= 1:
         raise ValueError(f"--precision must be above 0 and at most 1, got {precision}")
     path = None if probabilities is None else Path(probabilities)
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
     options = EvidenceOptions(
-        folds, None if features is None else str(features), path, seed, repeats, workers, ray
+        folds, None if features is None else str(features), path, seed, repeats, workers, ray, together
     )
     out = Path(out)
     started = time.perf_counter()
@@ -205,7 +207,14 @@ def audit(
     )
     if int(os.environ.get("RANK", "0")) > 0:
         raise SystemExit(DONE)  # torchrun: this process did its share of the folds, the first one goes on
-    scores = score_labels(gathered.sources, subject.given, num_classes, precision=precision)
+    add_run(subject, gathered, _silent if quiet else _progress)
+    scores = score_labels(
+        gathered.sources,
+        subject.given,
+        num_classes,
+        precision=precision,
+        statistics=gathered.statistics,
+    )
     rows = np.arange(len(subject.given))
     issues = LabelIssues(
         dataset=subject.dataset,
@@ -218,6 +227,8 @@ def audit(
         | {"suggested_probability": scores.posterior[rows, scores.suggested]},
     )
     notes = [*subject.notes, *gathered.notes]
+    if told := run_note(subject, gathered, scores):
+        notes.append(told)
     if scores.is_weak:
         notes.append(
             f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "

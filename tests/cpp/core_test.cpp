@@ -258,7 +258,7 @@ int list_isas() {
 void test_poll() {
     const RecordLayout layout{1, 2, 2};
     const RecordFile file(layout, 200);
-    const auto files = file.open(ReadMode::kMmap);
+    const auto files = file.open(layout, ReadMode::kMmap);
     std::vector<std::uint32_t> ids(200);
     std::vector<std::int64_t> labels(200), indices(200, 7);
     std::vector<std::uint8_t> pixels(200 * layout.pixel_bytes());
@@ -292,6 +292,7 @@ int main(int count, char** arguments) {
     test_closing();
     test_errors();
     test_poll();
+    test_lost_files();
     std::printf("%s: %s\n", pixel_kernel().isa, failures == 0 ? "all passed" : "failed");
     return failures == 0 ? 0 : 1;
 }

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
+from selfie_io.convert.png_file import check_png_target, save_png
 from selfie_io.convert.sources.source import missing_extra
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, parse_shape
-from selfie_io.records.atomic import atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
@@ -57,8 +57,7 @@ class Preview(Subcommand):
         """Draw the grid and write it."""
         if not self.folder.is_dir():
             raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
-        if self.out.suffix.lower() != ".png":
-            raise CommandError(f"OUT must be a .png file, got {self.out}")
+        check_png_target(self.out, "OUT")
         if self.columns < 1 or self.rows < 1:
             raise CommandError(f"--columns and --rows must be positive, got {self.columns} and {self.rows}")
         from selfie_io.records.dataset import open_dataset
@@ -67,8 +66,7 @@ class Preview(Subcommand):
         if self.split not in dataset.splits:
             raise CommandError(f"--split must be one of {', '.join(dataset.splits)}, got {self.split}")
         image = self._draw(dataset)
-        with atomic_path(self.out) as temporary:
-            image.save(temporary, format="PNG")
+        save_png(image, self.out)
         print(f"{self.out}: {image.width}x{image.height} pixels")
         return DONE
 
