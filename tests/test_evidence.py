@@ -70,6 +70,46 @@ def test_scores_are_calibrated_and_find_the_wrong_labels(seed):
     assert found.rate.wrong_by_given.sum() == pytest.approx(found.score.sum())
 
 
+def bayes(seed, count=1500, classes=5, apart=6.0):
+    """Centres, true labels, what is seen of each record, and P(true | seen), exactly."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, apart / np.sqrt(12), (classes, 12))
+    true = rng.integers(0, classes, count)
+    seen = centres[true] + rng.normal(0, 1, (count, 12))
+    logits = seen @ centres.T - (centres**2).sum(axis=1) / 2
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return centres, true, seen, shares / shares.sum(axis=1, keepdims=True)
+
+
+def test_noise_that_the_evidence_has_learnt_is_undone():
+    _, true, _, shares = bayes(0)
+    matrix = 0.65 * np.eye(5) + 0.35 * np.roll(np.eye(5), 1, axis=1)
+    draws = np.random.default_rng(1).random(len(true))
+    given = (draws[:, None] > matrix[true].cumsum(axis=1)).sum(axis=1)
+    for learnt in (shares @ matrix, shares):  # P(given | x); P(true | x), which must be left as it is
+        found = score_labels([evidence(learnt)], given, 5)
+        assert found.rate.rate == pytest.approx(0.35, abs=0.05)
+        assert (found.suggested == true).mean() > 0.9
+
+
+def test_a_labeller_who_errs_where_images_are_ambiguous_is_found_out():
+    centres, true, seen, shares = bayes(2)
+    rng = np.random.default_rng(3)
+    view = centres[true] + 2.5 * (0.5 * (seen - centres[true]) + 0.87 * rng.normal(0, 1, seen.shape))
+    given = (view @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)
+    wrong = given != true
+    found = score_labels([evidence(shares)], given, 5)
+    assert found.rate.rate > 0.7 * wrong.mean()
+    assert 2 * (found.flagged & wrong).sum() / (found.flagged.sum() + wrong.sum()) > 0.8
+
+
+def test_scores_rank_where_no_noise_is_found():
+    _, true, _, shares = bayes(4, apart=4.0)
+    found = score_labels([evidence(shares)], true, 5)
+    assert found.rate.rate < 0.02
+    assert len(np.unique(found.score)) > 0.95 * len(true)
+
+
 def test_clean_labels_are_left_alone():
     features, _, given = clusters(3, rate=0.0, spread=0.6)
     found = score_labels([evidence(probe(features, given))], given, 3)

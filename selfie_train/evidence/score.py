@@ -69,7 +69,7 @@ def score_labels(
     if not trusted:
         raise ValueError("a score needs evidence from networks that did not train on the label, got none")
     model = fit_noise_model([source.probabilities for source in trusted], given, num_classes)
-    score = model.scores(given)
+    score = model.score
     error = float(1 - model.pooled.max(axis=1).mean())
     threshold = choose_threshold(score, precision)
     if precision is None and error > WEAK_ERROR:
