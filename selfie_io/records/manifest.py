@@ -12,6 +12,7 @@ import msgspec
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.files import file_name
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
+from selfie_io.records.plain_files import check_json_size, read_plain
 
 MANIFEST_NAME = "dataset.json"
 FORMAT_MAJOR = 1
@@ -97,8 +98,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
     """
     path = Path(folder) / MANIFEST_NAME
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_MANIFEST_BYTES + 1)
+        content = read_plain(path, MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         return None
     return decode_manifest(content, str(path))
@@ -109,8 +109,7 @@ def decode_manifest(content: bytes, place: str) -> Manifest:
     itself.
     """
     try:
-        if len(content) > MAX_MANIFEST_BYTES:
-            raise ValueError(f"a manifest must have at most {MAX_MANIFEST_BYTES} bytes")
+        check_json_size(content, "a manifest")
         fields = msgspec.json.decode(content, type=dict[str, Any])
         _check_version(fields)
         known = {name: fields[name] for name in _KEYS if name in fields}

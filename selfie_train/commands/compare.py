@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.report.attempt import try_report
 from selfie_train.runs.comparison import RunGroup, group_runs, read_run, terminal_table, write_table
@@ -18,6 +18,8 @@ from selfie_train.runs.comparison import RunGroup, group_runs, read_run, termina
 class Compare(TrainCommand):
     """Put runs side by side, finished or not: OUT/table.csv and OUT/report.html."""
 
+    EXAMPLES = ("selfie-train compare runs/default runs/selfie --out runs/compared",)
+
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """The runs' folders."""
     out: Path
@@ -25,7 +27,7 @@ class Compare(TrainCommand):
 
     def run(self) -> int:
         """Compare, and print the table."""
-        Console(highlight=False, markup=False).print(terminal_table(compare(self.runs, self.out)))
+        RichConsole().print(terminal_table(compare(self.runs, self.out)))
         return DONE
 
 

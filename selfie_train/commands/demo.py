@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.attempt import complete
 from selfie_train.commands.compare import compare
 from selfie_train.commands.subcommand import DONE, TrainCommand
@@ -31,6 +32,11 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 class Demo(TrainCommand):
     """Real images, 40 % of their labels changed: Default and SELFIE side by side, in minutes."""
 
+    EXAMPLES = (
+        "selfie-train demo",
+        "selfie-train demo --data photos/ --out runs/photos --seed 1",
+    )
+
     data: str = "digits"
     """digits (from scikit-learn), a source that `selfie-convert pack` reads, or a folder of records."""
     out: Path = Path("runs/demo")
@@ -40,7 +46,7 @@ class Demo(TrainCommand):
 
     def run(self) -> int:
         """Pack, train both methods, compare."""
-        demo(self.data, self.out, self.seed, Console(highlight=False, markup=False))
+        demo(self.data, self.out, self.seed, RichConsole())
         return DONE
 
 

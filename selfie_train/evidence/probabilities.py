@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from selfie_io.records.plain_files import check_plain, open_plain
 from selfie_train.evidence.source import Evidence
 
 _ROWS = 1 << 16  # looked at at once
@@ -20,6 +21,7 @@ def read_array(path: Path, option: str, records: int) -> NDArray[np.generic]:
     Raises ValueError that names `option`, OSError if the file cannot be read.
     """
     try:
+        check_plain(path)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
@@ -46,7 +48,7 @@ def read_array(path: Path, option: str, records: int) -> NDArray[np.generic]:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while chunk := file.read(1 << 22):
             digest.update(chunk)
     return digest.hexdigest()

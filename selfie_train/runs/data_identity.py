@@ -1,16 +1,16 @@
-"""Which data a run learns from: digests in config.json, compared by resume, audit and compare."""
+"""Which data a run learns from, in config.json: digests for resume, audit and compare; shape and classes."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
-from selfie_train.config import DATA_KEY, TrainConfig
+from selfie_io.records.plain_files import read_json
+from selfie_train.config import DATA_KEY, MOST_CONFIG_BYTES, TrainConfig
 
 if TYPE_CHECKING:
     from selfie_train.runs.training_labels import TrainingLabels
@@ -48,6 +48,11 @@ def data_identity(dataset: RecordDataset, labels: TrainingLabels) -> dict[str, s
     }
 
 
+def data_description(dataset: RecordDataset) -> dict[str, Any]:
+    """What a trained network has to be fed with and what it tells: image shape and class names."""
+    return {"shape": list(dataset.layout.shape), "class_names": list(dataset.class_names)}
+
+
 def differences(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """What differs between two identities, in words.
 
@@ -63,8 +68,8 @@ def differences(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 def read_identity(folder: Path) -> dict[str, Any] | None:
     """The identity in RUN/config.json; None for a run of a version that kept none."""
-    values = json.loads((folder / "config.json").read_text())
-    found = values.get(DATA_KEY)
+    values = read_json(folder / "config.json", MOST_CONFIG_BYTES)
+    found = values.get(DATA_KEY) if isinstance(values, dict) else None
     return found if isinstance(found, dict) else None
 
 

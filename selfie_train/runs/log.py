@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.plain_files import open_plain_text
 
 Row = dict[str, Any]
 
@@ -48,11 +49,26 @@ def read_log(folder: Path) -> list[Row]:
 
     Raises OSError if there is none, ValueError if it is not one.
     """
-    with (folder / "log.csv").open(newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{folder / 'log.csv'} must have the columns {', '.join(COLUMNS)}")
-        return [{name: _number(name, cell) for name, cell in row.items()} for row in reader]
+    path = folder / "log.csv"
+    try:
+        with open_plain_text(path) as file:
+            reader = csv.DictReader(file)
+            columns = tuple(reader.fieldnames or ())
+            rows = [_row(reader.line_num, row) for row in reader] if columns == COLUMNS else []
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if columns != COLUMNS:
+        raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}")
+    return rows
+
+
+def _row(line: int, cells: dict[Any, Any]) -> Row:
+    if None in cells or None in cells.values():
+        raise ValueError(f"line {line} must have {len(COLUMNS)} cells")
+    try:
+        return {name: _number(name, cell) for name, cell in cells.items()}
+    except ValueError as error:
+        raise ValueError(f"line {line}: {error}") from error
 
 
 def _number(name: str, cell: str) -> int | float | None:
