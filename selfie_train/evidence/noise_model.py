@@ -39,7 +39,7 @@ DISBELIEF, MOST_DISBELIEVED = 0.7, 0.1  # share of the evidence's doubt; of all 
 LEAST_RATE = 1e-4  # of T: where no noise is found, the scores still rank
 ANCHOR_PRIOR = 5.0
 _UNMIXING_STEPS = 30
-_FLOOR = 1e-12
+_FLOOR, _HIGHEST_FLOOR = 1e-12, 1e-4
 _START_RATE = 0.15
 SLACK = 0.5  # of the log-likelihood of all records
 _SHARPER = (1.25, 1.6, 2.0, 2.5, 3.2, 4.0)
@@ -255,7 +255,10 @@ def posterior(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int
 
 
 def _centred_logs(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    logs: NDArray[np.float32] = np.log(np.maximum(probabilities, _FLOOR))
+    """Centred logarithms; what was rounded to 0 counts as half of the least value that was not."""
+    least = float(np.min(probabilities, initial=1.0, where=probabilities > 0))
+    floor = np.float32(np.clip(least / 2, _FLOOR, _HIGHEST_FLOOR))
+    logs: NDArray[np.float32] = np.log(np.maximum(probabilities, floor))
     logs -= logs.mean(axis=1, keepdims=True)
     return logs
 
