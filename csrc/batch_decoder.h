@@ -9,6 +9,7 @@
 #include "buffer_pool.h"
 #include "epoch_order.h"
 #include "pixel_kernel.h"
+#include "read_ahead.h"
 #include "record_file.h"
 
 namespace selfie {
@@ -29,10 +30,9 @@ std::size_t batch_bytes(const PixelPlan& plan, std::size_t count);
 class BatchDecoder {
   public:
     // labels: null, or one per record to use instead of the stored ones; must outlive the decoder.
-    // The pool's buffers must hold every slice that is submitted. read_depth: records that are read at once,
-    // in the order in which they will be decoded, each by a thread; 0: the workers read.
+    // The pool's buffers must hold every slice that is submitted. Without reading ahead the workers read.
     BatchDecoder(std::shared_ptr<const RecordFiles> files, PixelPlan plan, std::shared_ptr<BufferPool> pool,
-                 const std::int64_t* labels, int num_threads, int read_depth = 0);
+                 const std::int64_t* labels, int num_threads, ReadAheadOptions reading = {});
     // Waits for the workers. In a forked child, which has none, it releases nothing.
     ~BatchDecoder();
     BatchDecoder(const BatchDecoder&) = delete;

@@ -10,7 +10,7 @@
 #include "batch_decoder.h"
 #include "bindings_plan.h"
 #include "decode_steps.h"
-#include "released_gil.h"
+#include "bindings_gil.h"
 
 namespace py = pybind11;
 using namespace selfie;
@@ -36,9 +36,10 @@ struct WithoutGil {
 
 std::shared_ptr<RecordFiles> open_files(std::vector<std::string> paths, std::int64_t channels,
                                         std::int64_t height, std::int64_t width, std::uint32_t num_classes,
-                                        bool use_mmap) {
+                                         const std::string& io) {
+    const auto mode = choice<ReadMode>(
+        "io", io, {{"mmap", ReadMode::kMmap}, {"pread", ReadMode::kPread}, {"direct", ReadMode::kDirect}});
     const ReleasedGil release;
-    const ReadMode mode = use_mmap ? ReadMode::kMmap : ReadMode::kPread;
     const RecordLayout layout = make_layout(channels, height, width);
     return {new RecordFiles(std::move(paths), layout, num_classes, mode), WithoutGil()};
 }
@@ -210,15 +211,15 @@ using DecoderHolder = std::unique_ptr<BatchDecoder, WithoutGil>;
 
 DecoderHolder make_decoder(std::shared_ptr<RecordFiles> files, const PixelPlan& plan,
                            std::shared_ptr<BufferPool> pool, const std::optional<Indices>& labels,
-                           int num_threads, int read_depth) {
+                           int num_threads, int read_depth, bool read_blocks) {
     if (labels && static_cast<std::uint64_t>(labels->size()) != files->size())
         throw std::invalid_argument("labels must have one value per record (" +
                                     std::to_string(files->size()) + "), got " +
                                     std::to_string(labels->size()));
     const std::int64_t* values = labels ? labels->data() : nullptr;
     const ReleasedGil release;
-    return DecoderHolder(
-        new BatchDecoder(std::move(files), plan, std::move(pool), values, num_threads, read_depth));
+    return DecoderHolder(new BatchDecoder(std::move(files), plan, std::move(pool), values, num_threads,
+                                          {read_depth, read_blocks}));
 }
 
 }  // namespace
@@ -246,8 +247,9 @@ PYBIND11_MODULE(_core, m) {
 
     py::class_<RecordFiles, std::shared_ptr<RecordFiles>>(m, "RecordFiles")
         .def(py::init(&open_files), py::kw_only(), py::arg("paths"), py::arg("channels"), py::arg("height"),
-             py::arg("width"), py::arg("num_classes"), py::arg("use_mmap"))
+             py::arg("width"), py::arg("num_classes"), py::arg("io"))
         .def("__len__", &RecordFiles::size)
+        .def_property_readonly("is_direct", &RecordFiles::is_direct)
         .def("check_places", &RecordFiles::check_places)
         .def("populate", &RecordFiles::populate, py::call_guard<ReleasedGil>())
         .def("headers", &headers)
@@ -279,7 +281,8 @@ PYBIND11_MODULE(_core, m) {
     py::class_<BatchDecoder, DecoderHolder>(m, "BatchDecoder")
         // The labels' array stays alive as long as the decoder.
         .def(py::init(&make_decoder), py::kw_only(), py::arg("files"), py::arg("plan"), py::arg("pool"),
-             py::arg("labels"), py::arg("num_threads"), py::arg("read_depth"), py::keep_alive<1, 5>())
+             py::arg("labels"), py::arg("num_threads"), py::arg("read_depth"), py::arg("read_blocks"),
+             py::keep_alive<1, 5>())
         .def("submit", &BatchDecoder::submit, py::arg("order"), py::arg("start"), py::arg("count"),
              py::call_guard<ReleasedGil>())
         .def("next", &next_batch)

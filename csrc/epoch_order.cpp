@@ -75,7 +75,7 @@ std::vector<std::uint64_t> EpochOrder::positions(const std::vector<std::int64_t>
             out[i] = permutation.inverse(static_cast<std::uint64_t>(records[i]));
         return out;
     }
-    const Blocks blocks(*this);
+    const EpochBlocks blocks(*this);
     std::vector<KeyedPermutation> within;
     for (std::uint64_t begin = 0; begin < num_records; begin += window_records)
         within.emplace_back(std::min(window_records, num_records - begin), seed, epoch,
@@ -132,7 +132,7 @@ void EpochOrder::independent(std::uint64_t position, std::uint64_t count, std::i
 }
 
 void EpochOrder::quasi(std::uint64_t position, std::uint64_t count, std::int64_t* out) const {
-    const Blocks blocks(*this);
+    const EpochBlocks blocks(*this);
     while (count > 0) {
         const std::uint64_t window = position / window_records;
         const std::uint64_t begin = window * window_records;

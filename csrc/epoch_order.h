@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "permutation.h"
+#include "random.h"
 
 namespace selfie {
 
@@ -57,69 +58,100 @@ struct EpochOrder {
     // Writes the record indices of positions start..start+count-1, all below length().
     void indices(std::uint64_t start, std::uint64_t count, std::int64_t* out) const;
 
+    // Whether the epoch uses blocks of neighbouring records one after the other: kSequential and kQuasi.
+    bool has_blocks() const {
+        return (kind == OrderKind::kSequential || kind == OrderKind::kQuasi) && !weight_totals;
+    }
+
     // The records to read ahead while positions start..start+count-1 are decoded, as visit(first record,
     // records): as many blocks of the next window as this slice uses of its own, and at the beginning all of
     // its own window. Only kQuasi over all records reads blocks.
     template <class Visit>
-    void read_ahead(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const {
-        if (kind != OrderKind::kQuasi || members || weight_totals) return;
-        const Blocks blocks(*this);
-        const auto visit_blocks = [&](std::uint64_t slot, std::uint64_t end) {
-            slot = (slot + block_records - 1) / block_records * block_records;
-            for (; slot < std::min(end, num_records); slot += block_records) {
-                const std::uint64_t first = blocks.record(slot);
-                const std::uint64_t records = std::min(block_records, num_records - slot);
-                const std::uint64_t before_end = std::min(records, num_records - first);
-                visit(first, before_end);
-                if (before_end < records) visit(std::uint64_t{0}, records - before_end);
-            }
-        };
-        if (beginning) {
-            const std::uint64_t window = start / window_records * window_records;
-            visit_blocks(window, window + window_records);
-            visit_blocks(window + window_records, start + window_records);
-        }
-        visit_blocks(start + window_records, start + window_records + count);
-    }
+    void read_ahead(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const;
 
   private:
-    // The records form a ring, cut into blocks from a random place on, so that the cuts and the short block
-    // at the end change each epoch. The short block keeps the last place.
-    struct Blocks {
-        std::uint64_t num_records;
-        std::uint64_t block_records;
-        std::uint64_t full_blocks;
-        KeyedPermutation block_order;
-        std::uint64_t rotation;
-
-        explicit Blocks(const EpochOrder& order)
-            : num_records(order.num_records),
-              block_records(order.block_records),
-              full_blocks(num_records / block_records),
-              block_order(std::max<std::uint64_t>(full_blocks, 1), order.seed, order.epoch, 0),
-              rotation(random_words(order.seed, order.epoch, 0, Stream::kRotation)[0] % num_records) {}
-
-        // The record at a slot of the shuffled blocks.
-        std::uint64_t record(std::uint64_t slot) const {
-            const std::uint64_t place = slot / block_records;
-            const std::uint64_t block = place < full_blocks ? block_order(place) : place;
-            return (rotation + block * block_records + slot % block_records) % num_records;
-        }
-
-        // The slot of a record.
-        std::uint64_t slot(std::uint64_t record) const {
-            const std::uint64_t ring = (record + num_records - rotation) % num_records;
-            const std::uint64_t block = ring / block_records;
-            const std::uint64_t place = block < full_blocks ? block_order.inverse(block) : block;
-            return place * block_records + ring % block_records;
-        }
-    };
-
     void all_records(std::uint64_t start, std::uint64_t count, std::int64_t* out) const;
     void independent(std::uint64_t position, std::uint64_t count, std::int64_t* out) const;
     void quasi(std::uint64_t position, std::uint64_t count, std::int64_t* out) const;
     void weighted(std::uint64_t position, std::uint64_t count, std::int64_t* out) const;
     std::vector<std::uint64_t> positions(const std::vector<std::int64_t>& records) const;
 };
+
+// The blocks of an epoch, by their place in it.
+// For kQuasi the records form a ring, cut into blocks from a random place on, so that the cuts and the short
+// block at the end change each epoch. The short block keeps the last place. For kSequential nothing moves.
+class EpochBlocks {
+  public:
+    explicit EpochBlocks(const EpochOrder& order)
+        : num_records_(order.num_records),
+          block_records_(order.block_records),
+          full_blocks_(num_records_ / block_records_),
+          shuffles_(order.kind == OrderKind::kQuasi),
+          block_order_(std::max<std::uint64_t>(full_blocks_, 1), order.seed, order.epoch, 0),
+          rotation_(shuffles_ ? random_words(order.seed, order.epoch, 0, Stream::kRotation)[0] % num_records_
+                              : 0) {}
+
+    // Whether the blocks are the same at every place.
+    bool operator==(const EpochBlocks& other) const {
+        return num_records_ == other.num_records_ && block_records_ == other.block_records_ &&
+               shuffles_ == other.shuffles_ && rotation_ == other.rotation_ &&
+               block_order_ == other.block_order_;
+    }
+
+    std::uint64_t num_places() const { return (num_records_ + block_records_ - 1) / block_records_; }
+
+    // The record at a slot of the blocks as they are placed.
+    std::uint64_t record(std::uint64_t slot) const {
+        const std::uint64_t place = slot / block_records_;
+        const std::uint64_t block = shuffles_ && place < full_blocks_ ? block_order_(place) : place;
+        return (rotation_ + block * block_records_ + slot % block_records_) % num_records_;
+    }
+
+    // The slot of a record.
+    std::uint64_t slot(std::uint64_t record) const {
+        const std::uint64_t ring = (record + num_records_ - rotation_) % num_records_;
+        const std::uint64_t block = ring / block_records_;
+        const std::uint64_t place = shuffles_ && block < full_blocks_ ? block_order_.inverse(block) : block;
+        return place * block_records_ + ring % block_records_;
+    }
+
+    std::uint64_t place(std::uint64_t record) const { return slot(record) / block_records_; }
+
+    // The records of the block at a place, as visit(first record, records): two runs where the ring closes.
+    template <class Visit>
+    void visit_place(std::uint64_t place, Visit visit) const {
+        const std::uint64_t slot = place * block_records_;
+        const std::uint64_t first = record(slot);
+        const std::uint64_t records = std::min(block_records_, num_records_ - slot);
+        const std::uint64_t before_end = std::min(records, num_records_ - first);
+        visit(first, before_end);
+        if (before_end < records) visit(std::uint64_t{0}, records - before_end);
+    }
+
+  private:
+    std::uint64_t num_records_;
+    std::uint64_t block_records_;
+    std::uint64_t full_blocks_;
+    bool shuffles_;
+    KeyedPermutation block_order_;
+    std::uint64_t rotation_;
+};
+
+template <class Visit>
+void EpochOrder::read_ahead(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const {
+    if (kind != OrderKind::kQuasi || members || weight_totals) return;
+    const EpochBlocks blocks(*this);
+    const auto visit_blocks = [&](std::uint64_t slot, std::uint64_t end) {
+        slot = (slot + block_records - 1) / block_records * block_records;
+        for (; slot < std::min(end, num_records); slot += block_records)
+            blocks.visit_place(slot / block_records, visit);
+    };
+    if (beginning) {
+        const std::uint64_t window = start / window_records * window_records;
+        visit_blocks(window, window + window_records);
+        visit_blocks(window + window_records, start + window_records);
+    }
+    visit_blocks(start + window_records, start + window_records + count);
+}
 
 }  // namespace selfie

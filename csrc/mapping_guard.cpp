@@ -95,6 +95,14 @@ MappingGuard::~MappingGuard() {
     });
 }
 
+void MappingGuard::fail(std::uintptr_t page) {
+    const std::size_t offset = page > begin_ ? page - begin_ : 0;
+    std::size_t lowest = first_failed_.load();
+    while (offset < lowest && !first_failed_.compare_exchange_weak(lowest, offset)) {
+    }
+    failed_.store(true);
+}
+
 bool MappingGuard::absorb(std::uintptr_t address) {
     bool found = false;
     for_slots([&](Slot& slot) {
@@ -105,7 +113,7 @@ bool MappingGuard::absorb(std::uintptr_t address) {
             void* place = reinterpret_cast<void*>(address / page * page);
             const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
             found = ::mmap(place, page, PROT_READ, flags, -1, 0) != MAP_FAILED;
-            if (found) guard->failed_.store(true);
+            if (found) guard->fail(address / page * page);
         }
         slot.readers.fetch_sub(1);
         return found;

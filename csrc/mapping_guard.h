@@ -20,6 +20,9 @@ class MappingGuard {
 
     bool failed() const { return failed_.load(std::memory_order_relaxed); }
 
+    // The offset of the lowest page that failed; only if failed().
+    std::size_t first_failed() const { return first_failed_.load(std::memory_order_relaxed); }
+
     // Installs the handler again, if somebody else replaced it.
     static void install();
 
@@ -27,9 +30,12 @@ class MappingGuard {
     static bool absorb(std::uintptr_t address);
 
   private:
+    void fail(std::uintptr_t page);
+
     std::uintptr_t begin_;
     std::uintptr_t end_;
     std::atomic<bool> failed_{false};
+    std::atomic<std::size_t> first_failed_{SIZE_MAX};
 };
 
 }  // namespace selfie

@@ -40,6 +40,10 @@ class KeyedPermutation {
         return value;
     }
 
+    bool operator==(const KeyedPermutation& other) const {
+        return size_ == other.size_ && std::equal(round_keys_, round_keys_ + 8, other.round_keys_);
+    }
+
   private:
     static std::uint32_t mix(std::uint32_t value) {
         value *= 0x9E3779B1u;

@@ -7,7 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <new>
 #include <stdexcept>
 
 namespace selfie {
@@ -16,11 +19,25 @@ namespace {
 
 [[noreturn]] void throw_errno(const std::string& path) { throw FileError(errno, path); }
 
-std::uint64_t size_of(int descriptor, const std::string& path) {
+struct stat status_of(int descriptor, const std::string& path) {
     struct stat status;
     if (::fstat(descriptor, &status) != 0) throw_errno(path);
     if (!S_ISREG(status.st_mode)) throw std::invalid_argument(path + ": not a regular file");
-    return static_cast<std::uint64_t>(status.st_size);
+    return status;
+}
+
+// A descriptor that reads past the page cache, or -1 where the file system cannot.
+int open_direct(const std::string& path) {
+#ifdef O_DIRECT
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_DIRECT);
+    if (descriptor < 0) return -1;
+    alignas(RecordFiles::kSpanAlignment) std::uint8_t page[RecordFiles::kSpanAlignment];
+    if (::pread(descriptor, page, sizeof page, 0) >= 0) return descriptor;
+    ::close(descriptor);
+#else
+    static_cast<void>(path);
+#endif
+    return -1;
 }
 
 constexpr std::size_t kPollRecords = 64;  // so many may each be a page fault of a slow disk
@@ -67,9 +84,16 @@ RecordFiles::RecordFiles(std::vector<std::string> paths, RecordLayout layout, st
 RecordFiles::~RecordFiles() { close(); }
 
 void RecordFiles::open(File& file) const {
-    file.descriptor = ::open(file.path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (mode_ == ReadMode::kDirect) file.descriptor = open_direct(file.path);
+    file.is_direct = file.descriptor >= 0;
+    // O_NONBLOCK: a pipe would wait for its other end.
+    if (!file.is_direct) file.descriptor = ::open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file.descriptor < 0) throw_errno(file.path);
-    file.bytes = size_of(file.descriptor, file.path);
+    const struct stat status = status_of(file.descriptor, file.path);
+    file.place = std::filesystem::absolute(file.path).string();
+    file.device = static_cast<std::uint64_t>(status.st_dev);
+    file.inode = static_cast<std::uint64_t>(status.st_ino);
+    file.bytes = static_cast<std::uint64_t>(status.st_size);
     const std::uint64_t surplus = file.bytes % layout_.record_bytes();
     if (file.bytes == 0 || surplus != 0)
         throw std::invalid_argument(
@@ -81,11 +105,20 @@ void RecordFiles::open(File& file) const {
                           : ": record " + std::to_string(file.bytes / layout_.record_bytes()) + " (byte " +
                                 std::to_string(file.bytes - surplus) + ") is cut off after " +
                                 std::to_string(surplus) + " bytes"));
-    if (mode_ == ReadMode::kPread) return;
+    if (mode_ == ReadMode::kMmap) map(file);
+}
+
+void RecordFiles::map(File& file) const {
     void* mapping = ::mmap(nullptr, file.bytes, PROT_READ, MAP_SHARED, file.descriptor, 0);
     if (mapping == MAP_FAILED) throw_errno(file.path);
     file.mapping = static_cast<const std::uint8_t*>(mapping);
     file.guard = std::make_unique<MappingGuard>(file.mapping, file.bytes);
+    ::close(std::exchange(file.descriptor, -1));
+    const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    const std::uint64_t last_page = (file.bytes - 1) / page * page;
+    file.probe = file.bytes - 1;
+    while (file.probe > last_page && file.mapping[file.probe] == 0) --file.probe;
+    file.probe_value = file.mapping[file.probe];
 }
 
 void RecordFiles::close() {
@@ -113,17 +146,42 @@ const std::uint8_t* RecordFiles::record(std::uint64_t index, std::uint8_t* scrat
     const std::size_t number = file_of(index);
     const File& file = files_[number];
     const std::size_t record_bytes = layout_.record_bytes();
-    const std::uint64_t offset = (index - begins_[number]) * record_bytes;
-    if (file.mapping != nullptr) return file.mapping + offset;
-    for (std::size_t done = 0; done < record_bytes;) {
-        const ssize_t got =
-            ::pread(file.descriptor, scratch + done, record_bytes - done, static_cast<off_t>(offset + done));
+    if (file.mapping != nullptr) return file.mapping + (index - begins_[number]) * record_bytes;
+    if (!file.is_direct) return read(index, 1, scratch);
+    const std::unique_ptr<std::uint8_t, decltype(&std::free)> room(
+        static_cast<std::uint8_t*>(std::aligned_alloc(kSpanAlignment, span_bytes(1))), &std::free);
+    if (room == nullptr) throw std::bad_alloc();
+    std::memcpy(scratch, read(index, 1, room.get()), record_bytes);
+    return scratch;
+}
+
+bool RecordFiles::is_direct() const {
+    return std::all_of(files_.begin(), files_.end(), [](const File& file) { return file.is_direct; });
+}
+
+std::size_t RecordFiles::span_bytes(std::uint64_t count) const {
+    const std::size_t bytes = static_cast<std::size_t>(count) * layout_.record_bytes();
+    return (bytes / kSpanAlignment + 2) * kSpanAlignment;  // up to a page of others at both ends
+}
+
+const std::uint8_t* RecordFiles::read(std::uint64_t first, std::uint64_t count, std::uint8_t* room) const {
+    const std::size_t number = file_of(first);
+    const File& file = files_[number];
+    const std::uint64_t begin = (first - begins_[number]) * layout_.record_bytes();
+    const std::uint64_t end = begin + count * layout_.record_bytes();
+    const std::uint64_t grain = file.is_direct ? kSpanAlignment : 1;
+    const std::uint64_t from = begin / grain * grain;
+    const std::uint64_t to = (end + grain - 1) / grain * grain;
+    for (std::uint64_t done = from; done < end;) {
+        const ssize_t got = ::pread(file.descriptor, room + (done - from),
+                                    static_cast<std::size_t>(to - done), static_cast<off_t>(done));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) throw_errno(file.path);
-        if (got == 0) throw_lost(number, offset);
-        done += static_cast<std::size_t>(got);
+        done += static_cast<std::uint64_t>(got);
+        const bool ended = got == 0 || done % grain != 0;  // a direct read is cut only by the file's end
+        if (ended && done < end) throw_lost(number, std::max(done, begin));
     }
-    return scratch;
+    return room + (begin - from);
 }
 
 Prefetch RecordFiles::prefetch(std::uint64_t index) const {
@@ -141,25 +199,27 @@ void RecordFiles::expect_shuffled(bool shuffled) const {
 }
 
 void RecordFiles::read_ahead(std::uint64_t first, std::uint64_t count) const {
-#ifdef POSIX_FADV_WILLNEED
+    // Hints. Linux cuts longer ones off at its read-ahead size.
+    constexpr std::uint64_t kHintBytes = 128 << 10;
     while (count > 0) {
         const std::size_t number = file_of(first);
+        const File& file = files_[number];
         const std::uint64_t run = std::min(count, begins_[number + 1] - first);
-        const std::uint64_t record_bytes = layout_.record_bytes();
-        // A hint. Linux cuts longer ones off at its read-ahead size.
-        constexpr std::uint64_t kHintBytes = 128 << 10;
-        const std::uint64_t begin = (first - begins_[number]) * record_bytes;
-        const std::uint64_t end = begin + run * record_bytes;
-        for (std::uint64_t offset = begin; offset < end; offset += kHintBytes)
-            ::posix_fadvise(files_[number].descriptor, static_cast<off_t>(offset),
-                            static_cast<off_t>(std::min(kHintBytes, end - offset)), POSIX_FADV_WILLNEED);
+        const std::uint64_t begin = (first - begins_[number]) * layout_.record_bytes();
+        const std::uint64_t end = begin + run * layout_.record_bytes();
+        for (std::uint64_t offset = begin / kHintBytes * kHintBytes; offset < end; offset += kHintBytes) {
+            const std::uint64_t bytes = std::min(kHintBytes, end - offset);
+            if (file.mapping != nullptr)
+                ::madvise(const_cast<std::uint8_t*>(file.mapping) + offset, bytes, MADV_WILLNEED);
+#ifdef POSIX_FADV_WILLNEED
+            else
+                ::posix_fadvise(file.descriptor, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                                POSIX_FADV_WILLNEED);
+#endif
+        }
         first += run;
         count -= run;
     }
-#else
-    static_cast<void>(first);
-    static_cast<void>(count);
-#endif
 }
 
 std::uint32_t RecordFiles::label(std::uint64_t index, const std::uint8_t* record) const {
@@ -215,24 +275,39 @@ void RecordFiles::throw_lost(std::size_t number, std::uint64_t bytes) const {
                         ") can no longer be read; open the data set again");
 }
 
+// The bytes that a mapped file still gives: where its path leads elsewhere, those before the first lost page
+// that somebody met.
+std::uint64_t RecordFiles::readable_bytes(const File& file) const {
+    const int descriptor = ::open(file.place.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat there;
+    std::uint64_t bytes = file.guard->failed() ? file.guard->first_failed() : file.probe;
+    if (descriptor >= 0 && ::fstat(descriptor, &there) == 0 && is_of(file, there)) {
+        bytes = static_cast<std::uint64_t>(there.st_size);
+        // The size is right again, or a hole cannot be filled, or the disk fails: find the page by its copy.
+        if (bytes >= file.bytes) bytes = first_unreadable(descriptor, file.bytes);
+    }
+    if (descriptor >= 0) ::close(descriptor);
+    return bytes;
+}
+
 void RecordFiles::check_sizes() const {
     for (std::size_t number = 0; number < files_.size(); ++number) {
         const File& file = files_[number];
-        const std::uint64_t bytes = size_of(file.descriptor, file.path);
-        if (bytes < file.bytes) throw_lost(number, bytes);
-        if (file.guard == nullptr || !file.guard->failed()) continue;
-        // The size is right again, or a hole cannot be filled, or the disk fails: find the page by its copy.
-        throw_lost(number, first_unreadable(file.descriptor, file.bytes));
+        if (file.guard == nullptr) {
+            const auto bytes = static_cast<std::uint64_t>(status_of(file.descriptor, file.path).st_size);
+            if (bytes < file.bytes) throw_lost(number, bytes);
+            continue;
+        }
+        const std::uint8_t value = *static_cast<const volatile std::uint8_t*>(file.mapping + file.probe);
+        if (value != file.probe_value || file.guard->failed()) throw_lost(number, readable_bytes(file));
     }
 }
 
 void RecordFiles::check_places() const {
     for (const File& file : files_) {
-        struct stat opened;
         struct stat there;
-        if (::fstat(file.descriptor, &opened) != 0 || ::stat(file.path.c_str(), &there) != 0)
-            throw_errno(file.path);
-        if (opened.st_ino != there.st_ino || opened.st_dev != there.st_dev)
+        if (::stat(file.place.c_str(), &there) != 0) throw_errno(file.path);
+        if (!is_of(file, there))
             throw FileError(ESTALE, file.path,
                             "was replaced since the data set was opened; open the data set again");
     }

@@ -1,6 +1,7 @@
 // Opens, checks and reads one set of record files. The destructor releases everything.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <atomic>
@@ -20,7 +21,11 @@
 
 namespace selfie {
 
-enum class ReadMode { kMmap, kPread };
+enum class ReadMode {
+    kMmap,    // no descriptor stays open
+    kPread,   // through the page cache
+    kDirect,  // past the page cache where the file system allows it
+};
 
 // Throws std::invalid_argument if a side is not positive or too large.
 RecordLayout make_layout(std::int64_t channels, std::int64_t height, std::int64_t width);
@@ -44,7 +49,7 @@ class RecordFiles {
   public:
     // num_classes 0: unknown; labels must then be below kMaxClasses.
     // Throws FileError if a file cannot be opened, std::invalid_argument if its size is not
-    // a positive multiple of the record's. Never reads a record.
+    // a positive multiple of the record's. Reads a page of each file at most, and no record.
     RecordFiles(std::vector<std::string> paths, RecordLayout layout, std::uint32_t num_classes,
                 ReadMode mode);
     ~RecordFiles();
@@ -54,9 +59,22 @@ class RecordFiles {
     const RecordLayout& layout() const { return layout_; }
     std::uint64_t size() const { return begins_.back(); }
 
+    // Whether all files are read past the page cache.
+    bool is_direct() const;
+
     // The bytes of a record: mapped, or read into scratch (record_bytes long). index < size(), unchecked.
     // Thread-safe. Throws FileError or std::invalid_argument if the file can no longer be read.
     const std::uint8_t* record(std::uint64_t index, std::uint8_t* scratch) const;
+
+    // Reads a run of records, all in one file, at once; not for mapped files. Returns the first one's bytes
+    // in room, which has span_bytes(count) and is aligned to kSpanAlignment. Unchecked and throws as
+    // record().
+    const std::uint8_t* read(std::uint64_t first, std::uint64_t count, std::uint8_t* room) const;
+    static constexpr std::size_t kSpanAlignment = 4096;  // what reads past the page cache ask for
+    std::size_t span_bytes(std::uint64_t count) const;
+
+    // The records from this one to the end of its file.
+    std::uint64_t rest_of_file(std::uint64_t index) const { return begins_[file_of(index) + 1] - index; }
 
     // A mapped record's bytes, to prefetch; nothing if not mapped. index < size(), unchecked. No hardware
     // predicts the next record of a shuffle, so callers prefetch the record kAhead positions on.
@@ -101,13 +119,27 @@ class RecordFiles {
   private:
     struct File {
         std::string path;
-        int descriptor = -1;
+        std::string place = {};  // the absolute path
+        std::uint64_t device = 0;
+        std::uint64_t inode = 0;
         std::uint64_t bytes = 0;
+        int descriptor = -1;  // closed once the file is mapped
+        bool is_direct = false;
         const std::uint8_t* mapping = nullptr;
         std::unique_ptr<MappingGuard> guard = nullptr;
+        // The last byte of the mapping that is not zero, or one of the last page. A cut of the file takes its
+        // page, or makes it zero, or loses nothing but zeros, which a mapping gives all the same.
+        std::uint64_t probe = 0;
+        std::uint8_t probe_value = 0;
     };
 
     void open(File& file) const;
+    void map(File& file) const;
+    static bool is_of(const File& file, const struct stat& status) {
+        return static_cast<std::uint64_t>(status.st_dev) == file.device &&
+               static_cast<std::uint64_t>(status.st_ino) == file.inode;
+    }
+    std::uint64_t readable_bytes(const File& file) const;
     [[noreturn]] void throw_lost(std::size_t number, std::uint64_t bytes) const;
     void populate_file(const File& file) const;
     void close();

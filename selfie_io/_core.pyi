@@ -13,7 +13,7 @@ def isa() -> str:
     """The instruction set in use: generic, avx2, avx512 or neon (SELFIE_IO_ISA overrides)."""
 
 class RecordFiles:
-    """One split's files, open. Opening reads sizes and no record."""
+    """One split's files, open. Opening reads a page of each file at most."""
 
     def __init__(
         self,
@@ -23,9 +23,13 @@ class RecordFiles:
         height: int,
         width: int,
         num_classes: int,  # 0: unknown
-        use_mmap: bool,
+        io: str,  # mmap: no descriptor stays open; pread; direct: past the page cache, where that works
     ) -> None: ...
     def __len__(self) -> int: ...
+    @property
+    def is_direct(self) -> bool:
+        """Whether all files are read past the page cache."""
+
     def check_places(self) -> None:
         """OSError if another file has taken the place of one since it was opened."""
 
@@ -144,7 +148,8 @@ class BatchDecoder:
         pool: BufferPool,
         labels: npt.NDArray[np.int64] | None,
         num_threads: int,
-        read_depth: int,  # records read at once, ahead of the workers; 0: the workers read
+        read_depth: int,  # reads at once, ahead of the workers; 0: the workers read
+        read_blocks: bool,  # whole blocks of the order, two windows at most; False: record by record
     ) -> None: ...
     def submit(self, order: EpochOrder, start: int, count: int) -> None:
         """Queue a slice of at most the pool's batch_size."""

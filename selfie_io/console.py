@@ -64,7 +64,7 @@ def harmless_output(*, needed: bool = True) -> Iterator[None]:
         yield
         return
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = HarmlessStream(sys.stdout), HarmlessStream(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = HarmlessStream(sys.stdout), HarmlessStream(sys.stderr)
     try:
         yield
     finally:

@@ -88,7 +88,7 @@ def test_memory_is_used_again_once_nobody_holds_it(tmp_path):
 
 def test_what_is_wrong_is_refused(tmp_path):
     split = open_train(tmp_path / "set")
-    files = split.open_files(use_mmap=True)
+    files = split.open_files("mmap")
     plan = sio.Loader(split, batch_size=2)._reader.plan
     pool = _core.BufferPool(plan=plan, batch_size=2, spare_buffers=1)
     out = np.empty((3, 3, 32, 32), np.uint8)

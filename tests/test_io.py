@@ -5,20 +5,22 @@ import os
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from backend_checks import EVERYTHING, expect_same, open_train
 from conftest import write_records
 
 import selfie_io as sio
-from selfie_io.loading import memory, reader
+from selfie_io.loading import memory, reader, reading
 
 OPTIONS = {"batch_size": 7, "shuffle": True, "augment": EVERYTHING, "seed": 9}
 
 
 def reads_ahead(monkeypatch):
-    monkeypatch.setattr(reader, "fits_in_memory", lambda _: False)
+    monkeypatch.setattr(reading, "fits_in_memory", lambda _: False)
 
 
 @pytest.mark.parametrize("order", ["permutation", "independent", "quasi"])
@@ -40,6 +42,104 @@ def test_reading_ahead_gives_the_same_batches(tmp_path, order, monkeypatch):
     expect_same(sio.Loader(split, order=order, **chosen), sio.Loader(split, io="mmap", order=order, **chosen))
 
 
+def small_blocks(monkeypatch):
+    for module in (reading, reader):
+        monkeypatch.setattr(module, "quasi_sizes", lambda _: (3, 12))
+
+
+@pytest.mark.parametrize("order", ["sequential", "quasi"])
+def test_blocks_read_ahead_give_the_same_batches(tmp_path, order, monkeypatch):
+    """From every batch on, for parts of the split, and for ranks, which read every block each."""
+    split = open_train(tmp_path / "set")
+    small_blocks(monkeypatch)
+    options = {**OPTIONS, "shuffle": order == "quasi", "order": "quasi"}
+    wanted = list(sio.Loader(split, io="mmap", **options))
+    reads_ahead(monkeypatch)
+    loader = sio.Loader(split, num_threads=3, **options)
+    assert "4 blocks read ahead at once" in repr(loader)
+    expect_same(loader, wanted)
+    state = loader.state_dict()
+    for batch in range(len(loader)):
+        loader.load_state_dict({**state, "epoch": 0, "position": 7 * batch})
+        expect_same(loader, wanted[batch:])
+    for more in ({"indices": np.arange(0, 60)}, {"rank": 1, "world_size": 2}):
+        other = sio.Loader(split, **options, **more)
+        assert "blocks" in repr(other)
+        expect_same(other, sio.Loader(split, io="mmap", **options, **more))
+
+
+def test_blocks_only_where_they_pay(tmp_path, monkeypatch):
+    split = open_train(tmp_path / "set")
+    small_blocks(monkeypatch)
+    reads_ahead(monkeypatch)
+    few, quasi = np.arange(30), {"shuffle": True, "order": "quasi"}
+    ranks = {"rank": 1, "world_size": 3}
+    for options in (
+        {"shuffle": True},
+        {**quasi, "indices": few},
+        {**quasi, **ranks},
+        {"weights": np.ones(73)},
+    ):
+        assert "32 records read ahead" in repr(sio.Loader(split, **options))
+    monkeypatch.setattr(reading, "memory_limit", lambda: 2 * 12 * 3080 * 4 - 1)
+    assert "32 records read ahead" in repr(sio.Loader(split, **quasi))
+    monkeypatch.setattr(reading, "memory_limit", lambda: 2 * 12 * 3080 * 4)
+    assert "4 blocks read ahead" in repr(sio.Loader(split, **quasi))
+    assert "read when needed" in repr(sio.Loader(split, backend="resident"))
+
+
+def test_a_file_system_without_direct_reads_is_told(tmp_path, monkeypatch):
+    told = reading.ReadPlan("direct", depth=32).told("auto", SimpleNamespace(is_direct=False))
+    assert told == "'auto' (larger than memory: 32 records read ahead at once, through the page cache)"
+
+
+def descriptors(folder):
+    """How many of this process's descriptors are of files in a folder."""
+    links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+    return sum(link.startswith(str(folder)) for link in links)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="only Linux lists descriptors there")
+def test_descriptors_end_with_the_loaders_that_need_them(tmp_path, monkeypatch):
+    split = open_train(tmp_path / "set")
+    for io in ("mmap", "auto"):
+        with sio.Loader(split, batch_size=7, io=io) as loader:
+            next(iter(loader))
+            assert descriptors(tmp_path) == 0
+    with sio.Loader(split, io="pread") as loader, sio.Loader(split, io="pread") as other:
+        next(iter(loader))
+        next(iter(other))
+        loader.close()
+        next(iter(other))
+        assert descriptors(tmp_path) == 2
+    assert descriptors(tmp_path) == 0
+    reads_ahead(monkeypatch)
+    loader = sio.Loader(split, batch_size=7)
+    iterator = iter(loader)
+    next(iterator)
+    assert descriptors(tmp_path) == 2
+    loader.close()
+    assert descriptors(tmp_path) == 0
+    assert "closed" in repr(loader)
+    with pytest.raises(RuntimeError, match="the loader is closed"):
+        next(iterator)
+
+
+@pytest.mark.parametrize("backend", ["native", "resident"])
+def test_closing_ends_an_iteration(tmp_path, backend):
+    split = open_train(tmp_path / "set")
+    with sio.Loader(split, batch_size=7, backend=backend) as loader:
+        begun, fresh = iter(loader), iter(loader)
+        (kept, *_) = itertools.islice(begun, 3)
+    assert (kept.indices == torch.arange(7)).all()
+    for iterator in (begun, fresh):
+        with pytest.raises(RuntimeError, match="the loader is closed"):
+            next(iterator)
+    with sio.Loader(split, batch_size=73, backend=backend) as loader:
+        for _ in loader:
+            loader.close()  # after the last batch: nothing is missing
+
+
 def test_leaving_early_and_often(tmp_path, monkeypatch):
     split = open_train(tmp_path / "set")
     reads_ahead(monkeypatch)
@@ -54,7 +154,9 @@ def test_the_way_of_reading_is_told(tmp_path, monkeypatch):
     assert "io='auto' (mapped, populated ahead)" in repr(sio.Loader(split))
     assert "io='pread'," in repr(sio.Loader(split, io="pread"))
     reads_ahead(monkeypatch)
-    assert "io='auto' (larger than memory: 32 reads ahead)" in repr(sio.Loader(split))
+    assert "io='auto' (larger than memory: 32 records read ahead at once, past the page cache)" in repr(
+        sio.Loader(split, shuffle=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,6 +181,24 @@ def test_limits_of_control_groups_count(tmp_path, monkeypatch, groups, files, li
     monkeypatch.setattr(memory, "FITTING_PART", 0.5)
     assert memory.fits_in_memory(memory.memory_limit() // 2)
     assert not memory.fits_in_memory(memory.memory_limit() // 2 + 1)
+
+
+@pytest.mark.parametrize("left", [0, 4096, 5000, 12 * 3080 - 1])
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_mapped_file_that_is_cut_is_told_without_its_descriptor(tmp_path, left, moved):
+    """Also where its path leads to another file by then: the mapping itself tells."""
+    path = tmp_path / "data_batch_1.bin"
+    write_records(path, range(12), [7] * 12, np.full((12, 3, 32, 32), 7))
+    split = sio.open_dataset(tmp_path, shape=(3, 32, 32)).train
+    loader = sio.Loader(split, batch_size=4)
+    os.link(path, tmp_path / "other")
+    if moved:
+        write_records(tmp_path / "new", range(12), [1] * 12, np.full((12, 3, 32, 32), 1))
+        (tmp_path / "new").replace(path)
+    os.truncate(tmp_path / "other", left)
+    record = r"\d+" if moved else left // 3080
+    with pytest.raises(OSError, match=rf"record {record} \(byte \d+\) can no longer be read.*batch_1"):
+        list(loader)
 
 
 @pytest.mark.parametrize("lost", ["everything", "half", "part of a page", "the last record"])

@@ -8,7 +8,7 @@ cannot give the core's bits.
 import ctypes
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib import import_module
 from typing import Any
 from weakref import WeakSet
@@ -54,7 +54,7 @@ class DaliBackend:
         self._finish = (_by_core if self._by_core else _by_torch)(reader, self._device, self._cuts)
         self._idle: list[_Line] = []
 
-    def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, from_batch: int) -> Generator[Batch, None, None]:
         """The batches from_batch, from_batch + 1, ... of an epoch.
 
         Raises RuntimeError in a forked child.

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +45,7 @@ BACKENDS = {  # module and class; only the chosen one is imported
 class Backend(Protocol):
     """Turns an epoch into batches; knows neither the Loader nor another backend."""
 
-    def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, from_batch: int) -> Generator[Batch, None, None]:
         """The batches from_batch, from_batch + 1, ... of an epoch."""
 
 
@@ -139,6 +141,9 @@ class Loader:
     def _open(self) -> None:
         _check_device(self.options)
         self._reader = Reader(self.split, self.options)
+        self._live: WeakSet[Generator[Batch, None, None]] = (
+            WeakSet()
+        )  # the iterations that are not at their end
         module, name = BACKENDS[self.options.backend]
         self._backend: Backend | None = getattr(import_module(module), name)(self._reader)
 
@@ -155,9 +160,16 @@ class Loader:
         return self._epoch(self._backend, epoch, batch)
 
     def _epoch(self, backend: Backend, epoch: int, from_batch: int) -> Iterator[Batch]:
-        for done, batch in enumerate(backend.batches(epoch, from_batch), start=from_batch + 1):
+        if self._backend is None:  # closed since iter()
+            raise RuntimeError("the loader is closed")
+        batches, done = backend.batches(epoch, from_batch), from_batch
+        self._live.add(batches)
+        for batch in batches:
+            done += 1
             self._position = (epoch, done)
             yield batch
+        if done < len(self):
+            raise RuntimeError("the loader is closed")
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration be this epoch, from its beginning; ValueError unless it is below 2^32."""
@@ -264,8 +276,16 @@ class Loader:
         }
 
     def close(self) -> None:
-        """Release buffers and files; batches already given stay valid. May be called twice."""
+        """Release buffers, threads and files; batches already given stay valid. May be called twice.
+
+        The next batch of an iteration that has not ended is a RuntimeError.
+        """
         self._backend = None
+        for batches in list(self._live):
+            # Another thread waits for its next batch: it ends then.
+            with suppress(ValueError):
+                batches.close()
+        self._reader.close()
 
     def __enter__(self) -> "Loader":
         return self

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +30,12 @@ class NativeBackend:
         self._pool: _core.BufferPool | None = None
         self._pool_owner = -1
 
-    def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, from_batch: int) -> Generator[Batch, None, None]:
         """The batches from_batch, from_batch + 1, ... of an epoch, as views of memory that they own."""
         reader = self._reader
         order = reader.epoch_order(epoch)
         decoder = self._decoder()
-        if reader.populates:
+        if reader.reading.populates:
             reader.files.populate()
         # Nothing is closed in a `finally`: what garbage collection runs there would swallow a Ctrl-C. The
         # decoder closes itself when it dies.
@@ -65,7 +65,8 @@ class NativeBackend:
                 pool=self._buffers(),
                 labels=options.labels,
                 num_threads=threads,
-                read_depth=reader.read_depth,
+                read_depth=reader.reading.depth,
+                read_blocks=reader.reading.blocks,
             )
         except MemoryError as error:
             raise self._no_memory() from error

@@ -7,14 +7,14 @@ import numpy.typing as npt
 
 from selfie_io import _core
 from selfie_io.loading.augment import crop_size, resized_size
-from selfie_io.loading.memory import fits_in_memory, memory_limit
+from selfie_io.loading.memory import memory_limit
 from selfie_io.loading.options import LoaderOptions, PerChannel, PerImage
 from selfie_io.loading.order import EpochSlices, quasi_sizes
+from selfie_io.loading.reading import choose_reading
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.split import RecordSplit, size_text
 
 _VALUE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "uint8": 1}
-READ_DEPTH = 32  # where memory is too small: enough for a disk's own queue
 
 
 class Draws(NamedTuple):
@@ -66,29 +66,30 @@ class Reader:
     def __init__(self, split: RecordSplit, options: LoaderOptions) -> None:
         self.split = split
         self.options = options
-        fits = options.io != "auto" or fits_in_memory(len(split.whole) * split.layout.record_bytes)
-        reads_ahead = options.io == "auto" and not fits
-        self.read_depth = READ_DEPTH if reads_ahead else 0  # records that are read at once; 0: workers read
-        self.files = split.shared_files(use_mmap=options.io == "mmap" or (options.io == "auto" and fits))
-        self.files.check_places()
-        self.populates = options.io == "auto" and fits
         self.num_members = len(split.whole) if options.indices is None else options.indices.size
+        self.reading = choose_reading(split, options, self.num_members)
+        self._files: _core.RecordFiles | None = split.shared_files(self.reading.files)
+        self._files.check_places()
         self.slices = EpochSlices.of(options, self.num_members)
         self._weight_totals = None if options.weights is None else np.cumsum(options.weights)
         self._order: tuple[int, _core.EpochOrder] | None = None
         self.plan = make_plan(split.layout, options)
 
     @property
+    def files(self) -> _core.RecordFiles:
+        """The open files. Raises RuntimeError after close()."""
+        if self._files is None:
+            raise RuntimeError("the loader is closed")
+        return self._files
+
+    def close(self) -> None:
+        """Let go of the files: those that are not mapped close with their last loader."""
+        self._files = None
+
+    @property
     def io_told(self) -> str:
         """How the files are read, for a repr."""
-        if self.options.io != "auto":
-            return repr(self.options.io)
-        how = (
-            "mapped, populated ahead"
-            if self.populates
-            else f"larger than memory: {self.read_depth} reads ahead"
-        )
-        return f"'auto' ({how})"
+        return self.reading.told(self.options.io, self._files)
 
     def batch_bytes(self, records: int) -> int:
         """The memory of a batch of so many records."""

@@ -1,7 +1,7 @@
 """The resident backend: the split's bytes stay on the device; a batch takes a few operations there."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ class ResidentBackend:
         self._pixel_work = TorchPixels(reader, self._device)
         self._pixels, self._labels, self._record_ids = _upload(reader, self._device)
 
-    def batches(self, epoch: int, from_batch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, from_batch: int) -> Generator[Batch, None, None]:
         """The batches from_batch, from_batch + 1, ... of an epoch."""
         reader, work = self._reader, self._pixel_work
         for batch in range(from_batch, reader.slices.num_batches):

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 MOST_JSON_BYTES = 1 << 28
 _SPARSE_VALUES = 250_000  # so many values a JSON file may hold, however short they are
@@ -29,7 +29,7 @@ def check_plain(path: str | Path) -> None:
     _check(os.stat(path), path)  # noqa: PTH116 - also for text
 
 
-def open_plain(path: str | Path) -> BinaryIO:
+def open_plain(path: str | Path) -> io.BufferedReader:
     """Open a plain file for reading bytes; raises OSError if it is none or cannot be read."""
     check_plain(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # another may stand there by now

@@ -6,7 +6,8 @@ import operator
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from selfie_io.records.selection import check_selection
 
 if TYPE_CHECKING:
     import torch
+
+FileIo = Literal["mmap", "pread", "direct"]
 
 
 class RecordSplit:
@@ -57,11 +60,12 @@ class RecordSplit:
         self.num_classes = num_classes  # None: unknown, so labels are only checked against MAX_CLASSES
         self._named_records = named_records
         self.file_digests = file_digests  # SHA-256 of each file; None without a manifest
-        self._records = self.open_files(use_mmap=True)
-        self._unmapped: RecordFiles | None = None
+        self._records = self.open_files("mmap")
+        self._read_files: WeakValueDictionary[str, RecordFiles] = WeakValueDictionary()
 
-    def open_files(self, *, use_mmap: bool) -> RecordFiles:
-        """The files as the native core reads them, opened anew: a descriptor a file.
+    def open_files(self, io: FileIo) -> RecordFiles:
+        """The files as the native core reads them, opened anew: "mmap" keeps no descriptor open, "pread" and
+        "direct" (past the page cache, where the file system allows it) one a file.
 
         Raises OSError if there are more files than this process may open, with a way out.
         """
@@ -72,34 +76,26 @@ class RecordSplit:
                 height=self.layout.height,
                 width=self.layout.width,
                 num_classes=self.num_classes or 0,
-                use_mmap=use_mmap,
+                io=io,
             )
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
             advice = (
                 f"{len(self.files)} record files need a descriptor each, and this process may open no"
-                " more: raise the limit (ulimit -n), or pack with a larger --records-per-file"
+                ' more: raise the limit (ulimit -n), use io="mmap", or pack with a larger'
+                " --records-per-file"
             )
             raise OSError(error.errno, advice, str(self.dataset_path)) from error
 
-    def shared_files(self, *, use_mmap: bool) -> RecordFiles:
-        """The files as the native core reads them, opened once for all loaders over this split."""
-        if use_mmap:
+    def shared_files(self, io: FileIo) -> RecordFiles:
+        """The files as the native core reads them: mapped once, others open while a loader uses them."""
+        if io == "mmap":
             return self._records
-        if self._unmapped is None:
-            try:
-                self._unmapped = self.open_files(use_mmap=False)
-            except OSError as error:
-                if error.errno != errno.EMFILE:
-                    raise
-                del self._records  # one descriptor a file: the mapped files of this split make room
-                try:
-                    self._unmapped = self._records = self.open_files(use_mmap=False)
-                except OSError:
-                    self._records = self.open_files(use_mmap=True)
-                    raise
-        return self._unmapped
+        files = self._read_files.get(io)
+        if files is None:
+            files = self._read_files[io] = self.open_files(io)
+        return files
 
     @property
     def whole(self) -> "RecordSplit":
@@ -233,13 +229,13 @@ class RecordSplit:
         return [(image, int(self.labels[index])) for image, index in zip(images, indices, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_records", "_unmapped", "_headers", "identity")
+        own = ("_records", "_read_files", "_headers", "identity")
         return {key: value for key, value in self.__dict__.items() if key not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._records = self.open_files(use_mmap=True)
-        self._unmapped = None
+        self._records = self.open_files("mmap")
+        self._read_files = WeakValueDictionary()
 
     def __repr__(self) -> str:
         classes = "unknown" if self.num_classes is None else self.num_classes
@@ -283,9 +279,9 @@ class RecordSubset(RecordSplit):
         """The indices of the records in the whole split, int64 (n,), as given, read-only."""
         return self._indices
 
-    def shared_files(self, *, use_mmap: bool) -> RecordFiles:
+    def shared_files(self, io: FileIo) -> RecordFiles:
         """The files of the whole split."""
-        return self._whole.shared_files(use_mmap=use_mmap)
+        return self._whole.shared_files(io)
 
     def __len__(self) -> int:
         return self._indices.size

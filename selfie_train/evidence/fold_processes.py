@@ -1,6 +1,6 @@
 """Folds in processes of their own, or as tasks of a Ray cluster; each is told and tells by pipes.
 
-    python -m selfie_train.evidence.fold_processes < a pickled FoldTask
+    selfie_train.evidence.fold_processes.main() < a pickled FoldTask
 
 A process prints a line for every epoch, so that one whose parent died ends at its next epoch.
 """
@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
+from selfie_io.isolated_python import isolated_python
 from selfie_train.evidence.fold_training import FoldTask, complete_fold
 
 
@@ -28,7 +29,7 @@ def complete_in_processes(tasks: Sequence[FoldTask], workers: int, advance: Call
     waiting = list(tasks)
     running: dict[IO[bytes], tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
-        stack.callback(lambda: [_end(*ended) for ended in running.values()])
+        stack.callback(_end_all, running)
         while waiting or running:
             while waiting and len(running) < workers:
                 process, said = _start(waiting.pop(0))
@@ -55,7 +56,7 @@ def _start(task: FoldTask) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     said = tempfile.TemporaryFile()  # noqa: SIM115
     threads = str(task.threads)
     process = subprocess.Popen(
-        [sys.executable, "-m", "selfie_train.evidence.fold_processes"],
+        isolated_python("selfie_train.evidence.fold_processes"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
@@ -66,6 +67,11 @@ def _start(task: FoldTask) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # type: ignore[union-attr]
         pickle.dump(task, pipe, pickle.HIGHEST_PROTOCOL)
     return process, said
+
+
+def _end_all(running: dict[IO[bytes], tuple[subprocess.Popen[bytes], IO[bytes]]]) -> None:
+    for process, said in running.values():
+        _end(process, said)
 
 
 def _end(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
@@ -121,7 +127,3 @@ def main() -> int:
     with contextlib.suppress(BrokenPipeError):  # the parent is gone
         complete_fold(task, tell)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

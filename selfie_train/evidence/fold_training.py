@@ -166,7 +166,8 @@ def _judge(network: nn.Module, task: FoldTask, way: _Way) -> NDArray[np.float32]
     ):
         for batch in loader:
             images = way.images(batch.images)
-            shares = sum(F.softmax(way.logits(network, view), 1) for view in (images, images.flip(3)))
+            shares = F.softmax(way.logits(network, images), 1)
+            shares = shares + F.softmax(way.logits(network, images.flip(3)), 1)
             found[done : done + len(images)] = (shares / 2).cpu().numpy()
             done += len(images)
     return found

@@ -31,8 +31,13 @@ PENDING = 20  # batches that wait for their transfer from the device, so that no
 class Processes(Protocol):
     """The processes of a run, as far as they are needed here."""
 
-    world_size: int
-    device: Any
+    @property
+    def world_size(self) -> int:
+        """How many there are."""
+
+    @property
+    def device(self) -> Any:
+        """Where this one computes."""
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of each value over the processes."""

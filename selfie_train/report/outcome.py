@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.report.images import png_base64, spread
-from selfie_train.report.page import Gallery, GalleryImage, Matrix, Section, Table
+from selfie_train.report.page import Gallery, GalleryImage, MatrixTable, Section, Table
 from selfie_train.runs.confusion import Confusion
 from selfie_train.runs.last_choices import CHOICES, DROPPED, KEPT, REFURBISHED, UNLABELLED, SampleLabels
 
@@ -83,7 +83,7 @@ def _one(heading: str, counts: NDArray[np.int64], names: Sequence[str], truth: s
     total, right = int(counts.sum()), int(np.trace(counts))
     note = f"{right:,} of {total:,} predictions are the {truth}."
     if len(names) <= MATRIX_CLASSES:
-        return [Matrix(heading, truth, "predicted class", names, counts, note)]
+        return [MatrixTable(heading, truth, "predicted class", names, counts, note)]
     wrong = counts * ~np.eye(len(counts), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS_LISTED]
     sizes = counts.sum(axis=1)

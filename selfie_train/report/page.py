@@ -25,7 +25,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class MatrixTable:
     """Counts of pairs of classes, int64 (k, k), with a title for each axis; darker for more of the row."""
 
     heading: str
@@ -77,7 +77,7 @@ class Gallery:
     kind: str = field(default="gallery", init=False)
 
 
-Section = Table | Matrix | Figure | Gallery
+Section = Table | MatrixTable | Figure | Gallery
 
 
 def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -> None:

@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.report.images import label_images, spread
 from selfie_train.report.outcome import MATRIX_CLASSES, confusion_sections, outcome_galleries
-from selfie_train.report.page import Figure, Gallery, Matrix, Section, Table, figure_text, percent, write_page
+from selfie_train.report.page import (
+    Figure,
+    Gallery,
+    MatrixTable,
+    Section,
+    Table,
+    figure_text,
+    percent,
+    write_page,
+)
 from selfie_train.report.plots import Curve, draw_curves
 from selfie_train.runs.last_choices import read_sample_labels
 from selfie_train.runs.result import TrainResult, restart_notes
@@ -84,7 +93,7 @@ def label_changes(
     )
     note = f"{int(chosen.sum()):,} training samples have a refurbished label."
     heading = "Confusion of given and refurbished labels"
-    return [Matrix(heading, "given class", "refurbished class", dataset.class_names, counts, note)]
+    return [MatrixTable(heading, "given class", "refurbished class", dataset.class_names, counts, note)]
 
 
 def refurbished_gallery(

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save_file
-
-from selfie_io.records.atomic import atomic_path
 from selfie_train.methods.label_wave import LabelWave
 from selfie_train.methods.method import Scores
 from selfie_train.runs.log import Row
-from selfie_train.training.checkpoint import read_arrays
+from selfie_train.training.checkpoint import read_arrays, write_arrays
 from selfie_train.training.learner import Learner
 from selfie_train.training.run_log import RunLog
 
@@ -37,8 +34,7 @@ class EarlyStopping:
             arrays = {
                 name: array for name, array in learner.state().items() if not name.startswith("momentum")
             }
-            with atomic_path(_path(folder, best)) as temporary:
-                save_file({name: array.copy(order="C") for name, array in arrays.items()}, temporary)
+            write_arrays(_path(folder, best), arrays)
         return True
 
     def forget_older(self, folder: Path) -> None:

@@ -29,7 +29,7 @@ class ScoredBatch:
 
     def outputs(self) -> Outputs:
         """What the networks made of each sample, for the statistics of the records."""
-        views = [logits.detach().unflatten(0, (self.num_views, -1)) for logits in self.logits]
+        views = [logits.detach().view(self.num_views, -1, logits.shape[1]) for logits in self.logits]
         return Outputs(self.batch.indices, self.labels, views[0] if len(views) == 1 else torch.cat(views))
 
     def sums(self) -> Tensor:

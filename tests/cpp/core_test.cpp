@@ -101,9 +101,9 @@ void test_read_ahead() {
 }
 
 std::vector<Batch> decode_all(const std::shared_ptr<RecordFiles>& files, const PixelPlan& plan, int threads,
-                              std::size_t batch_size) {
+                              std::size_t batch_size, ReadAheadOptions reading = {}) {
     auto pool = std::make_shared<BufferPool>(batch_bytes(plan, batch_size), 3);
-    BatchDecoder decoder(files, plan, pool, nullptr, threads);
+    BatchDecoder decoder(files, plan, pool, nullptr, threads, reading);
     EpochOrder order;
     order.kind = OrderKind::kPermutation;
     order.num_records = files->size();
@@ -133,8 +133,9 @@ void test_decoder() {
     plan.normalize.mode = NormalizeMode::kPerImage;
     const std::vector<Batch> alone = decode_all(file.open(layout, ReadMode::kMmap), plan, 1, 7);
     for (const int threads : {2, 5})
-        for (const ReadMode mode : {ReadMode::kMmap, ReadMode::kPread}) {
-            const std::vector<Batch> shared = decode_all(file.open(layout, mode), plan, threads, 7);
+        for (const ReadMode mode : {ReadMode::kMmap, ReadMode::kPread, ReadMode::kDirect}) {
+            const ReadAheadOptions reading = {mode == ReadMode::kDirect ? 3 : 0};
+            const std::vector<Batch> shared = decode_all(file.open(layout, mode), plan, threads, 7, reading);
             bool same = alone.size() == shared.size();
             for (std::size_t i = 0; same && i < alone.size(); ++i)
                 same = std::memcmp(alone[i].images, shared[i].images, alone[i].count * plan.image_bytes()) ==
@@ -257,7 +258,7 @@ int list_isas() {
 void test_poll() {
     const RecordLayout layout{1, 2, 2};
     const RecordFile file(layout, 200);
-    const auto files = file.open(ReadMode::kMmap);
+    const auto files = file.open(layout, ReadMode::kMmap);
     std::vector<std::uint32_t> ids(200);
     std::vector<std::int64_t> labels(200), indices(200, 7);
     std::vector<std::uint8_t> pixels(200 * layout.pixel_bytes());
@@ -284,11 +285,14 @@ int main(int count, char** arguments) {
     test_orders();
     test_read_ahead();
     test_decoder();
+    test_reading_ahead();
+    test_reading_ahead_of_a_cut_file();
     test_steps();
     test_pool();
     test_closing();
     test_errors();
     test_poll();
+    test_lost_files();
     std::printf("%s: %s\n", pixel_kernel().isa, failures == 0 ? "all passed" : "failed");
     return failures == 0 ? 0 : 1;
 }

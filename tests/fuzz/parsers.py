@@ -375,7 +375,8 @@ def main():
     options, flags = parser.parse_known_args()
     place = Path(tempfile.mkdtemp())
     names = list(PARSERS) if options.parser == "all" else [options.parser]
-    targets = [Target(name, place / name) for name in names]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        targets = [Target(name, place / name) for name in names]
     inputs = [Path(flag) for flag in flags if Path(flag).is_file()]
     if inputs:  # these alone are tried
         for path in inputs:

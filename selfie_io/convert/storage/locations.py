@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,31 @@ def open_url(url: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise CommandError(without_secrets(f"{url}: {error}")) from error
     system.invalidate_cache()  # others may have written since it was last looked at
-    return system, path.rstrip("/")
+    return _Remote(system, url), path.rstrip("/")
+
+
+class _Remote:
+    """A file system whose own kinds of errors are OSErrors that name the URL."""
+
+    def __init__(self, system: Any, url: str) -> None:
+        self._system = system
+        self._url = url
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._system, name)
+        return self._guarded(found) if callable(found) else found
+
+    def _guarded(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*arguments: Any, **named: Any) -> Any:
+            try:
+                return call(*arguments, **named)
+            except (OSError, MemoryError, NotImplementedError):
+                raise
+            except Exception as error:  # of aiohttp, botocore, paramiko, ...
+                kind = type(error).__name__
+                raise OSError(without_secrets(f"{self._url}: {kind}: {error}")) from error
+
+        return guarded
 
 
 def name_of(place: str) -> str:

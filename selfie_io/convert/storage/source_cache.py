@@ -12,12 +12,14 @@ from typing import Any
 
 from selfie_io.console import without_secrets
 from selfie_io.convert.storage.locations import is_url, name_of, open_url
+from selfie_io.convert.storage.transfer import Pace
 from selfie_io.convert.subcommand import CommandError, say
 from selfie_io.records.atomic import atomic_folder
 from selfie_io.records.plain_files import open_plain, read_json
 
 _DIGESTS = "sha256.json"
 _CHUNK_BYTES = 1 << 20
+_MOST_UNKNOWN_BYTES = 64 << 30  # of a file whose server tells no size
 _WAIT_SECONDS = 24 * 3600.0  # for another process that fetches the same
 
 
@@ -76,9 +78,22 @@ def _fetch(system: Any, path: str, files: list[str], folder: Path, name: str, *,
                 raise ValueError(f"{file}: leads out of {path}")
             target = temporary / "content" / name / relative
             target.parent.mkdir(parents=True, exist_ok=True)
-            system.get_file(file, str(target))
+            size = system.size(file)
+            most = _MOST_UNKNOWN_BYTES if size is None else size
+            system.get_file(file, str(target), callback=_paced(Pace(most)))
             digests[relative] = _sha256(target)
         (temporary / _DIGESTS).write_text(json.dumps(digests))
+
+
+def _paced(pace: Pace) -> Any:
+    """What fsspec tells of a transfer, with its bounds of time and size."""
+    from fsspec.callbacks import Callback
+
+    class Paced(Callback):  # type: ignore[misc]
+        def relative_update(self, inc: int = 1) -> None:
+            pace.add(inc)
+
+    return Paced()
 
 
 def _is_whole(folder: Path, name: str) -> bool:
