@@ -48,7 +48,8 @@ class TrainConfig:
     """`selfie-train methods` lists them: default, active-bias, co-teaching, selfie, gce, sce, forward, elr,
     small-loss, dividemix, or a registered one."""
     method_options: tuple[str, ...] = ()
-    """The method's own options, each NAME=VALUE, as in --method gce --method-options q=0.5."""
+    """The method's own options, each NAME=VALUE, as in --method gce --method-options q=0.5; by default
+    those that `selfie-train methods` lists."""
     model: str = AUTO
     """airnet, airnet-small, airnet-wide, convnet, resnet-18, resnet-34, preact-resnet-18, densenet-10-12,
     densenet-25-12, densenet-40-12, vgg-19, timm:NAME or a registered one. auto: airnet on a CPU (airnet-small
@@ -125,7 +126,7 @@ class TrainConfig:
     tensorboard: bool = False
     """Also write TensorBoard events to RUN/tensorboard."""
     shape: tuple[int, int, int] | None = None
-    """Channels, height, width of a folder without a manifest."""
+    """Channels, height, width of a folder without a manifest; by default the one known shape that fits."""
     out: str | None = None
     """The run's folder; default runs/DATASET-METHOD-MODEL-NOISE-sSEED."""
     imports: Imports = field(default=(), kw_only=True)
@@ -144,7 +145,7 @@ class TrainConfig:
             object.__setattr__(self, "imports", tuple(import_plugin(module) for module in self.imports))
         _one_of("method", self.method, known_names("method"))
         check_model_name(self.model)
-        for name, hint in get_type_hints(type(self)).items():
+        for name, hint in get_type_hints(TrainConfig).items():
             if getattr(hint, "__origin__", None) is Literal:
                 _one_of(name, getattr(self, name), get_args(hint))
             elif not _fits(getattr(self, name), hint):

@@ -77,6 +77,6 @@ def members():
 def quick_noise_rate(request, monkeypatch):
     """No embeddings in a test that only trains: an unknown noise rate comes from the warm-up."""
     if "embeddings" not in request.keywords and "selfie_train" in sys.modules:
-        from selfie_train.training import noise_estimate
+        from selfie_train.training import components
 
-        monkeypatch.setattr(noise_estimate, "features_available", lambda: False)
+        monkeypatch.setattr(components, "rate_before_training", lambda *_: (None, "a test asks for none"))

@@ -14,7 +14,8 @@ ALLOWED |= {"labels": {"labels", "records"}, "records": {"records"}}
 # The wings of selfie_train and what each may import besides itself. "" is the package's own modules.
 FOUNDATIONS = {"config", "plugins", "recipes", "registry"}
 TRAIN_ALLOWED = {
-    "commands": {"training", "evidence", "report", "runs", "methods", "models", *FOUNDATIONS},
+    "commands": {"inference", "training", "evidence", "report", "runs", "methods", "models", *FOUNDATIONS},
+    "inference": {"training", "runs", "models", *FOUNDATIONS},
     "training": {"report", "runs", "methods", "models", "evidence", *FOUNDATIONS},
     "report": {"runs", *FOUNDATIONS},
     "runs": FOUNDATIONS,
@@ -29,7 +30,7 @@ TRAIN_ALLOWED = {
     "registry": set(),
     "refurbish": set(),
 }
-TORCH_USERS = ("training", "models", "evidence")
+TORCH_USERS = ("training", "models", "evidence", "inference")
 CORE_USERS = {"records/split.py", *(f"loading/{name}.py" for name in ("native", "reader", "core_pixels"))}
 
 

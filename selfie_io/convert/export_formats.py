@@ -217,6 +217,12 @@ def _folder_names(class_names: Sequence[str]) -> list[str]:
         plain = _NOT_IN_NAMES.sub("_", name).lstrip(".").strip()
         usable = plain and plain not in names and len(plain.encode()) <= 200
         names.append(plain if usable else f"class {label}")
+        if names.index(names[-1]) != label:
+            raise ValueError(
+                "classes need folders of their own, but "
+                f"{class_names[names.index(names[-1])]!r} and {name!r} "
+                f"would both be {names[-1]!r}; export to npz, or rename one in dataset.json"
+            )
     return names
 
 

@@ -23,23 +23,28 @@ class Reading:
     kind: str = "auto"
     """The kind of SOURCE; auto detects it and says what it found."""
     size: Annotated[str | None, tyro.conf.arg(metavar="HxW")] = None
-    """Scale every image to this size (bilinear with antialiasing; the aspect ratio is not kept)."""
+    """Scale every image to this size (bilinear with antialiasing; the aspect ratio is not kept); by default
+    all must have the size of the first."""
     channels: Literal[1, 3] | None = None
     """1 makes every image grey, 3 makes every image colour; by default the first image decides."""
     test_fraction: float | None = None
-    """If SOURCE has no test split: the fraction of each class to hold out as one; 0 for none."""
+    """If SOURCE has no test split: the fraction of each class to hold out as one; 0 for none; by
+    default it must be said, and is 0.2 of the digits."""
     test_seed: int = 0
     """With --test-fraction: another seed holds out other records."""
     image_key: str | None = None
-    """The array (npz) or column (parquet, table) with the images, if it has no usual name."""
+    """The array (npz) or column (parquet, table) with the images; by default the one with a
+    usual name."""
     label_key: str | None = None
-    """The array (npz) or column (parquet, table) with the labels, if it has no usual name."""
+    """The array (npz) or column (parquet, table) with the labels; by default the one with a
+    usual name."""
     join_folders: bool = False
     """Put tables or shards of several folders together, though they look like two data sets."""
     labels_are_clean: bool = False
     """Say that the labels are known to be right; it is assumed of published sets alone."""
     class_names: Path | None = None
-    """A text file with one class name per line, for a SOURCE that has none."""
+    """A text file with one class name per line, for a SOURCE that has none; by default
+    SOURCE names them, or they are called 0, 1, ..."""
     name: str | None = None
     """The name of the data set in its manifest; by default that of its folder."""
     records_per_file: int = 10_000

@@ -6,6 +6,7 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from selfie_io import __version__
 from selfie_io.records.layout import RecordLayout
@@ -19,6 +20,8 @@ class CommandError(Exception):
 
 class Subcommand(ABC):
     """A subcommand: its fields are the command line."""
+
+    EXAMPLES: ClassVar[tuple[str, ...]] = ()  # below its help
 
     @abstractmethod
     def run(self) -> int:

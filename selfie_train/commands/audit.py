@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 from selfie_io.records.atomic import atomic_path
 from selfie_io.rich_console import RichConsole
 from selfie_train.commands.audit_pages import AuditPages
+from selfie_train.commands.audit_run import add_run, run_note
 from selfie_train.commands.audit_subject import Subject, open_subject
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.runs.label_issues import LabelIssues, summarise, write_issues
@@ -44,21 +45,24 @@ class Audit(TrainCommand):
     WHAT is a source of images (a folder with one folder for each class, an archive: as selfie-convert pack
     reads it), a packed data set, or a run (its data and the labels that it trained on).
 
-      selfie-train audit photos/ --out audits/photos
-      selfie-train audit data/cifar10 --noise overlay:worse_label --out audits/worse
-      selfie-train audit data/cifar10 --probabilities mine.npy --out audits/mine
-
     OUT/issues.csv ranks all records, OUT/audit.json has the counts, and two overlays are saved in the data
     set: one with the flagged labels changed, one with the doubtful records left out.
     """
+
+    EXAMPLES = (
+        "selfie-train audit photos/ --out audits/photos",
+        "selfie-train audit data/cifar10 --noise overlay:worse_label --out audits/worse",
+        "selfie-train audit data/cifar10 --probabilities mine.npy --out audits/mine",
+        "selfie-train audit runs/selfie --out audits/selfie --folds 5",
+    )
 
     what: tyro.conf.Positional[str]
     """A folder or archive of images, a data set, or a run."""
     out: Path
     """Where issues.csv, audit.json and the pages go; also a cache, so that a stopped audit goes on."""
     folds: int | None = None
-    """Train this many networks, each on the other folds. Where no source of evidence is named, features are
-    used if the extra [features] is installed, else 5 folds."""
+    """Train this many networks, each on the other folds. By default, where no source of evidence is named,
+    features are used if the extra [features] is installed, else 5 folds."""
     repeats: int = 1
     """Deal the folds so many times and average: better evidence for as many times the time."""
     workers: int | None = None
@@ -67,15 +71,18 @@ class Audit(TrainCommand):
     ray: bool = False
     """Train the folds on the Ray cluster that runs already; OUT must lie where all its machines see it."""
     features: str | None = None
-    """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records."""
+    """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records. Default: see
+    --folds."""
     probabilities: Path | None = None
-    """A .npy file (N, k) of your own network's class probabilities, each of a record left out of training."""
+    """A .npy file (N, k) of your own network's class probabilities, each of a record left out of training; by
+    default there are none."""
     noise: str | None = None
-    """overlay:NAME audits the labels of an overlay instead of the stored ones."""
+    """overlay:NAME audits the labels of an overlay; by default the stored ones, of a run those that it
+    learnt."""
     precision: float | None = None
     """Flag as many labels as keep this share of the flags right; by default the expected F1 decides."""
     dataset: Path | None = None
-    """Where a run's data set lies now, if it moved."""
+    """Where a run's data set lies now, if it moved; by default where it was."""
     seed: int = 0
     """Deals the records over the folds and starts the networks."""
 
@@ -181,8 +188,9 @@ def audit(
     if precision is not None and not 0 < precision <= 1:
         raise ValueError(f"--precision must be above 0 and at most 1, got {precision}")
     path = None if probabilities is None else Path(probabilities)
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
     options = EvidenceOptions(
-        folds, None if features is None else str(features), path, seed, repeats, workers, ray
+        folds, None if features is None else str(features), path, seed, repeats, workers, ray, together
     )
     out = Path(out)
     started = time.perf_counter()
@@ -199,7 +207,14 @@ def audit(
     )
     if int(os.environ.get("RANK", "0")) > 0:
         raise SystemExit(DONE)  # torchrun: this process did its share of the folds, the first one goes on
-    scores = score_labels(gathered.sources, subject.given, num_classes, precision=precision)
+    add_run(subject, gathered, _silent if quiet else _progress)
+    scores = score_labels(
+        gathered.sources,
+        subject.given,
+        num_classes,
+        precision=precision,
+        statistics=gathered.statistics,
+    )
     rows = np.arange(len(subject.given))
     issues = LabelIssues(
         dataset=subject.dataset,
@@ -212,6 +227,8 @@ def audit(
         | {"suggested_probability": scores.posterior[rows, scores.suggested]},
     )
     notes = [*subject.notes, *gathered.notes]
+    if told := run_note(subject, gathered, scores):
+        notes.append(told)
     if scores.is_weak:
         notes.append(
             f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "

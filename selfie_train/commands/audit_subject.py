@@ -29,6 +29,7 @@ class Subject:
     clean: NDArray[np.int64] | None
     name: str
     notes: list[str]
+    run: tuple[TrainConfig, Path] | None = None  # the run that trained on these labels, and its folder
 
 
 def open_subject(what: str, out: Path, noise: str | None, moved: Path | None = None) -> Subject:
@@ -68,7 +69,8 @@ def _of_run(path: Path, noise: str | None, moved: Path | None) -> Subject:
     check_identity(path, dataset, labels, config.noise)
     if noise is not None:
         return _of_dataset(dataset, noise, path.resolve().name, [])
-    return _audited(dataset, labels.given, labels.clean, path.resolve().name, notes)
+    audited = _audited(dataset, labels.given, labels.clean, path.resolve().name, notes)
+    return replace(audited, run=(config, path))
 
 
 def _of_dataset(dataset: RecordDataset, noise: str | None, name: str, notes: list[str]) -> Subject:

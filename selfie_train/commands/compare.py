@@ -18,6 +18,8 @@ from selfie_train.runs.comparison import RunGroup, group_runs, read_run, termina
 class Compare(TrainCommand):
     """Put runs side by side, finished or not: OUT/table.csv and OUT/report.html."""
 
+    EXAMPLES = ("selfie-train compare runs/default runs/selfie --out runs/compared",)
+
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """The runs' folders."""
     out: Path

@@ -32,6 +32,11 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 class Demo(TrainCommand):
     """Real images, 40 % of their labels changed: Default and SELFIE side by side, in minutes."""
 
+    EXAMPLES = (
+        "selfie-train demo",
+        "selfie-train demo --data photos/ --out runs/photos --seed 1",
+    )
+
     data: str = "digits"
     """digits (from scikit-learn), a source that `selfie-convert pack` reads, or a folder of records."""
     out: Path = Path("runs/demo")

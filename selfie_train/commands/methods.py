@@ -20,6 +20,11 @@ from selfie_train.registry import known_names, look_up
 class Methods(TrainCommand):
     """List the methods of `run --method`: paper, idea, options with defaults."""
 
+    EXAMPLES = (
+        "selfie-train methods",
+        "selfie-train methods --import my_method.py",
+    )
+
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print JSON instead of a table."""
 

@@ -35,6 +35,12 @@ class Reproduce(TrainCommand):
     that share OUT: each run is trained once.
     """
 
+    EXAMPLES = (
+        "selfie-train reproduce grid.json --out runs/grid",
+        "selfie-train reproduce cifar-n --out runs/cifar-n --data data --workers 4",
+        "selfie-train reproduce selfie-paper --out /shared/paper --data /shared/data --ray",
+    )
+
     grid: tyro.conf.Positional[str]
     """cifar-n, selfie-paper or demo, which ship with the package, or a JSON file:
     {"base": {setting: value}, "axes": {setting: [values]}}."""
@@ -46,7 +52,7 @@ class Reproduce(TrainCommand):
     ray: bool = False
     """Run on the Ray cluster that was started with `ray start --head`; OUT must be on shared storage."""
     data: Path | None = None
-    """The folder of the grid's data sets, in place of the one in the grid."""
+    """The folder of the grid's data sets; by default the one in the grid."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

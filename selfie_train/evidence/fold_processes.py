@@ -42,14 +42,14 @@ def complete_in_processes(tasks: Sequence[FoldTask], workers: int, advance: Call
                     advance(lines.count(b"\n"))
                     continue
                 selector.unregister(pipe)
-                process, said = running.pop(pipe)
+                process, said = running[pipe]
                 if process.wait() != 0:
                     said.seek(0)
                     last = said.read().decode(errors="replace").strip().splitlines()[-1:]
                     raise ChildProcessError(
                         f"a fold failed with status {process.returncode}: {' '.join(last)}"
                     )
-                _end(process, said)
+                _end(*running.pop(pipe))
 
 
 def _start(task: FoldTask) -> tuple[subprocess.Popen[bytes], IO[bytes]]:

@@ -19,14 +19,17 @@ from selfie_io.loading.loader import Loader
 from selfie_io.loading.options import PerImage
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.split import RecordSplit
+from selfie_train.models.airnet import AirNet
 from selfie_train.models.builder import model_builder
+from selfie_train.models.muon import Muon, set_learning_rate
 
 STEM_IMAGES = 2000
-BATCH = 64
-LEARNING_RATE = 0.05
-WEIGHT_DECAY = 5e-4
+STEPS = 20  # of an epoch, at least
+MUON_RATE, MUON_MOMENTUM, MUON_DECAY = 0.12, 0.8, 2.4e-3  # the rate at batch 512
+SGD_RATE, SGD_DECAY = 0.05, 5e-4
+LAST_RATE = 0.02  # share of the rate at the end
 LABEL_SMOOTHING = 0.1
-RISING = 0.25  # of the steps, in which the learning rate rises
+SMALLEST_FLIPPED = 24  # pixels
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,22 @@ class _Way:
 
 def _training_loader(task: FoldTask, way: _Way) -> Loader:
     height, width = task.split.layout.height, task.split.layout.width
+    # As runs augment photographs; the flip of a digit is none.
+    photographs = task.split.layout.channels == 3 and min(height, width) >= SMALLEST_FLIPPED
+    augment = Augment(
+        pad=max(height // 16, 1),
+        crop=(height, width),
+        pad_mode="reflect",
+        flip="alternate" if photographs else "none",
+    )
     return Loader(
         task.split,
-        batch_size=min(BATCH, len(task.learnt)),
+        batch_size=batch_size(len(task.learnt)),
         shuffle=True,
         drop_last=True,
         seed=task.seed,
         labels=task.given,
-        augment=Augment(pad=max(height // 8, 1), crop=(height, width), flip="random"),
+        augment=augment,
         normalize=PerImage(),
         indices=task.learnt,
         layout="NHWC",
@@ -108,31 +119,37 @@ def _training_loader(task: FoldTask, way: _Way) -> Loader:
     )
 
 
+def batch_size(records: int) -> int:
+    """The largest power of two that leaves STEPS steps an epoch, in 16..512; all records if fewer."""
+    fits = 1 << (max(records // STEPS, 1).bit_length() - 1)
+    return min(max(16, min(512, fits)), records)
+
+
 def _train(
     network: nn.Module, loader: Loader, epochs: int, way: _Way, advance: Callable[[int], None]
 ) -> None:
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}],
-        lr=LEARNING_RATE,
-        momentum=0.9,
-        nesterov=True,
-    )
-    steps = max(epochs * len(loader), 2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=steps, pct_start=RISING
-    )
+    """Muon on airnets, SGD on others; the learning rate falls in a line."""
+    optimizer: torch.optim.Optimizer
+    if isinstance(network, AirNet):
+        rate = MUON_RATE * (loader.batch_size / 512) ** 0.5
+        optimizer = Muon(network, rate, MUON_MOMENTUM, MUON_DECAY)
+    else:
+        rate = SGD_RATE
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=SGD_DECAY
+        )
+    steps, step = max(epochs * len(loader), 1), 0
     network.train()
     for _ in range(epochs):
         for batch in loader:
+            set_learning_rate(optimizer, rate * (1 + (LAST_RATE - 1) * step / steps))
             optimizer.zero_grad(set_to_none=True)
             logits = way.logits(network, way.images(batch.images))
             labels = batch.labels.to(way.device, non_blocking=True)
             loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            schedule.step()
+            step += 1
         advance(1)
 
 

@@ -46,12 +46,15 @@ def folds_evidence(
     repeats: int = 1,
     workers: int | None = None,
     ray: bool = False,
+    together: bool = False,
 ) -> Evidence:
     """Probabilities from `count` networks; each record's come from the one that did not train on it.
 
-    `repeats` deals anew and averages; `workers` folds run at a time, by default as many as processors and
-    folds allow. Raises ValueError if there are fewer than two records a fold, fewer than two folds, or no
-    repeat or worker, ChildProcessError if a process fails.
+    `repeats` deals anew and averages. `workers` folds run at a time, by default as many as processors and
+    folds allow; `together` shares them out over the processes of torchrun, all of which call this.
+
+    Raises ValueError if there are fewer than two records a fold, fewer than two folds, or no repeat or
+    worker, ChildProcessError if a process fails.
     """
     if count < 2 or count > len(given) // 2:
         raise ValueError(
@@ -95,7 +98,7 @@ def folds_evidence(
             for fold in range(count)
         ]
     with progress("folds", len(tasks) * epochs) as advance:
-        _complete(tasks, workers or side_by_side, ray, advance)
+        _complete(tasks, workers or side_by_side, advance, ray=ray, together=together)
     shares = np.zeros((len(given), num_classes), np.float32)
     for task in tasks:
         shares[task.judged] += np.load(task.path, allow_pickle=False)
@@ -111,11 +114,17 @@ def _model(split: RecordSplit, records: int) -> str:
     return "airnet-small" if records < SMALL else "airnet"
 
 
-def _complete(tasks: Sequence[FoldTask], workers: int, ray: bool, advance: Callable[[int], None]) -> None:
+def _complete(
+    tasks: Sequence[FoldTask],
+    workers: int,
+    advance: Callable[[int], None],
+    *,
+    ray: bool,
+    together: bool,
+) -> None:
     """Complete what is missing: here, beside, or elsewhere."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size > 1:  # torchrun: each process takes its share, and waits for the files of the others
-        rank = int(os.environ["RANK"])
+    if together:  # each process takes its share, and waits for the files of the others
+        rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         for task in tasks[rank::world_size]:
             if not task.path.exists():
                 complete_fold(task, advance)

@@ -33,6 +33,7 @@ class EvidenceOptions:
     repeats: int = 1  # of the folds
     workers: int | None = None  # folds at a time
     ray: bool = False
+    together: bool = False  # every process of torchrun gathers, and they share the folds
 
     def __post_init__(self) -> None:
         if self.folds is not None and self.folds < 2:
@@ -48,6 +49,7 @@ class Gathered:
 
     sources: list[Evidence] = field(default_factory=list)
     neighbours: NDArray[np.int64] | None = None
+    statistics: dict[str, NDArray[np.float64]] | None = None  # of a run that trained on the labels
     notes: list[str] = field(default_factory=list)
 
 
@@ -125,6 +127,7 @@ def gather(
                 repeats=options.repeats,
                 workers=options.workers,
                 ray=options.ray,
+                together=options.together,
             )
         )
     elif options.repeats > 1 or options.workers is not None or options.ray:

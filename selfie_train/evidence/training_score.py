@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-USED = ("given_mean", "run_given")  # of the statistics; logits of probabilities
+USED = ("margin", "run_given")  # of the statistics
+PROBABILITIES = ("run_given", "given_mean", "given_last")  # whose log odds are taken
 SHARE = 0.5
 RIDGE = 1.0  # of the standardised coefficients, in records
 FLAT = 0.05  # log odds, the spread below which the run says nothing
@@ -45,8 +46,10 @@ def runs_word(statistics: Mapping[str, NDArray[np.floating]], score: NDArray[np.
     found = np.zeros(len(score))
     if known.sum() < 10 or score[known].std() == 0:
         return RunsWord(found, 0.0)
+    columns = [statistics[name][known].astype(np.float64) for name in USED]
     columns = [
-        logit(np.clip(statistics[name][known].astype(np.float64), _FLOOR, 1 - _FLOOR)) for name in USED
+        logit(np.clip(column, _FLOOR, 1 - _FLOOR)) if name in PROBABILITIES else column
+        for name, column in zip(USED, columns, strict=True)
     ]
     deviations = [max(float(column.std()), 1e-9) for column in columns]
     table = np.column_stack(
@@ -64,7 +67,7 @@ def runs_word(statistics: Mapping[str, NDArray[np.floating]], score: NDArray[np.
         weights -= step
         if np.abs(step).max() < 1e-8:
             break
-    # More of the given label's probability must never speak against it.
+    # A larger margin or probability of the given label must never speak against it.
     weights[1:] = np.minimum(weights[1:], 0)
     word = table @ weights
     found[known] = word - logit(np.clip(targets.mean(), _FLOOR, 1 - _FLOOR))

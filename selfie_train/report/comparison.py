@@ -33,12 +33,13 @@ def write_comparison_report(
     """Write the page; `more` sections follow the figures."""
     columns, rows = comparison_columns(groups)
     kept = informative_columns(rows)
+    last_ten = ", and the mean of the last ten" if "last 10" in [columns[place] for place in kept] else ""
     table = Table(
         "Results",
         [columns[place] for place in kept],
         [[row[place] for place in kept] for row in rows],
-        "All in percent: test error of the best, the last and the mean of the last ten epochs; precision and "
-        "recall of what was taken for clean; refurbished samples, and how many of their labels are right. "
+        f"All in percent: test error of the best epoch, of the last{last_ten}; precision and recall of what "
+        "was taken for clean; refurbished samples, and how many of their labels are right. "
         "Mean ± sample deviation over the finished runs.",
     )
     unknown = {

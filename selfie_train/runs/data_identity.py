@@ -1,4 +1,4 @@
-"""Which data a run learns from: digests in config.json, compared by resume, audit and compare."""
+"""Which data a run learns from, in config.json: digests for resume, audit and compare; shape and classes."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ def data_identity(dataset: RecordDataset, labels: TrainingLabels) -> dict[str, s
         "test_records": test["records"],
         "given_labels": _digest(labels.given),
     }
+
+
+def data_description(dataset: RecordDataset) -> dict[str, Any]:
+    """What a trained network has to be fed with and what it tells: image shape and class names."""
+    return {"shape": list(dataset.layout.shape), "class_names": list(dataset.class_names)}
 
 
 def differences(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:

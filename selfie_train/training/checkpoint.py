@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.full_disk import FullDisk
 from selfie_io.records.plain_files import check_plain, open_plain, read_json
 
 KEPT = 2
@@ -43,18 +44,12 @@ def write_checkpoint(
     path = folder / f"step-{step:09d}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path.with_suffix(".safetensors")) as temporary:
-            save_file({name: np.array(array, order="C") for name, array in arrays.items()}, temporary)
-            digest = _file_digest(temporary)
+        digest = write_arrays(path.with_suffix(".safetensors"), arrays)
         content = {"format_version": FORMAT_VERSION, "safetensors_sha256": digest, "values": values}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps({**content, "sha256": _json_digest(content)}, indent=1))
-    except SafetensorError as error:  # it tells the system's error in words alone
-        number = re.search(r"os error ([0-9]+)", str(error))
-        if number is None:
-            raise
-        code = int(number[1])
-        raise OSError(code, os.strerror(code), str(path)) from error
+    except FullDisk:
+        raise
     except OSError as error:  # of a temporary file beside it
         raise OSError(error.errno, error.strerror, str(path)) from error
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
@@ -64,6 +59,40 @@ def write_checkpoint(
         if orphan.stem not in kept:  # arrays without their JSON, or the temporary file of a killed writer
             orphan.unlink()
     return path
+
+
+def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
+    """Write arrays as a safetensors file, whole or not at all; returns its SHA-256 in hex.
+
+    Raises OSError, with the path, if it cannot be written.
+    """
+    needed = sum(array.nbytes for array in arrays.values())
+    with atomic_path(path, needed_bytes=needed) as temporary:
+        try:
+            save_file({name: np.array(array, order="C") for name, array in arrays.items()}, temporary)
+        except SafetensorError as error:  # it tells the system's error in words alone
+            number = re.search(r"os error ([0-9]+)", str(error))
+            if number is None:
+                raise
+            code = int(number[1])
+            raise OSError(code, os.strerror(code), str(path)) from error
+        return _file_digest(temporary)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a safetensors file. Raises ValueError if it is none, OSError if it cannot be read."""
+    check_plain(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Remove all checkpoints of a run, and the weights that early stopping kept; other files stay."""
+    for path in [*folder.glob("step-*.json"), *folder.glob("*-*.safetensors")]:
+        if re.fullmatch(r"(step-[0-9]{9,}\.(json|safetensors)|selected-[0-9]{5,}\.safetensors)", path.name):
+            path.unlink()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -91,15 +120,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(values, dict):
         raise ValueError(f"{path} is damaged: it must hold an object of values")
     return Checkpoint(path, read_arrays(arrays_path), values)
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a safetensors file; raises ValueError if it is none, OSError if it cannot be read."""
-    check_plain(path)
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatte
 from selfie_train.training.distributed import join_processes
 from selfie_train.training.early_stopping import EarlyStopping
 from selfie_train.training.learner import Learner
-from selfie_train.training.noise_estimate import NoiseRateEstimate
+from selfie_train.training.noise_estimate import NoiseRateEstimate, rate_before_training
+from selfie_train.training.run_log import RunLog
 
 STATISTICS = "statistics"  # in a checkpoint
 STEM_IMAGES = 2000  # that a network may look at before the first run
@@ -122,6 +124,30 @@ class Components:
         flat = images.flatten(1)
         std = flat.std(1, correction=0).clamp_min(flat.shape[1] ** -0.5)
         return (images - flat.mean(1)[:, None, None, None]) / std[:, None, None, None]
+
+    def find_noise_rate(self, cache: Path, log: RunLog) -> None:
+        """Before the first step: an unknown rate from evidence that is out of sample, if it gives one."""
+        if self.estimate is None:
+            return
+        log.say(f"the noise rate is unknown and is estimated first; {cache} keeps it")
+        given = self.labels.given
+        rate, source = rate_before_training(self.dataset, given, cache, self.config.seed, self.group)
+        if rate is None:
+            log.say(f"no evidence gives a noise rate ({source}): the predictions of the warm-up will")
+        else:
+            self._take_noise_rate(rate, source, log)
+
+    def estimate_noise_rate(self, log: RunLog) -> None:
+        """After the warm-up: a rate that is still unknown, from the warm-up's predictions."""
+        if self.estimate is not None:
+            rate = self.estimate.rate(self.labels.given)
+            self._take_noise_rate(rate, "the predictions of the warm-up (rough)", log)
+
+    def _take_noise_rate(self, rate: float, source: str, log: RunLog) -> None:
+        self.method.noise_rate = rate
+        self.estimate = None
+        log.event("noise_rate_estimated", noise_rate=rate, source=source)
+        log.say(f"noise rate estimated from {source}: {rate:.4f}")
 
     def circumstances(self) -> dict[str, Any]:
         """What a reader of events.jsonl wants to know of the machine and the run."""

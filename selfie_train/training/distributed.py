@@ -116,6 +116,21 @@ def join_processes(device: str) -> ProcessGroup:
     Raises ValueError for a device that this machine does not have.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    place = choose_device(device)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    if world_size == 1:
+        return ProcessGroup(0, 1, place)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    return ProcessGroup(dist.get_rank(), world_size, place)
+
+
+def choose_device(device: str) -> torch.device:
+    """The device called cpu, cuda, cuda:N or auto (CUDA where there is one); cuda is this process's own.
+
+    Raises ValueError for a device that this machine does not have.
+    """
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         place = torch.device(kind)
@@ -128,11 +143,6 @@ def join_processes(device: str) -> ProcessGroup:
             )
         if place.index is None:
             place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(place)
     elif place.type != "cpu":
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}")
-    if world_size == 1:
-        return ProcessGroup(0, 1, place)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    return ProcessGroup(dist.get_rank(), world_size, place)
+    return place

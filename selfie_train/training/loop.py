@@ -8,7 +8,6 @@ on where the run stopped.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 
@@ -16,17 +15,17 @@ import numpy as np
 import torch
 
 from selfie_io.loading.loader import Loader
-from selfie_io.records.atomic import atomic_path
-from selfie_train.config import DATA_KEY, TrainConfig
+from selfie_train.config import TrainConfig
 from selfie_train.methods.method import Scores
-from selfie_train.runs.data_identity import check_identity, data_identity
+from selfie_train.runs.data_identity import check_identity, data_description, data_identity
 from selfie_train.runs.log import Row
+from selfie_train.runs.own_files import refuse_foreign_files
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
-from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
+from selfie_train.training import continuing
+from selfie_train.training.checkpoint import Checkpoint, write_checkpoint
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
-from selfie_train.training.noise_estimate import rate_from_features
 from selfie_train.training.position import Position
 from selfie_train.training.report_record import ReportRecord
 from selfie_train.training.result_files import write_results
@@ -36,6 +35,7 @@ from selfie_train.training.settle import settle
 from selfie_train.training.stop_signal import StopSignal
 
 CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
+CACHE = ".evidence"  # beside the run's folder: what later runs on the same labels need not find again
 CHECK_EVERY = 20  # batches between checks of the loss and, with several processes, of the stop signal
 
 
@@ -44,10 +44,11 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
 
     What the config leaves at auto is chosen first, said, and kept in config.json.
 
-    Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
-    RunBusy if another process trains it, Divergence if the loss is no longer finite, Stopped after Ctrl-C or
-    SIGTERM.
+    Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already, or
+    files of others that it would replace, RunBusy if another process trains it, Divergence if the loss is no
+    longer finite, Stopped after Ctrl-C or SIGTERM.
     """
+    refuse_foreign_files(config.run_folder)
     settled = settle(config)
     config = settled.config
     config.check_method()
@@ -70,25 +71,39 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
         return training.run()
 
 
-def resume(folder: str | Path, *, dataset: str | Path | None = None, quiet: bool = False) -> TrainResult:
+def resume(
+    folder: str | Path,
+    *,
+    dataset: str | Path | None = None,
+    epochs: int | None = None,
+    from_start: bool = False,
+    quiet: bool = False,
+) -> TrainResult:
     """Continue the run in `folder` at the batch after its last whole checkpoint; raises as `train` does.
 
-    `dataset` is where its data set lies now, if it moved. Raises OSError if there is no run, ValueError if
-    the data or the labels are not those that the run learnt from. The number of processes may differ from
-    before. `quiet` prints nothing.
+    `dataset` is where its data set lies now, if it moved. `epochs` extends the run. `from_start` trains it
+    again from the beginning, over what it has. The number of processes and the device may differ from before.
+    `quiet` prints nothing. Raises OSError if there is no run, ValueError if the data, the labels or the
+    settings are not those that the run learnt with, or if no checkpoint is whole.
     """
     folder = Path(folder)
-    config = TrainConfig.read(folder)
-    if dataset is not None:
-        config = dataclasses.replace(config, dataset=str(Path(dataset).absolute()))
+    config, earlier_epochs = continuing.config_to_continue(folder, dataset, epochs)
     training = Training(config, folder, quiet=quiet)
     with hold_run(folder, training.group):
+        checkpoint = None
+        if not from_start:
+            checkpoint = continuing.find_checkpoint(folder, config, earlier_epochs, training.log.say)
         check_identity(folder, training.components.dataset, training.labels, config.noise)
-        if dataset is not None and training.group.is_first:
-            training.write_config()
-        training.restore()
-        if training.last_checkpoint is not None:
-            training.log.event("resume", checkpoint=training.last_checkpoint.name)
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        training.group.barrier()  # until every process has looked
+        if training.group.is_first:
+            if from_start or epochs is not None:
+                continuing.begin_again(folder, forget=from_start)
+            if dataset is not None or epochs is not None:
+                training.write_config(earlier_epochs)
+        if checkpoint is not None:
+            training.log.event("resume", checkpoint=checkpoint.path.name)
         return training.run()
 
 
@@ -118,11 +133,11 @@ class Training:
         self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
         self.learner.start_run(0)
 
-    def write_config(self) -> None:
+    def write_config(self, earlier_epochs: list[int] | None = None) -> None:
         """Write config.json: the settings, and which data they were used on."""
-        content = self.config.to_json() | {DATA_KEY: data_identity(self.components.dataset, self.labels)}
-        with atomic_path(self.folder / "config.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=1))
+        dataset = self.components.dataset
+        data = data_identity(dataset, self.labels) | data_description(dataset)
+        continuing.write_config(self.folder, self.config, data, earlier_epochs or [])
 
     def run(self) -> TrainResult:
         """Train what is left, and write the results."""
@@ -132,12 +147,17 @@ class Training:
             self.log.event("start", **self.components.circumstances(), **at)
             for line in self.components.notes:
                 self.log.say(line)
+            if self.position.step == 0:
+                self.components.find_noise_rate(self.folder.parent / CACHE, self.log)
+                self.noise_rates[-1] = self.method.noise_rate
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
                     while self.position.epoch < self.config.epochs and not self._should_stop_early:
                         self._train_epoch(stop_signal)
                         self._evaluate_and_log_epoch()
-                        self._estimate_noise_rate_after_warmup()
+                        if self.position.epoch == self.config.warmup:
+                            self.components.estimate_noise_rate(self.log)
+                            self.noise_rates[-1] = self.method.noise_rate
                         self._checkpoint_after_epoch()
                     self._start_next_run()
             selected_epoch = self._select_epoch()
@@ -145,11 +165,7 @@ class Training:
             self.log.event("divergence", message=str(error))
             raise
         except OSError as error:  # a full disk, a data set that is gone
-            what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror or str(error)
-            raise OSError(
-                f"{what}. The run stopped; last good checkpoint: {self.last_checkpoint or 'none yet'}. "
-                f"When this is repaired, continue with: selfie-train resume {self.folder}"
-            ) from error
+            raise continuing.stopped_by(error, self.last_checkpoint, self.folder) from error
         finally:
             self.log.close()
             self.train_loader.close()
@@ -274,24 +290,9 @@ class Training:
             noise_rate=method.noise_rate if knows_rate else None,
         )
         self.rows.append(row)
-        self.log.row(row, position.images_per_second, label_precisions=self.metrics.label_precisions())
+        self._unlogged = row, position.images_per_second, self.metrics.label_precisions()
         position.epoch, position.batch = position.epoch + 1, 0
         self.metrics = EpochMetrics(self.group, self.labels, method)
-
-    def _estimate_noise_rate_after_warmup(self) -> None:
-        """Estimate an unknown noise rate from the predictions of the warm-up, and tell the method."""
-        estimate = self.components.estimate
-        if estimate is None or self.position.epoch != self.config.warmup:
-            return
-        found = rate_from_features(
-            self.components.dataset, self.labels.given, self.folder / "evidence", self.config.seed, self.group
-        )
-        rate, source = found or (estimate.rate(self.labels.given), "the predictions of the warm-up (rough)")
-        self.method.noise_rate = rate
-        self.noise_rates[-1] = rate
-        self.components.estimate = None
-        self.log.event("noise_rate_estimated", noise_rate=rate, source=source)
-        self.log.say(f"noise rate estimated from {source}: {rate:.4f}")
 
     def _checkpoint_after_epoch(self) -> None:
         """Write a checkpoint if the last one is old, if the epoch is the best, or the run's last."""
@@ -299,10 +300,20 @@ class Training:
             self.learner, self.checkpoints
         )
         due = best or self._should_stop_early or self.position.epoch == self.config.epochs
-        if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
-            self._checkpoint()
-            if self.early_stopping is not None and self.group.is_first:
-                self.early_stopping.forget_older(self.checkpoints)
+        due = due or (self.group.is_first and self.last_checkpoint is None)
+        try:
+            if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
+                self._checkpoint()
+                if self.early_stopping is not None and self.group.is_first:
+                    self.early_stopping.forget_older(self.checkpoints)
+        except Divergence:
+            self._log_epoch()
+            raise
+        self._log_epoch()  # only now: a killed run that has a log has a checkpoint
+
+    def _log_epoch(self) -> None:
+        row, images_per_second, precisions = self._unlogged
+        self.log.row(row, images_per_second, label_precisions=precisions)
 
     @property
     def _should_stop_early(self) -> bool:
@@ -313,18 +324,10 @@ class Training:
         if self.early_stopping is None:
             return None
         best = self.early_stopping.select(self.learner, self.checkpoints)
-        if best is None:
-            self.log.say("early stopping: too few epochs to compare, the last weights are kept")
-            return None
-        self._checkpoint()
-        changes = self.early_stopping.wave.prediction_changes
-        self.log.event("epoch_selected", epoch=best + 1, prediction_changes=changes)
-        error = self.rows[best]["test_error"]
-        known = "" if error is None else f" (test error {error:.2f} %)"
-        self.log.say(
-            f"early stopping: predictions changed least around epoch {best + 1}; its weights are kept{known}"
-        )
-        return best + 1
+        if best is not None:
+            self._checkpoint()
+        self.early_stopping.tell(best, self.rows, self.log)
+        return None if best is None else best + 1
 
     def _start_next_run(self) -> None:
         """Start the next run, if there is one, with new weights."""
@@ -354,6 +357,7 @@ class Training:
         arrays |= self.report.state()
         values = {
             "position": dataclasses.asdict(self.position),
+            "settings": continuing.settings(self.config),
             "loader": self.train_loader.state_dict(),
             **metrics,
             "rows": self.rows,
@@ -362,20 +366,8 @@ class Training:
         }
         self.last_checkpoint = write_checkpoint(self.checkpoints, self.position.step, arrays, values)
 
-    def restore(self) -> None:
-        """Load the last whole checkpoint, if there is one."""
-        checkpoint, defects = latest_checkpoint(self.checkpoints)
-        for defect in defects:
-            self.log.say(f"checkpoint skipped: {defect}")
-        if checkpoint is None:
-            if (self.folder / "summary.json").exists():
-                raise ValueError(
-                    f"{self.folder} is finished, and without a whole checkpoint nothing can continue: its "
-                    "results are kept; train into another folder"
-                )
-            if (self.folder / "log.csv").exists():
-                self.log.say("there is no whole checkpoint: training starts from the beginning")
-            return
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue at a checkpoint; raises ValueError if it does not fit."""
         values = checkpoint.values
         try:
             self.components.load_state(checkpoint)
@@ -387,19 +379,11 @@ class Training:
             errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
             self.report.load_state(checkpoint.arrays, errors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            raise ValueError(
-                f"{checkpoint.path} does not fit the settings in {self.folder / 'config.json'}: "
-                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            ) from error
+            raise continuing.misfit(checkpoint, self.folder, error) from error
         self.last_checkpoint = checkpoint.path
 
     def _diverged(self, what: str) -> None:
-        position = self.position
-        good = self.last_checkpoint or "none was written yet"
-        raise Divergence(
-            f"{what} in run {position.run}, epoch {position.epoch + 1}, batch {position.batch}; "
-            f"last good checkpoint: {good}. A lower learning rate may help"
-        )
+        raise continuing.divergence(what, self.position, self.last_checkpoint)
 
     def _global_size(self, local_size: int, batch: int) -> int:
         """Samples of a batch over all processes; only the last batch of an epoch can be smaller."""

@@ -59,16 +59,3 @@ def run_evidence(config: TrainConfig, folder: Path, progress: Progress) -> RunEv
     made_from = {"run": folder.name, "method": config.method, "model": config.model}
     statistics = components.statistics.columns()
     return RunEvidence(Evidence("run", digest, False, shares, made_from), statistics)
-
-
-def memorised_share(
-    found: RunEvidence, given: NDArray[np.int64], score: NDArray[np.float64], *, doubtful: float = 0.8
-) -> float | None:
-    """Of the labels that the other evidence holds for wrong, the share that the run's networks predict.
-
-    None where there is no such label.
-    """
-    wrong = score >= doubtful
-    if not wrong.any():
-        return None
-    return float(np.mean(found.evidence.probabilities[wrong].argmax(axis=1) == given[wrong]))

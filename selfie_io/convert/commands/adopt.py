@@ -28,6 +28,11 @@ class Adopt(Subcommand):
     not changed.
     """
 
+    EXAMPLES = (
+        "selfie-convert adopt data/animal10n --shape 3,64,64",
+        "selfie-convert adopt data/mine --class-names classes.txt --name mine",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The folder with the record files."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None

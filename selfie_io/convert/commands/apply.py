@@ -46,6 +46,11 @@ class Apply(Subcommand):
     and importing DECISIONS (selfie-convert labels) give.
     """
 
+    EXAMPLES = (
+        "selfie-convert apply photos/ decisions.csv corrected/ --dry-run",
+        "selfie-convert apply photos.zip decisions.csv corrected.zip --unsure drop",
+    )
+
     source: tyro.conf.Positional[Path]
     """The folder, archive or file that was reviewed."""
     decisions: tyro.conf.Positional[Path]
@@ -61,7 +66,8 @@ class Apply(Subcommand):
     kind: str = "auto"
     """The kind of SOURCE, as for pack."""
     test_fraction: float | None = None
-    """As for pack: if SOURCE has no test split, the fraction of each class that was held out."""
+    """As for pack: if SOURCE has no test split, the fraction of each class that was held out; by
+    default what pack would take."""
     test_seed: int = 0
     """As for pack: the seed of the records that were held out."""
     json: bool = False

@@ -69,12 +69,18 @@ class Download(Subcommand):
     and Tiny-ImageNet come from their authors, on their terms.)
     """
 
+    EXAMPLES = (
+        "selfie-convert download cifar10 downloads",
+        "selfie-convert pack downloads data/cifar10",
+    )
+
     name: tyro.conf.Positional[str]
     """The set: cifar10, cifar100, fashion-mnist or svhn."""
     folder: tyro.conf.Positional[Path]
     """The folder for the files."""
     mirror: str | None = None
-    """Another URL with the same files; their MD5 must match."""
+    """Another URL with the same files; their MD5 must match; by default the
+    publisher's."""
 
     def run(self) -> int:
         """Fetch what is not there yet."""

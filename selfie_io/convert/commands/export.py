@@ -16,14 +16,20 @@ class Export(Subcommand):
     """Write the data set FOLDER to OUT in a format that other programs read. Pack reads each of
     them back.
 
-    folder       train/CLASS/INDEX.png, with records.csv (each file with its record id and label)
-    npz          one file OUT with x_train, y_train, x_test, y_test, record ids and class_names
-    cifar10-bin  the binary version of CIFAR-10, for 3x32x32 images
-    webdataset   tar shards of INDEX.png and INDEX.cls
-    parquet      a Hugging Face image data set
+      folder       train/CLASS/INDEX.png, with records.csv (each file with its record id and label)
+      npz          one file OUT with x_train, y_train, x_test, y_test, record ids and class_names
+      cifar10-bin  the binary version of CIFAR-10, for 3x32x32 images
+      webdataset   tar shards of INDEX.png and INDEX.cls
+      parquet      a Hugging Face image data set
 
     --labels NAME writes the labels of an overlay. Records to which it gives -1 are left out.
     """
+
+    EXAMPLES = (
+        "selfie-convert export data/digits exported",
+        "selfie-convert export data/digits digits.npz --to npz --labels pair-0.4",
+        "selfie-convert export data/digits shards --to webdataset",
+    )
 
     folder: tyro.conf.Positional[Path]
     """The data set."""
@@ -32,9 +38,8 @@ class Export(Subcommand):
     to: Literal["folder", "npz", "cifar10-bin", "webdataset", "parquet"] = "folder"
     """The format."""
     labels: str | None = None
-    """Export the labels of this overlay instead of the stored training labels; -1 leaves a record
-    out.
-    """
+    """Export the labels of this overlay, where -1 leaves a record out; by default the stored
+    training labels."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
     """The shape of an image, for a folder without manifest; by default the one known shape that
     fits.

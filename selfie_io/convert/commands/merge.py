@@ -53,6 +53,11 @@ class Merge(Subcommand):
     The shards are removed at the end. A second merge reports that OUT is there and changes nothing.
     """
 
+    EXAMPLES = (
+        "selfie-convert merge plan.json",
+        "selfie-convert merge plan.json --force --json",
+    )
+
     plan: tyro.conf.Positional[str]
     """The plan: a path or a URL."""
     force: bool = False

@@ -19,13 +19,18 @@ class Plan(Reading, Subcommand):
     """Cut the packing of SOURCE into shards: write PLAN.json for `run` and `merge`.
 
       selfie-convert plan images.zip plan.json --shards 8
-      selfie-convert run plan.json --shard 3     each of 0..7, on any machine, in any order
-      selfie-convert merge plan.json             writes the same folder as `selfie-convert pack`
+      selfie-convert run plan.json --shard 3   each of 0..7, anywhere, in any order
+      selfie-convert merge plan.json           writes what `selfie-convert pack` writes
 
     The machines share the file system that SOURCE, PLAN.json and OUT are on, or reach them by URLs
     (s3://...). A shard writes whole record files, so --records-per-file sets how finely the work
     can be cut.
     """
+
+    EXAMPLES = (
+        "selfie-convert plan images.zip plan.json --shards 8",
+        "selfie-convert plan s3://bucket/images.tar s3://bucket/plan.json --shards 32 --size 64x64",
+    )
 
     source: tyro.conf.Positional[str]
     """Where the images are: any source that pack reads."""
