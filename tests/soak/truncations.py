@@ -13,7 +13,7 @@ import numpy as np
 from conftest import write_records
 
 import selfie_io as sio
-from selfie_io.loading import reader
+from selfie_io.loading import reading
 from soak.trial import Failure, Trial, expect
 
 SHAPE, CLASSES, CUTS = (3, 8, 8), 10, 25
@@ -89,15 +89,15 @@ def one_cut(trial, folder):
     write(folder, counts)
     split = sio.open_dataset(folder, shape=SHAPE, num_classes=CLASSES).train
     mode, order = random.choice(MODES), random.choice(["sequential", "permutation", "independent", "quasi"])
-    fits = reader.fits_in_memory
-    reader.fits_in_memory = (lambda _: False) if mode == "ahead" else fits
+    fits = reading.fits_in_memory
+    reading.fits_in_memory = (lambda _: False) if mode == "ahead" else fits
     loader = sio.Loader(
         split, batch_size=random.choice([1, 8, 50]), shuffle=order != "sequential",
         order="permutation" if order == "sequential" else order, normalize=None, dtype="uint8",
         seed=random.randrange(1000), io=mode if mode in ("mmap", "pread") else "auto",
         num_threads=random.choice([1, 2, 4]), prefetch_batches=random.choice([1, 4]),
     )  # fmt: skip
-    reader.fits_in_memory = fits
+    reading.fits_in_memory = fits
     kind = random.choice(KINDS if random.random() < 0.8 else ["replace", "delete", "grow"])
     moment = random.choice([0, 0, 1, random.randrange(len(loader))])
     victim = random.choice(split.files)
