@@ -105,6 +105,8 @@ def fuzz_core(seconds: float, seed: int, keep: bool) -> tuple[dict, str]:
         elif keep and how == "libFuzzer":
             merge = [folder / f"{name}_fuzzer", "-set_cover_merge=1", str(corpus), str(work)]
             subprocess.run(merge, cwd=work, capture_output=True)
+            for path in corpus.iterdir():
+                path.rename(path.with_suffix(".bin"))
     return found, how
 
 
