@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
@@ -215,6 +215,8 @@ class Loader:
         and what is made of them must agree; batch_size * world_size may differ if the position is a
         multiple of it. A state of version 1 does not tell its data: that is not checked.
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"a state must be what state_dict() gave, got {state!r}")
         expected = {"version": STATE_VERSION, **self._identity(), **self._content}
         if state.get("version") == 1:
             expected = {"version": 1, **self._identity()}

@@ -21,7 +21,7 @@ from selfie_train.commands.audit_pages import AuditPages
 from selfie_train.commands.audit_run import add_run, run_note
 from selfie_train.commands.audit_subject import Subject, open_subject
 from selfie_train.commands.subcommand import DONE, TrainCommand
-from selfie_train.runs.label_issues import LabelIssues, summarise, write_issues
+from selfie_train.runs.label_issues import SHARED_FIGURES, LabelIssues, summarise, write_issues
 from selfie_train.runs.own_files import OwnFiles
 
 _OWN = ("issues.csv", "audit.json", "audit.html", "review.html", "review_images")  # beside the cache
@@ -29,12 +29,7 @@ _SHOWN = (
     "records",
     "flagged",
     "expected_precision",
-    "noise_rate",
-    "noise_rate_low",
-    "noise_rate_high",
-    "evidence_error",
-    "of_these_wrong",
-    "wrong_labels_found",
+    *SHARED_FIGURES,
     "ranking_auroc",
     "seconds",
 )
@@ -185,6 +180,7 @@ def audit(
     ModuleNotFoundError where an extra is missing.
     """
     from selfie_train.evidence.gathering import EvidenceOptions, gather
+    from selfie_train.evidence.reliability import label_reliability
     from selfie_train.evidence.score import score_labels
 
     if precision is not None and not 0 < precision <= 1:
@@ -259,6 +255,7 @@ def audit(
         "overlay_folder": str(folder),
         "dataset": str(subject.dataset.path),
         "sources": [{**one.describe(), "weight": scores.weights.get(one.name)} for one in gathered.sources],
+        "reliability": label_reliability(scores.pooled, rate.transition_matrix, subject.given),
         "evidence_error": scores.evidence_error,
         **summarise(issues),
         "notes": notes,

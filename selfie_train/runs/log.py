@@ -31,6 +31,18 @@ COLUMNS = (
 )
 
 
+def checked_rows(rows: Any) -> list[Row]:
+    """The rows that a checkpoint tells; raises ValueError unless each has a number or None in each column."""
+    if not isinstance(rows, list):
+        raise ValueError(f"rows must be a list, got {type(rows).__name__}")
+    for row in rows:
+        if not isinstance(row, dict) or set(row) != set(COLUMNS):
+            raise ValueError(f"a row must have the columns {', '.join(COLUMNS)}, got {str(row)[:100]}")
+        if not all(value is None or isinstance(value, int | float) for value in row.values()):
+            raise ValueError(f"a row must hold numbers, got {str(row)[:100]}")
+    return rows
+
+
 def write_log(folder: Path, rows: list[Row]) -> None:
     """Make RUN/log.csv hold exactly `rows`, whatever a killed process left in it."""
     with atomic_path(folder / "log.csv") as temporary, temporary.open("w", newline="") as file:

@@ -19,7 +19,7 @@ from selfie_io.loading.loader import Loader
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import Scores
 from selfie_train.runs.data_identity import check_identity, data_description, data_identity
-from selfie_train.runs.log import Row
+from selfie_train.runs.log import Row, checked_rows
 from selfie_train.runs.own_files import check_new_run
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training import continuing
@@ -128,6 +128,8 @@ class Training:
         self.checkpoint_time = time.monotonic()
         self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
         self.learner.start_run(0)
+        if self.group.life is not None:
+            self.group.life.advice = f"continue with: selfie-train resume {folder}"
 
     def write_config(self, earlier_epochs: Sequence[int] = ()) -> None:
         """Write config.json: the settings, and which data they were used on."""
@@ -161,6 +163,8 @@ class Training:
             self.log.write_row()
             self.log.event("divergence", message=str(error))
             raise
+        except RuntimeError as error:
+            raise self.group.explain(error) from error
         except OSError as error:  # a full disk, a data set that is gone
             raise continuing.stopped_by(error, self.last_checkpoint, self.folder) from error
         finally:
@@ -360,11 +364,12 @@ class Training:
         values = checkpoint.values
         try:
             self.components.load_state(checkpoint)
-            self.noise_rates = values["noise_rates"]
+            self.noise_rates = [float(rate) for rate in values["noise_rates"]]
             self.train_loader.load_state_dict(values["loader"])
-            self.position = Position(**values["position"])
+            limits = {"runs": self.num_runs, "epochs": self.config.epochs, "batches": len(self.train_loader)}
+            self.position = Position.read(values["position"], **limits)
             self.metrics.load_state(values)
-            self.rows = values["rows"]
+            self.rows = checked_rows(values["rows"])
             errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
             self.report.load_state(checkpoint.arrays, errors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
