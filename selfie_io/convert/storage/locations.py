@@ -44,7 +44,7 @@ def open_url(url: str) -> tuple[Any, str]:
         ) from error
     try:
         system, path = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
+    except Exception as error:  # whatever the file system of this scheme makes of it
         raise CommandError(hidden(f"{url}: {error}", url)) from None
     system.invalidate_cache()  # others may have written since it was last looked at
     return _Remote(system, url), path.rstrip("/")
@@ -70,7 +70,8 @@ class _Remote:
             except OSError as error:
                 if hidden(str(error), self._url) == str(error):
                     raise
-                raise type(error)(error.errno, hidden(str(error), self._url)) from None
+                known = type(error) if type(error).__module__ == "builtins" else OSError
+                raise known(hidden(str(error), self._url)) from None
             except Exception as error:  # of aiohttp, botocore, paramiko, ...
                 kind = type(error).__name__
                 told = hidden(f"{self._url}: {kind}: {error}", self._url)
