@@ -220,8 +220,9 @@ class Loader:
         expected = {"version": STATE_VERSION, **self._identity(), **self._content}
         if state.get("version") == 1:
             expected = {"version": 1, **self._identity()}
-        if state.get("files") is None or expected.get("files") is None:  # one was without a manifest
-            expected.pop("files", None)
+        for key in ("files", "content"):  # one was without a manifest, large, or of an earlier version
+            if state.get(key) is None or expected.get(key) is None:
+                expected.pop(key, None)
         for key, value in expected.items():
             if state.get(key) != value:
                 raise ValueError(

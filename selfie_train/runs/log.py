@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.full_disk import named_errors
 from selfie_io.records.plain_files import open_plain_text
 
 Row = dict[str, Any]
@@ -52,7 +53,8 @@ def write_log(folder: Path, rows: list[Row]) -> None:
 
 def append_row(folder: Path, row: Row) -> None:
     """Add one epoch to RUN/log.csv."""
-    with (folder / "log.csv").open("a", newline="") as file:
+    path = folder / "log.csv"
+    with named_errors(path), path.open("a", newline="") as file:
         csv.DictWriter(file, COLUMNS).writerow(row)
 
 
