@@ -60,9 +60,11 @@ def parse(
         for name, command in commands.items()
     )
 
+    choice: Any = Union[named]  # noqa: UP007
+
     def make() -> Any:
         return tyro.cli(
-            Union[named],  # type: ignore[arg-type]  # noqa: UP007
+            choice,
             prog=program,
             description=_DESCRIPTION,
             args=arguments,
@@ -226,9 +228,8 @@ def _rule(commands: tuple[type, ...]) -> Callable[[StructTypeInfo], StructConstr
         specs = [spec for name, spec in fields.items() if name not in grouped]
         for title, names in groups.items():
             group = type(title, (OptionGroup,), {"fields": tuple(fields[name] for name in names)})
-            specs.append(
-                StructFieldSpec(title, tyro.conf.OmitArgPrefixes[group], tyro.MISSING, helptext="")  # type: ignore[valid-type]
-            )
+            without_prefix: Any = tyro.conf.OmitArgPrefixes
+            specs.append(StructFieldSpec(title, without_prefix[group], tyro.MISSING, helptext=""))
 
         def make(**given: Any) -> Any:
             inside = {name: value for title in groups for name, value in given.pop(title).items()}
