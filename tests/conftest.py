@@ -76,7 +76,7 @@ def members():
 
 @pytest.fixture
 def shared_embeddings(monkeypatch, tmp_path_factory):
-    """Embeddings of the same images are made once for all tests and workers: the digits take 15 s."""
+    """Embeddings of the same images are made once for all tests: those of the digits take 15 s."""
     from selfie_train.evidence import embedding
 
     folder = tmp_path_factory.getbasetemp()

@@ -233,10 +233,10 @@ def audit(
             f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "
             "so only what is nearly sure is flagged and the noise rate is rough"
         )
-    overlays, folder, told = _save_overlays(
+    overlays, folder, said = _save_overlays(
         subject, scores.relabelled(subject.given), scores.without_doubtful(subject.given), out
     )
-    notes += told
+    notes += said
     rate = scores.rate
     summary: dict[str, Any] = {
         "records": len(rows),

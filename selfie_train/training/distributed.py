@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from selfie_io.loading.batch import Batch
@@ -192,12 +194,12 @@ def _meet(rank: int, world_size: int, place: torch.device, timeout: float) -> No
     def meet() -> None:
         try:
             limit = timedelta(seconds=seconds)
-            store, _, _ = next(dist.rendezvous("env://", timeout=limit))
+            store, _, _ = next(rendezvous("env://", timeout=limit))
             store.set_timeout(limit)
-            life = LifeSigns(dist.PrefixStore("life", store), rank, world_size, timeout)
+            life = LifeSigns(PrefixStore("life", store), rank, world_size, timeout)
             dist.init_process_group(
                 "nccl" if place.type == "cuda" else "gloo",
-                store=dist.PrefixStore("group", store),
+                store=PrefixStore("group", store),
                 rank=rank,
                 world_size=world_size,
                 # The life signs end a wait for a lost process. Waiting for one that works is no fault.
