@@ -158,6 +158,8 @@ class Session:
 
     def fork(self):
         """A forked child has the next epoch; the parent's iteration goes on."""
+        if self.loader.options.backend == "resident":  # torch's threads do not survive a fork
+            return
         child = os.fork()
         if child == 0:
             try:
