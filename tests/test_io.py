@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,18 +89,18 @@ def test_blocks_only_where_they_pay(tmp_path, monkeypatch):
     assert "read when needed" in repr(sio.Loader(split, backend="resident"))
 
 
-def test_a_file_system_without_direct_reads_is_told(tmp_path, monkeypatch):
+def test_a_file_system_without_direct_reads_is_told():
     told = reading.ReadPlan("direct", depth=32).told("auto", SimpleNamespace(is_direct=False))
     assert told == "'auto' (larger than memory: 32 records read ahead at once, through the page cache)"
 
 
 def descriptors(folder):
     """How many of this process's descriptors are of files in a folder."""
-    links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+    links = [str(name.resolve()) for name in Path("/proc/self/fd").iterdir()]
     return sum(link.startswith(str(folder)) for link in links)
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="only Linux lists descriptors there")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux lists descriptors there")
 def test_descriptors_end_with_the_loaders_that_need_them(tmp_path, monkeypatch):
     split = open_train(tmp_path / "set")
     for io in ("mmap", "auto"):

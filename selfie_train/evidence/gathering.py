@@ -45,10 +45,10 @@ class EvidenceOptions:
 
 @dataclass
 class Gathered:
-    """The sources; the neighbours int64 (N, m) where features gave them; what was decided, a line each."""
+    """The sources; the neighbours int32 (N, m) where features gave them; what was decided, a line each."""
 
     sources: list[Evidence] = field(default_factory=list)
-    neighbours: NDArray[np.int64] | None = None
+    neighbours: NDArray[np.int32] | None = None
     statistics: dict[str, NDArray[np.float64]] | None = None  # of a run that trained on the labels
     notes: list[str] = field(default_factory=list)
 

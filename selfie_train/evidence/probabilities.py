@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.records.plain_files import check_plain, open_plain
+from selfie_train.evidence.mapped import pieces
 from selfie_train.evidence.source import Evidence
 
 _ROWS = 1 << 16  # looked at at once
@@ -36,8 +37,8 @@ def read_array(path: Path, option: str, records: int) -> NDArray[np.generic]:
         raise ValueError(
             f"{option} needs one row for each of {records} training records, {path} has {len(array)}"
         )
-    for begin in range(0, records, _ROWS):
-        bad = ~np.isfinite(array[begin : begin + _ROWS]).all(axis=1)
+    for begin, rows in pieces(array, _ROWS):
+        bad = ~np.isfinite(rows).all(axis=1)
         if bad.any():
             raise ValueError(
                 f"{option} needs finite numbers, row {begin + int(bad.argmax())} of {path} has others"

@@ -79,9 +79,11 @@ def score_labels(
     model = fit_noise_model([source.probabilities for source in trusted], given, num_classes)
     word = None
     if statistics is not None:
-        word = runs_word(statistics, model.scores(given))
-        model = replace(model, posterior=with_runs_word(model.posterior, given, word))
-    score = model.scores(given)
+        word = runs_word(statistics, model.score)
+        told = with_runs_word(model.posterior, given, word)
+        own = told[np.arange(len(given)), given].astype(np.float64)
+        model = replace(model, posterior=told, score=np.clip(1 - own, 0, 1))
+    score = model.score
     error = float(1 - model.pooled.max(axis=1).mean())
     threshold = choose_threshold(score, precision)
     if precision is None and error > WEAK_ERROR:

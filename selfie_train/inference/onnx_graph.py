@@ -31,7 +31,7 @@ class FedByBytes(nn.Module):
         centred = values - values.mean((1, 2, 3), keepdim=True)
         std = centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(least)
         normalised = centred / std
-        total = self.networks[0](normalised).softmax(1)
+        total: Tensor = self.networks[0](normalised).softmax(1)
         for network in list(self.networks)[1:]:
             total = total + network(normalised).softmax(1)
         return total / len(self.networks)

@@ -17,6 +17,10 @@ COLUMNS = (
     "record_id", "index", "name", "given_label", "given_class", "suggested_label", "suggested_class", "score",
     "flagged",
 )  # fmt: skip
+SHARED_FIGURES = (  # of audit.json, that the command and the report show
+    "noise_rate", "noise_rate_low", "noise_rate_high", "evidence_error", "of_these_wrong",
+    "wrong_labels_found",
+)  # fmt: skip
 _ROWS = 10_000
 
 
@@ -86,7 +90,7 @@ def write_issues(path: Path, issues: LabelIssues) -> None:
                     names[given[index]],
                     int(suggested[index]),
                     names[suggested[index]],
-                    f"{issues.scores[index]:.6f}",  # from 0 to 1
+                    f"{issues.scores[index]:.9f}",  # from 0 to 1
                     int(issues.flagged[index]),
                 ]
                 figures = ["" if np.isnan(value) else f"{value:.6f}" for value in signals]
