@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := setup.py CMakeLists.txt $(wildcard csrc/*.h csrc/*.cpp)
 
-.PHONY: demo test test-dali test-wheel wheel docs lint format bench bench-all sanitize clean
+.PHONY: demo test test-dali test-wheel wheel docs lint format bench bench-all sanitize soak fuzz
+.PHONY: audit-dependencies clean
 
 # Without DATA: the digits of scikit-learn. On Debian: DATA=/usr/share/datasets/fashion-mnist.
 demo: $(VENV)/.ready
@@ -76,6 +77,20 @@ sanitize: $(VENV)/.ready
 	  $(BIN)/cmake --build build/sanitize-$$sanitizer; \
 	  for isa in $$(build/sanitize-$$sanitizer/core_test --isas); do \
 	    SELFIE_IO_ISA=$$isa build/sanitize-$$sanitizer/core_test; done; done
+
+# Random operations on loaders against a slow model, files that are cut, commands and runs that are killed.
+# SOAK: options, such as SOAK="--seed 7 --part kills --trial 12" to repeat a failure, or SOAK="--out x.json".
+soak: $(VENV)/.ready
+	PYTHONPATH=tests $(BIN)/python -m soak --seconds $(or $(SECONDS),1800) $(SOAK)
+
+# Hostile input for the C++ core (by libFuzzer where clang++ is) and for the parsers (by atheris).
+fuzz: $(VENV)/.ready
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(FUZZ)
+
+# Known vulnerabilities of the pinned versions. Without the database, which needs a network: a line says so.
+audit-dependencies: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip-audit
+	$(BIN)/python tests/audit_dependencies.py constraints.txt
 
 $(VENV)/.ready: pyproject.toml constraints.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

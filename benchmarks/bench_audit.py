@@ -3,7 +3,8 @@
 Lines: the folder experiment (6 classes of CIFAR-10 JPEGs, 3,241 images, 15 % moved to wrong folders) and
 CIFAR-10 JPEGs with injected noise. cleanlab runs in an interpreter of its own (--cleanlab PYTHON), because it
 is no dependency. No truth is used but to grade. Human labels of CIFAR-100N cannot be a line: there are no
-images that go with them here.
+images that go with them here. "last loss" is that of a probe which trained on all labels. The score of
+version 0.1 asked a trained network and cannot be had from features. Writes the JSON, a picture and a table.
 
     python benchmarks/bench_audit.py cifar10-jpeg.zip --cleanlab venv/bin/python --seeds 3
 """
@@ -14,23 +15,35 @@ import argparse
 import io
 import json
 import subprocess
+import sys
 import tempfile
 import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
+from bar_chart import Bar, Panel, draw
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import selfie_io as sio
 from selfie_train.evidence.embedding import _fill, _network
 from selfie_train.evidence.neighbours import find_neighbours, neighbour_shares
-from selfie_train.evidence.probe import cross_fitted_probabilities
+from selfie_train.evidence.probe import PENALTIES, _fit, _predict, _Scale, cross_fitted_probabilities
 from selfie_train.evidence.score import score_labels
 from selfie_train.evidence.source import Evidence, stratified_folds
 
 RESULTS = Path(__file__).parent / "results"
+SHOWN = {
+    "ours": "ours, features and neighbours",
+    "ours, features alone": "ours, features alone",
+    "ours, neighbours alone": "ours, neighbours alone",
+    "cleanlab self_confidence on probe": "cleanlab, the features' probabilities",
+    "cleanlab self_confidence on neighbours": "cleanlab, the neighbours' shares",
+    "cleanlab self_confidence on our pool": "cleanlab, our pooled probabilities",
+    "last loss": "last loss",
+}
+FIGURES = ("f1", "ap", "auroc", "rate_error")
 LINES = ("folder", "symmetric-0.2", "pair-0.4", "asymmetric-0.3", "instance-0.2", "instance-0.4")
 CLEANLAB = """
 import sys, numpy as np
@@ -132,6 +145,64 @@ def cleanlab_says(python: str, given, probabilities):
         return dict(np.load(paths[1]))
 
 
+def last_loss(features, given, classes):
+    """The loss on each given label of a probe that trained on all of them."""
+    scale, rows = _Scale(features), np.arange(len(given))
+    targets = np.eye(classes, dtype=np.float32)[given]
+    weights = _fit(features, scale, rows, targets, PENALTIES[0], None)
+    return -np.log(np.maximum(_predict(features, scale, rows, weights)[rows, given], 1e-30))
+
+
+def summarise(results):
+    """Medians over the seeds: {line: {contender: {figure: value}}}, and of the folder line its overlays."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for line in dict.fromkeys(one["line"] for one in results):
+        of_line = [one for one in results if one["line"] == line]
+        found[line] = {
+            name: {
+                figure: float(np.median([one["contenders"][name][figure] for one in of_line]))
+                for figure in of_line[0]["contenders"][name]
+            }
+            for name in of_line[0]["contenders"]
+        }
+        overlays = ("wrong", "relabel_leaves", "drop_leaves", "drop_keeps", "seconds")
+        found[line]["all"] = {key: float(np.median([one[key] for one in of_line])) for key in overlays}
+    return found
+
+
+def table(medians) -> str:
+    """Markdown: a row for each line and contender."""
+    rows = ["| labels | evidence | F1 | AP | AUROC | error of the rate |", "|---|---|---:|---:|---:|---:|"]
+    for line, contenders in medians.items():
+        for name, shown in SHOWN.items():
+            if name in contenders:
+                cells = [
+                    f"{contenders[name][figure]:{'+' if figure == 'rate_error' else ''}.3f}"
+                    if figure in contenders[name]
+                    else "n/a"
+                    for figure in FIGURES
+                ]
+                rows.append(f"| {line.replace('-', ' ')} | {shown} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def picture(path: Path, medians) -> None:
+    """F1 of each contender that has a threshold, a panel a line."""
+    panels = [
+        Panel(
+            line.replace("-", " "),
+            "F1",
+            [
+                Bar(shown, contenders[name]["f1"], f"{contenders[name]['f1']:.3f}")
+                for name, shown in SHOWN.items()
+                if "f1" in contenders.get(name, {})
+            ],
+        )
+        for line, contenders in medians.items()
+    ]
+    draw(path, panels)
+
+
 def measure(pool: Pool, line: str, seed: int, records: int, cleanlab: str | None) -> dict[str, object]:
     """All contenders on one line."""
     made = folder_experiment(pool, seed) if line == "folder" else injected(pool, line, seed, records)
@@ -151,6 +222,7 @@ def measure(pool: Pool, line: str, seed: int, records: int, cleanlab: str | None
     for one in sources:
         alone = score_labels([one], given, classes)
         contenders[f"ours, {one.name} alone"] = grade(wrong, alone.score, alone.flagged, alone.rate.rate)
+    contenders["last loss"] = grade(wrong, last_loss(features, given, classes))
     if cleanlab is not None:
         pooled = both.pooled
         for name, shares in (("probe", probe), ("neighbours", votes), ("our pool", pooled)):
@@ -185,9 +257,17 @@ def main() -> None:
         for seed in range(options.seeds):
             results.append(measure(pool, line, seed, options.records, options.cleanlab))
             print(json.dumps(results[-1]), flush=True)
-            options.out.write_text(
-                json.dumps({"records": options.records, "results": results}, indent=1) + "\n"
-            )
+            medians = summarise(results)
+            written = {
+                "command": "python benchmarks/bench_audit.py " + " ".join(sys.argv[1:]),
+                "records": options.records,
+                "per_class": options.per_class,
+                "medians": medians,
+                "results": results,
+            }
+            options.out.write_text(json.dumps(written, indent=1) + "\n")
+    picture(options.out.with_suffix(".svg"), medians)
+    print(table(medians))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
 #include "batch_decoder.h"
 #include "bindings_plan.h"
 #include "decode_steps.h"
+#include "bindings_gil.h"
 
 namespace py = pybind11;
 using namespace selfie;
@@ -25,7 +26,7 @@ struct WithoutGil {
     template <class T>
     void operator()(T* object) const {
         if (PyGILState_Check()) {
-            const py::gil_scoped_release release;
+            const ReleasedGil release;
             delete object;
         } else {
             delete object;
@@ -35,10 +36,10 @@ struct WithoutGil {
 
 std::shared_ptr<RecordFiles> open_files(std::vector<std::string> paths, std::int64_t channels,
                                         std::int64_t height, std::int64_t width, std::uint32_t num_classes,
-                                        const std::string& io) {
+                                         const std::string& io) {
     const auto mode = choice<ReadMode>(
         "io", io, {{"mmap", ReadMode::kMmap}, {"pread", ReadMode::kPread}, {"direct", ReadMode::kDirect}});
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     const RecordLayout layout = make_layout(channels, height, width);
     return {new RecordFiles(std::move(paths), layout, num_classes, mode), WithoutGil()};
 }
@@ -49,8 +50,8 @@ py::tuple headers(const RecordFiles& files) {
     std::uint32_t* ids = record_ids.mutable_data();
     std::int64_t* values = labels.mutable_data();
     {
-        const py::gil_scoped_release release;
-        files.headers(ids, values);
+        const ReleasedGil release;
+        files.headers(ids, values, SignalPoll());
     }
     return py::make_tuple(record_ids, labels);
 }
@@ -71,8 +72,8 @@ void images(const RecordFiles& files, const Indices& indices, Pixels& out) {
     const std::int64_t* wanted = indices.data();
     const auto count = static_cast<std::size_t>(indices.size());
     std::uint8_t* pixels = out.mutable_data();
-    const py::gil_scoped_release release;
-    files.images(wanted, count, pixels);
+    const ReleasedGil release;
+    files.images(wanted, count, pixels, SignalPoll());
 }
 
 py::tuple gather(const RecordFiles& files, const Indices& indices, Pixels& out) {
@@ -84,7 +85,7 @@ py::tuple gather(const RecordFiles& files, const Indices& indices, Pixels& out) 
     std::int64_t* label_values = labels.mutable_data();
     std::int64_t* id_values = record_ids.mutable_data();
     {
-        const py::gil_scoped_release release;
+        const ReleasedGil release;
         gather_records(files, wanted, count, pixels, label_values, id_values);
     }
     return py::make_tuple(labels, record_ids);
@@ -106,7 +107,8 @@ EpochOrder make_order(const std::string& kind, std::uint64_t num_records, std::u
     order.global_batch_size = global_batch_size;
     order.block_records = block_records;
     order.window_records = window_records;
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
+    order.check();  // select() divides by these sizes
     if (weight_totals) order.weigh({weight_totals->data(), weight_totals->data() + weight_totals->size()});
     if (members) order.select({members->data(), members->data() + members->size()});
     order.check();
@@ -131,7 +133,7 @@ py::tuple scale_and_shift(const PixelPlan& plan, const RecordFiles& files, std::
     float* scales = scale.mutable_data();
     float* shifts = shift.mutable_data();
     {
-        const py::gil_scoped_release release;
+        const ReleasedGil release;
         scales_and_shifts(files, plan, seed, epoch, wanted, static_cast<std::size_t>(count), scales, shifts);
     }
     return py::make_tuple(scale, shift);
@@ -177,7 +179,7 @@ py::array decode(const PixelPlan& plan, BufferPool& pool, std::uint64_t seed, st
     const std::uint8_t* from = pixels.data();
     std::shared_ptr<std::uint8_t> memory;
     {
-        const py::gil_scoped_release release;
+        const ReleasedGil release;
         memory = decode_images(plan, pool, seed, epoch, wanted, count, from);
     }
     const void* begin = memory.get();
@@ -197,7 +199,7 @@ py::tuple next_batch(BatchDecoder& decoder) {
     for (;;) {
         std::optional<Batch> batch;
         {
-            const py::gil_scoped_release release;
+            const ReleasedGil release;
             batch = decoder.next(kSignalInterval);
         }
         if (batch) return wrap(decoder.plan(), *batch);
@@ -215,7 +217,7 @@ DecoderHolder make_decoder(std::shared_ptr<RecordFiles> files, const PixelPlan& 
                                     std::to_string(files->size()) + "), got " +
                                     std::to_string(labels->size()));
     const std::int64_t* values = labels ? labels->data() : nullptr;
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     return DecoderHolder(new BatchDecoder(std::move(files), plan, std::move(pool), values, num_threads,
                                           {read_depth, read_blocks}));
 }
@@ -239,6 +241,8 @@ PYBIND11_MODULE(_core, m) {
         }
     });
 
+    py::module_::import("atexit").attr("register")(py::cpp_function(&ReleasedGil::exit));
+
     m.def("isa", [] { return pixel_kernel().isa; });
 
     py::class_<RecordFiles, std::shared_ptr<RecordFiles>>(m, "RecordFiles")
@@ -247,7 +251,7 @@ PYBIND11_MODULE(_core, m) {
         .def("__len__", &RecordFiles::size)
         .def_property_readonly("is_direct", &RecordFiles::is_direct)
         .def("check_places", &RecordFiles::check_places)
-        .def("populate", &RecordFiles::populate, py::call_guard<py::gil_scoped_release>())
+        .def("populate", &RecordFiles::populate, py::call_guard<ReleasedGil>())
         .def("headers", &headers)
         .def("images", &images, py::arg("indices"), py::arg("out").noconvert())
         .def("gather", &gather, py::arg("indices"), py::arg("out").noconvert());
@@ -280,7 +284,7 @@ PYBIND11_MODULE(_core, m) {
              py::arg("labels"), py::arg("num_threads"), py::arg("read_depth"), py::arg("read_blocks"),
              py::keep_alive<1, 5>())
         .def("submit", &BatchDecoder::submit, py::arg("order"), py::arg("start"), py::arg("count"),
-             py::call_guard<py::gil_scoped_release>())
+             py::call_guard<ReleasedGil>())
         .def("next", &next_batch)
-        .def("close", &BatchDecoder::close, py::call_guard<py::gil_scoped_release>());
+        .def("close", &BatchDecoder::close, py::call_guard<ReleasedGil>());
 }

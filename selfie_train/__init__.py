@@ -11,6 +11,10 @@ from selfie_io._extras import advice
 if TYPE_CHECKING:
     from selfie_train.commands.audit import audit
     from selfie_train.config import TrainConfig
+    from selfie_train.inference.evaluation import Evaluation, evaluate
+    from selfie_train.inference.export import export_run
+    from selfie_train.inference.prediction import predict
+    from selfie_train.inference.trained_run import TrainedRun, load_run
     from selfie_train.methods.method import Choice, Method, Scores, register_method
     from selfie_train.models.builder import register_model
     from selfie_train.refurbish import Refurbisher
@@ -20,13 +24,19 @@ if TYPE_CHECKING:
 _HOME = {
     "Choice": "methods.method",
     "Divergence": "runs.result",
+    "Evaluation": "inference.evaluation",
     "Method": "methods.method",
     "Refurbisher": "refurbish",
     "Scores": "methods.method",
     "Stopped": "runs.result",
     "TrainConfig": "config",
-    "audit": "commands.audit",
     "TrainResult": "runs.result",
+    "TrainedRun": "inference.trained_run",
+    "audit": "commands.audit",
+    "evaluate": "inference.evaluation",
+    "export_run": "inference.export",
+    "load_run": "inference.trained_run",
+    "predict": "inference.prediction",
     "register_method": "methods.method",
     "register_model": "models.builder",
     "resume": "training.loop",
@@ -36,13 +46,19 @@ _HOME = {
 __all__ = [
     "Choice",
     "Divergence",
+    "Evaluation",
     "Method",
     "Refurbisher",
     "Scores",
     "Stopped",
     "TrainConfig",
     "TrainResult",
+    "TrainedRun",
     "audit",
+    "evaluate",
+    "export_run",
+    "load_run",
+    "predict",
     "register_method",
     "register_model",
     "resume",

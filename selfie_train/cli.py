@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Union
 
 import tyro
 
 from selfie_io import __version__
 from selfie_io._extras import advice
-from selfie_io.console import quiet_on_broken_pipe
+from selfie_io.command_line import parse
+from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
+from selfie_io.termination import interrupted_by_sigterm
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
+from selfie_train.commands.evaluate import Evaluate
+from selfie_train.commands.export import ExportRun
 from selfie_train.commands.methods import Methods
+from selfie_train.commands.predict import Predict
 from selfie_train.commands.reproduce import Reproduce
 from selfie_train.commands.resume import Resume
 from selfie_train.commands.run import Train
@@ -28,23 +32,37 @@ COMMANDS: dict[str, type[TrainCommand]] = {
     "run": Train,
     "resume": Resume,
     "compare": Compare,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "export": ExportRun,
     "audit": Audit,
     "reproduce": Reproduce,
     "methods": Methods,
 }
 
-_DESCRIPTION = """Training with noisy labels: SELFIE, Co-teaching, Active Bias and plain training.
+_DESCRIPTION = """Training with noisy labels: SELFIE and the methods it is compared with.
 
-  selfie-train demo                                    from nothing to a comparison, in minutes
-  selfie-train run --dataset data/cifar10 --noise pair:0.4 --model convnet --epochs 20 --warmup 5
-  selfie-train resume runs/RUN                         continue after the last checkpoint
-  selfie-train compare runs/A runs/B --out runs/table  a table and curves, over seeds
-  selfie-train audit photos/ --out audits/photos        which labels are wrong: of images, a data set or a run
-  selfie-train reproduce grid.json --out runs/grid     many runs; finished ones are skipped
-  selfie-train methods                                 the methods, their papers and options
-  torchrun --nproc-per-node 2 -m selfie_train run ...  the same, on many processes or machines
+  selfie-train demo                            from nothing to a comparison
+  selfie-train run --dataset data/mine --noise pair:0.4
+                                               train by one method
+  selfie-train resume runs/RUN                 go on after the last checkpoint
+  selfie-train compare runs/A runs/B --out runs/table
+                                               a table and curves, over seeds
+  selfie-train evaluate runs/RUN --dataset data/mine
+                                               errors, class by class
+  selfie-train predict runs/RUN photos/        the classes of image files
+  selfie-train export runs/RUN network         safetensors or ONNX
+  selfie-train audit photos/ --out audits/photos
+                                               which labels are wrong
+  selfie-train reproduce grid.json --out runs/grid
+                                               many runs, finished ones skipped
+  selfie-train methods                         the methods and their options
+  torchrun --nproc-per-node 2 -m selfie_train run ...
+                                               on many processes or machines
 
-Every command takes --import MODULE for methods and models of your own; --version tells the version.
+COMMAND --help has options and examples. Every command takes --import MODULE for methods and models of
+your own; --version tells the version.
+
 Exit status: 0 done; 1 the data or a run is bad; 2 the command is wrong; 130 stopped, to be resumed."""
 
 
@@ -57,28 +75,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported: its threads share the cores with the loader's, and by default each of them
     # spins while it waits for the others. On two busy cores that made training ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    with quiet_on_broken_pipe():
-        return _run(sys.argv[1:] if arguments is None else arguments)
+    with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
+        return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:
     if list(arguments) == ["--version"]:
         print(f"selfie-train {__version__}")
         return DONE
-    commands: Any = Union[  # noqa: UP007
-        tuple(Annotated[one, tyro.conf.subcommand(name)] for name, one in COMMANDS.items())
-    ]
     try:
-        command: TrainCommand = tyro.cli(
-            commands,
-            prog="selfie-train",
-            description=_DESCRIPTION,
-            args=_with_values(arguments),
-            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
-        )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
+        # A complaint quotes the arguments.
+        with harmless_output(needed=any(harmless(one) != one for one in arguments)):
+            command: TrainCommand = parse(
+                "selfie-train",
+                _DESCRIPTION,
+                COMMANDS,
+                _with_values(arguments),
+                (tyro.conf.OmitSubcommandPrefixes, tyro.conf.PositionalMetavarFromFieldName),
+            )  # a wrong command, or a value that TrainConfig refuses, ends here with status 2
     except ModuleNotFoundError as error:  # TrainConfig asks the method, which may need an extra
         _complain(error)
         return FAILED
+    with harmless_output():
+        return _status(command)
+
+
+def _status(command: TrainCommand) -> int:
+    """Run a command; returns its exit status, and says in lines why it is not 0."""
     try:
         for module in command.imports:
             import_plugin(module)
@@ -92,6 +115,15 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
+    except MemoryError as error:
+        _complain(f"there is not enough memory{f': {error}' if str(error) else ''}")
+        return FAILED
+    except RecursionError:
+        _complain("the data is nested too deeply")
+        return FAILED
+    except Exception as error:
+        _complain(unexpected(error))
+        return FAILED
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:
@@ -109,4 +141,5 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
 
 def _complain(error: BaseException | str) -> None:
     told = error if isinstance(error, str) else advice(error, training=True)
-    print(f"selfie-train: {told}", file=sys.stderr)
+    for line in told.split("\n"):
+        print(f"selfie-train: {line}", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -11,10 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
 
+from selfie_io.records.plain_files import read_json
 from selfie_train.plugins import Imports, import_plugin
 from selfie_train.recipes import AUTO, PAPER
 from selfie_train.registry import KINDS, check_model_name, known_names, look_up
 
+MOST_CONFIG_BYTES = 1 << 24
+DEFAULT_TIMEOUT = 40.0  # with torchrun's 30 seconds until it kills what is stopped, all are gone in 70
 NOISE_KINDS = ("none", "pair", "symmetric", "asymmetric", "overlay")
 DATA_KEY = "data"  # in config.json, beside the settings: what runs.data_identity says
 _NOISE_ALIASES = {"pairflip": "pair", "symmetry": "symmetric"}
@@ -47,7 +49,8 @@ class TrainConfig:
     """`selfie-train methods` lists them: default, active-bias, co-teaching, selfie, gce, sce, forward, elr,
     small-loss, dividemix, or a registered one."""
     method_options: tuple[str, ...] = ()
-    """The method's own options, each NAME=VALUE, as in --method gce --method-options q=0.5."""
+    """The method's own options, each NAME=VALUE, as in --method gce --method-options q=0.5; by default
+    those that `selfie-train methods` lists."""
     model: str = AUTO
     """airnet, airnet-small, airnet-wide, convnet, resnet-18, resnet-34, preact-resnet-18, densenet-10-12,
     densenet-25-12, densenet-40-12, vgg-19, timm:NAME or a registered one. auto: airnet on a CPU (airnet-small
@@ -60,8 +63,9 @@ class TrainConfig:
     trains on the labels as they are (their noise is then unknown)."""
     noise_rate: float | Literal["auto"] = "auto"
     """The rate the method assumes. auto: the observed rate of injected noise, an estimate of real noise."""
-    variant: Literal["paper", "official"] = "paper"
-    """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching)."""
+    variant: Literal["auto", "paper", "official"] = AUTO
+    """The paper's algorithm, or the authors' program with its quirks (SELFIE, Co-teaching). auto: the
+    paper's, but a restart of SELFIE does not lower the noise rate below what the refurbished labels show."""
     epochs: AutoInt = _AUTO
     """Epochs of each run (SELFIE with restarts trains several runs)."""
     warmup: AutoInt = _AUTO
@@ -120,10 +124,12 @@ class TrainConfig:
     """Batch statistics over all processes (CUDA only)."""
     checkpoint_batches: int = 0
     """Also write a checkpoint every so many batches; 0: after epochs only, at least ten seconds apart."""
+    timeout: float = DEFAULT_TIMEOUT
+    """Of several processes: seconds without a sign of life of one, after which the others end and name it."""
     tensorboard: bool = False
     """Also write TensorBoard events to RUN/tensorboard."""
     shape: tuple[int, int, int] | None = None
-    """Channels, height, width of a folder without a manifest."""
+    """Channels, height, width of a folder without a manifest; by default the one known shape that fits."""
     out: str | None = None
     """The run's folder; default runs/DATASET-METHOD-MODEL-NOISE-sSEED."""
     imports: Imports = field(default=(), kw_only=True)
@@ -141,12 +147,12 @@ class TrainConfig:
         if _fits(self.imports, tuple[str, ...]):
             object.__setattr__(self, "imports", tuple(import_plugin(module) for module in self.imports))
         _one_of("method", self.method, known_names("method"))
-        check_model_name(self.model)
-        for name, hint in get_type_hints(type(self)).items():
+        for name, hint in get_type_hints(TrainConfig).items():
             if getattr(hint, "__origin__", None) is Literal:
                 _one_of(name, getattr(self, name), get_args(hint))
             elif not _fits(getattr(self, name), hint):
                 raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(self, name)!r}")
+        check_model_name(self.model)
         if self.recipe == "paper":
             for name, value in PAPER.items():
                 if self._is_auto(name):
@@ -167,6 +173,8 @@ class TrainConfig:
             value = getattr(self, name)
             if not self._is_auto(name) and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and not negative, got {value}")
+        if not 5 <= self.timeout <= 1e6:
+            raise ValueError(f"timeout must be in 5..1,000,000 seconds, got {self.timeout}")
         for name in ("label_smoothing", "ema"):
             if not self._is_auto(name) and not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -186,7 +194,7 @@ class TrainConfig:
 
     def auto_settings(self) -> list[str]:
         """The names of the settings that are still to be chosen."""
-        fixed = ("recipe", "device", "noise_rate")  # auto says something else there
+        fixed = ("recipe", "device", "noise_rate", "variant")  # auto says something else there
         names = [field.name for field in dataclasses.fields(self) if field.name not in fixed]
         open_names = [name for name in names if self._is_auto(name)]
         return open_names + (["ramp"] if self.ramp is None and self.recipe != "paper" else [])
@@ -265,7 +273,7 @@ class TrainConfig:
                 f"{folder} holds no run ({path.name} is missing): give a folder that `selfie-train run` made"
             )
         try:
-            values = json.loads(path.read_text())
+            values = read_json(path, MOST_CONFIG_BYTES)
             if isinstance(values, dict):
                 # A run from before there were recipes had the paper's defaults.
                 values = {"recipe": "paper", **values}
@@ -278,7 +286,7 @@ class TrainConfig:
                     raise ValueError(f"imports must lie outside of the run's folder, got {inside[0]!r}")
             return cls.from_json(values)
         except (ValueError, TypeError) as error:  # TypeError: a setting without default is missing
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
     @classmethod
     def _without_code(cls, values: dict[str, Any], modules: tuple[str, ...]) -> TrainConfig:

@@ -130,9 +130,20 @@ class Refurbisher:
         """The last refurbished label of every sample int64[N], -1 where none."""
         return self._refurbished.copy()
 
-    def estimated_noise_rate(self, noise_rate: float) -> float:
-        """What a restart assumes: `noise_rate`, or the share never refurbished where that is less."""
-        return min(noise_rate, 1 - np.count_nonzero(self._refurbished >= 0) / self.num_samples)
+    def estimated_noise_rate(self, noise_rate: float, given: NDArray[np.int64] | None = None) -> float:
+        """What a restart assumes: `noise_rate`, or the share never refurbished where that is less.
+
+        That is the paper's rule. It takes whatever was not refurbished for the noise that is left, although
+        the given labels stay as noisy as they were. With the labels `given`, int64 (N,) with -1 for samples
+        left out, the rate does not fall below the share of refurbished labels that are not the given ones.
+        """
+        known = self._refurbished >= 0
+        count = int(np.count_nonzero(known))
+        if given is None or not count:
+            return min(noise_rate, 1 - count / self.num_samples)
+        changed = float(np.mean(self._refurbished[known] != given[known]))
+        never = 1 - count / int(np.count_nonzero(given >= 0))
+        return min(noise_rate, max(never, changed))
 
     def restart(self) -> None:
         """Forget the predictions, keep the refurbished labels."""

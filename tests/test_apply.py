@@ -3,12 +3,15 @@
 import csv
 import hashlib
 import json
+import shutil
 import tarfile
 import zipfile
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from converting import as_folder, as_tar, as_zip, complaint, encoded, records, run
+from pyarrow import parquet
 
 from selfie_io.records.csv_cells import harmless_cell
 from selfie_io.records.dataset import open_dataset
@@ -55,6 +58,30 @@ def write_decisions(path, dataset, *, named=True, seed=0, count=8):
     return labels
 
 
+WNIDS = {"n03": "cat", "n01": "dog", "n02": "=sum"}
+
+
+def tiny_imagenet():
+    """Tiny-ImageNet as distributed, small: files called after their class, boxes beside them."""
+    rng = np.random.default_rng(2)
+    files = {"wnids.txt": "\n".join(WNIDS).encode()}
+    files["words.txt"] = "".join(f"{wnid}\t{word}, more\n" for wnid, word in WNIDS.items()).encode()
+    notes = []
+    for wnid in WNIDS:
+        boxes = [f"{wnid}_{number}.JPEG\t0\t0\t5\t{number}\n" for number in range(5)]
+        files[f"train/{wnid}/{wnid}_boxes.txt"] = "".join(boxes).encode()
+        for number in range(7):
+            name = (
+                f"train/{wnid}/images/{wnid}_{number}.JPEG"
+                if number < 5
+                else f"val/images/{wnid}{number}.JPEG"
+            )
+            files[name] = encoded(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), ".jpg")
+            if number >= 5:
+                notes.append(f"{name.removeprefix('val/images/')}\t{wnid}\t0\t0\t5\t5\n")
+    return files | {"val/val_annotations.txt": "".join(notes).encode()}
+
+
 def sources(tmp_path):
     members = make_members()
     rng = np.random.default_rng(1)
@@ -66,6 +93,14 @@ def sources(tmp_path):
     assert run("pack", tmp_path / "folder", tmp_path / "packed") == 0
     for kind in ("webdataset", "parquet", "folder"):
         assert run("export", tmp_path / "packed", tmp_path / f"as-{kind}", "--to", kind) == 0
+    for table in (tmp_path / "as-parquet").rglob("*.parquet"):
+        read = parquet.read_table(table)
+        texts = pa.array([CLASSES[::-1][label] for label in read["label"].to_pylist()]).dictionary_encode()
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        parquet.write_table(read.set_column(1, "label", texts), tmp_path / "texts" / table.name)
+    shutil.copy(next((tmp_path / "texts").glob("train*")), tmp_path / "one.parquet")
+    shutil.copy(next((tmp_path / "as-webdataset").glob("train*")), tmp_path / "one.tar")
+    tiny = {f"tiny-imagenet-200/{name}": content for name, content in tiny_imagenet().items()}
     flat = {f"images/{name.replace('/', '-')}": content for name, content in members.items()}
     rows = [
         f"{name},{name.split('-')[1].replace('=', '')},{name.split('-')[0].partition('/')[2]},{i}"
@@ -76,6 +111,11 @@ def sources(tmp_path):
     return {
         "labels": as_folder(tmp_path / "flat", flat),
         "folder": tmp_path / "folder",
+        "tiny": as_folder(tmp_path / "tiny", tiny),
+        "tiny.zip": as_zip(tmp_path / "tiny.zip", tiny),
+        "texts": tmp_path / "texts",
+        "one.parquet": tmp_path / "one.parquet",
+        "one.tar": tmp_path / "one.tar",
         "zip": as_zip(tmp_path / "images.zip", members),
         "tar": as_tar(tmp_path / "images.tar.gz", members, "w:gz"),
         "npz": tmp_path / "d.npz",
@@ -87,10 +127,11 @@ def sources(tmp_path):
 
 def content(folder, labels=None):
     """The training records that are kept, each as (label, pixels), sorted; the test split's as they are."""
+    test = records(folder, "test").tobytes() if (folder / "test_batch.bin").exists() else b""
     train = records(folder)
     labels = train["label"].astype(int) if labels is None else labels
     kept = sorted((int(y), row["pixels"].tobytes()) for y, row in zip(labels, train, strict=True) if y >= 0)
-    return kept, records(folder, "test").tobytes()
+    return kept, test
 
 
 @pytest.fixture(scope="module")
@@ -98,24 +139,29 @@ def made(tmp_path_factory):
     return sources(tmp_path_factory.mktemp("sources"))
 
 
-@pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "npz", "webdataset", "parquet", "table", "labels"])
+KINDS = ["folder", "zip", "tar", "npz", "webdataset", "parquet", "table", "labels"]
+WITHOUT_NAMES = [(kind, False) for kind in KINDS]
+KINDS += ["tiny", "tiny.zip", "texts", "one.parquet", "one.tar"]
+
+
+@pytest.mark.parametrize(("kind", "named"), [*((kind, True) for kind in KINDS), *WITHOUT_NAMES])
 def test_applied_and_packed_is_packed_and_overlaid(made, tmp_path, kind, named, capsys):
     source = made[kind]
     before = digest(source)
-    assert run("pack", source, tmp_path / "set") == 0
+    whole = ("--test-fraction", 0) if kind.startswith("one") else ()
+    assert run("pack", source, tmp_path / "set", *whole) == 0
     dataset = open_dataset(tmp_path / "set")
     wanted = write_decisions(tmp_path / "decisions.csv", dataset, named=named)
     assert run("labels", tmp_path / "set", tmp_path / "decisions.csv") == 0
     np.testing.assert_array_equal(dataset.train.labels_from("decisions"), wanted)
     out = tmp_path / ("out" + "".join(source.suffixes))
-    assert run("apply", source, tmp_path / "decisions.csv", out, "--dry-run") == 0
+    assert run("apply", source, tmp_path / "decisions.csv", out, "--dry-run", *whole) == 0
     assert not out.exists()
     capsys.readouterr()
-    assert run("apply", source, tmp_path / "decisions.csv", out) == 0
+    assert run("apply", source, tmp_path / "decisions.csv", out, *whole) == 0
     assert "3 of 15 training images are relabelled, 2 dropped" in capsys.readouterr().out
     assert digest(source) == before
-    assert run("pack", out, tmp_path / "again") == 0
+    assert run("pack", out, tmp_path / "again", *whole) == 0
     assert content(tmp_path / "again") == content(tmp_path / "set", wanted)
     assert open_dataset(tmp_path / "again").class_names == dataset.class_names
 
@@ -145,6 +191,40 @@ def test_a_folder_is_moved_linked_and_listed(made, tmp_path, capsys):
         ]
     assert run("apply", made["folder"], tmp_path / "decisions.csv", tmp_path / "copies", "--copy") == 0
     assert not (tmp_path / "copies/train/dog/0.png").samefile(made["folder"] / "train/dog/0.png")
+
+
+def test_boxes_of_tiny_imagenet_follow_their_images(tmp_path):
+    source = as_folder(tmp_path / "tiny", tiny_imagenet())
+    rows = ["train/n03/images/n03_1.JPEG,relabel,dog", "train/n01/images/n01_0.JPEG,drop,"]
+    (tmp_path / "d.csv").write_text("name,decision,label\n" + "\n".join(rows))
+    out = tmp_path / "out"
+    assert run("apply", source, tmp_path / "d.csv", out) == 0
+    tables = {
+        wnid: [line.split("\t") for line in (out / f"train/{wnid}/{wnid}_boxes.txt").read_text().splitlines()]
+        for wnid in WNIDS
+    }
+    assert [line[0] for line in tables["n03"]] == [f"n03_{number}.JPEG" for number in (0, 2, 3, 4)]
+    assert tables["n01"][-1] == ["n03_1.JPEG", "0", "0", "5", "1"]
+    assert len(tables["n01"]) == len(tables["n02"]) == 5
+    assert (out / "train/n01/images/n03_1.JPEG").exists()
+    assert (out / "_dropped/train/n01/images/n01_0.JPEG").exists()
+
+
+def test_a_class_that_is_called_as_its_split_and_one_that_is_emptied(tmp_path, capsys):
+    images = {
+        f"train/{name}/{i}.png": make_members()[f"train/cat/{i}.png"]
+        for i in (0, 1)
+        for name in ("train", "x")
+    }
+    source = as_folder(tmp_path / "source", images)
+    (tmp_path / "d.csv").write_text(
+        "name,decision,label\ntrain/train/0.png,relabel,x\ntrain/train/1.png,drop,\n"
+    )
+    whole = ("--test-fraction", 0, "--kind", "image-folder")
+    assert run("apply", source, tmp_path / "d.csv", tmp_path / "out", *whole) == 0
+    assert "no training image of 'train' is left" in capsys.readouterr().err
+    assert (tmp_path / "out/train/x/0_from_train.png").exists()
+    assert (tmp_path / "out/_dropped/train/train/1.png").exists()
 
 
 def test_a_single_tree_and_an_archive_keep_what_is_beside_the_classes(tmp_path):

@@ -106,6 +106,9 @@ def test_a_run_is_audited_with_the_labels_that_it_learnt(digits, pixels, tmp_pat
     wrong = result.labels.given != sio.open_dataset(tmp_path / "digits").train.labels
     assert area_under_roc(found.score, wrong) > 0.95
     assert found.summary["overlays"]["drop"] == "audit-run-drop"
+    assert all(0 <= float(row["run_given"]) <= 1 for row in read_issues(tmp_path / "audit"))
+    assert [source["name"] for source in found.summary["sources"] if not source["out_of_sample"]] == ["run"]
+    assert any(note.startswith("the run: it predicts") for note in found.summary["notes"])
     (tmp_path / "digits").rename(tmp_path / "moved")
     with pytest.raises(OSError, match="no such folder"):
         audit(result.folder, tmp_path / "audit", features=pixels)
@@ -149,7 +152,7 @@ def test_folds_of_a_network_find_wrong_labels_and_go_on_where_they_stopped(noisy
     dataset = sio.open_dataset(noisy)
     wrong = dataset.train.labels_from("noisy") != dataset.train.labels
     assert area_under_roc(found.score, wrong) > 0.85
-    monkeypatch.setattr(folds, "_train_and_predict", None)  # nothing is trained again
+    monkeypatch.setattr(folds, "complete_fold", None)  # nothing is trained again
     again = audit(noisy, tmp_path / "audit", folds=2, noise="overlay:noisy")
     np.testing.assert_array_equal(again.score, found.score)
 
@@ -184,7 +187,8 @@ def test_what_is_nothing_of_the_kind_is_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.embeddings
-def test_a_run_of_unknown_noise_is_told_the_rate_by_the_features(noisy, tmp_path):
+@pytest.mark.usefixtures("shared_embeddings")
+def test_a_run_of_unknown_noise_is_told_the_rate_before_it_starts(noisy, tmp_path, monkeypatch):
     dataset = sio.open_dataset(noisy)
     labels = dataset.train.labels_from("noisy")
     options = {"model": "convnet", "epochs": 2, "warmup": 1, "history": 2, "restarts": 0}
@@ -194,4 +198,10 @@ def test_a_run_of_unknown_noise_is_told_the_rate_by_the_features(noisy, tmp_path
     )
     assert result.noise_rates == [pytest.approx(np.mean(labels != dataset.train.labels), abs=0.05)]
     assert "efficientnet-lite0" in (tmp_path / "run" / "events.jsonl").read_text()
-    assert (tmp_path / "run" / "evidence" / "noise_rate.json").is_file()
+    assert result.log[0]["noise_rate"] == result.noise_rates[0]
+    monkeypatch.setattr("selfie_train.evidence.training_rate.gather", None)  # kept beside the runs
+    again = train(
+        TrainConfig(str(noisy), noise="overlay:people", out=str(tmp_path / "again"), **options), quiet=True
+    )
+    assert again.noise_rates == result.noise_rates
+    assert "kept from an earlier run" in (tmp_path / "again" / "events.jsonl").read_text()

@@ -8,7 +8,7 @@ import pytest
 from converting import run
 from PIL import Image
 
-from selfie_io.records.duplicates import find_duplicates, pixel_difference
+from selfie_io.records.duplicates import NEAR, find_duplicates, pixel_difference
 
 
 def natural(count, side=32, seed=0, channels=3):
@@ -72,7 +72,7 @@ def test_the_search_finds_what_comparing_all_pairs_finds():
     best = np.full(len(one), np.inf)
     for window in [(0, 0), *SHIFTS]:
         best = np.minimum(best, pixel_difference(both[one], both[two], window))
-    alike = best < 0.4
+    alike = best < NEAR
     assert list(zip(found.first, found.second, strict=True)) == list(zip(one[alike], two[alike], strict=True))
 
 

@@ -33,8 +33,11 @@ def test_adopt(tmp_path, capsys):
     assert "has one; --force" in complaint(capsys, 2, "adopt", tmp_path)
     names = tmp_path / "names.txt"
     names.write_text("a\nb\nc\nd\ne\nf\ng\n")
-    assert run("adopt", tmp_path, "--force", "--class-names", names, "--shape", "3,32,32") == 0
-    assert read_manifest(tmp_path).class_names == list("abcdefg")
+    assert manifest.labels == "unknown"
+    named = ("--class-names", names, "--shape", "3,32,32", "--labels-are-clean")
+    assert run("adopt", tmp_path, "--force", *named) == 0
+    manifest = read_manifest(tmp_path)
+    assert (manifest.class_names, manifest.labels) == (list("abcdefg"), "clean")
 
 
 def test_adopt_refuses_defects_and_writes_nothing(tmp_path, capsys):

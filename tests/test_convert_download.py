@@ -1,8 +1,11 @@
 """download, against a server on this machine that breaks, lies and starts again."""
 
+import contextlib
 import hashlib
 import http.server
+import re
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -10,6 +13,7 @@ from converting import complaint, run
 
 from selfie_io.convert.commands import download
 from selfie_io.convert.sources.published_digests import MD5
+from selfie_io.convert.storage.part_file import own_part
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -101,6 +105,24 @@ def test_what_an_earlier_run_left_is_used(tmp_path, serve):
     assert names(tmp_path) == ["a.tar.gz"]
 
 
+def test_each_process_has_a_part_of_its_own_and_follows_no_link(tmp_path, serve, capsys):
+    url, requests = serve("whole")
+    (tmp_path / "precious").write_bytes(b"mine")
+    (tmp_path / ".a.tar.gz.part").symlink_to("precious")
+    (tmp_path / ".a.tar.gz.part-1-aaaaaaaa").hardlink_to(tmp_path / "precious")
+    with own_part(tmp_path / "a.tar.gz") as living:
+        living.file.write(b"of another process")
+        assert run("download", "cifar10", tmp_path, "--mirror", url) == 0
+    assert requests == [0]
+    assert (tmp_path / "precious").read_bytes() == b"mine"
+    assert living.path.read_bytes() == b"of another process"
+    (tmp_path / "a.tar.gz").write_bytes(b"mine")
+    assert "must not hold another a.tar.gz" in complaint(
+        capsys, 2, "download", "cifar10", tmp_path, "--mirror", url
+    )
+    assert (tmp_path / "a.tar.gz").read_bytes() == b"mine"
+
+
 def test_other_content_is_refused_and_nothing_kept(tmp_path, serve, capsys):
     url, _ = serve("other")
     said = complaint(capsys, 1, "download", "cifar10", tmp_path, "--mirror", url)
@@ -120,3 +142,85 @@ def test_the_table_of_sets_has_published_sums():
     for name, published in download.SETS.items():
         assert set(published.files.values()) <= set(MD5.values()), name
         assert published.url.startswith("http")
+
+
+class Hostile(http.server.BaseHTTPRequestHandler):
+    """Sends for ever, byte by byte, or lies about the size."""
+
+    def __init__(self, behaviour, *arguments):
+        self.behaviour = behaviour
+        super().__init__(*arguments)
+
+    def do_GET(self):
+        if "Authorization" in self.headers or self.behaviour == "locked":
+            self.send_error(401)
+            return
+        self.send_response(200)
+        if self.behaviour.startswith("length "):
+            self.send_header("Content-Length", self.behaviour[7:])
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            if self.behaviour == "drips":
+                for _ in range(300):
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
+            while self.behaviour == "endless":
+                self.wfile.write(bytes(1 << 16))
+            if self.behaviour == "waits":
+                time.sleep(20)
+            self.wfile.write(CONTENT)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hostile(monkeypatch, serve):  # noqa: ARG001 - the published set
+    """The URL of a server of a behaviour, with short bounds."""
+    monkeypatch.setattr(download, "_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(download, "_MAX_BYTES", 5_000_000)
+    monkeypatch.setattr(download, "_ATTEMPTS", 1)
+    servers = []
+
+    def start(behaviour):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Hostile, behaviour))
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("behaviour", "told"),
+    [
+        ("endless", "more than"),
+        ("drips", "must send 500 bytes in 0.5 s"),
+        ("waits", "timed out|no answer|must send"),
+        ("length 1000000000000000000000000000000", ""),
+        ("length -5", ""),
+        ("length 99999999", "more than"),
+    ],
+)
+def test_a_hostile_server_has_bounds_of_time_and_size(tmp_path, hostile, capsys, behaviour, told):
+    begin = time.monotonic()
+    status = run("download", "cifar10", tmp_path, "--mirror", f"http://{hostile(behaviour)}")
+    assert time.monotonic() - begin < 15
+    assert status == bool(told)  # a length that makes no sense is as good as none
+    if told:
+        assert re.search(told, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:SECRET@{}", "http://{}/x?token=SECRET", "http://user:SEC%2FRET@{}"]
+)
+def test_no_secret_of_a_mirror_is_printed(tmp_path, hostile, capsys, url):
+    assert run("download", "cifar10", tmp_path, "--mirror", url.format(hostile("locked"))) in (1, 2)
+    shown = "".join(capsys.readouterr())
+    assert "SEC" not in shown
+    assert "127.0.0.1" in shown

@@ -46,6 +46,30 @@ def test_packed_again_it_is_the_same(tmp_path, shape, form, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["again", exported.name, "source"])
 
 
+@pytest.mark.parametrize("form", ["folder", "npz", "cifar10-bin", "webdataset", "parquet"])
+def test_records_that_an_overlay_leaves_out_are_left_out(tmp_path, form, capsys):
+    source = write(tmp_path / "source", (3, 32, 32), counts=[("train", 40), ("test", 9)])
+    stored = records(source)
+    labels = (stored["label"].astype(np.int64) + 1) % 5
+    labels[[0, 7, 39]] = -1
+    np.save(tmp_path / "labels.npy", labels)
+    assert run("labels", source, tmp_path / "labels.npy", "--key", "x", "--name", "clean") == 0
+    exported = tmp_path / ("out.npz" if form == "npz" else "out")
+    capsys.readouterr()
+    assert run("export", source, exported, "--to", form, "--labels", "clean") == 0
+    said = capsys.readouterr()
+    assert said.err == "3 of 40 training records are left out: clean has -1\n"
+    assert f"37 train + 9 test records as {form}" in said.out
+    assert run("pack", exported, tmp_path / "again") == 0
+    packed, kept = records(tmp_path / "again"), np.flatnonzero(labels >= 0)
+    assert packed["label"].tolist() == labels[kept].tolist()
+    np.testing.assert_array_equal(packed["pixels"], stored["pixels"][kept])
+    if form == "folder":
+        rows = (exported / "records.csv").read_text().splitlines()[1:38]
+        assert [int(row.split(",")[2]) for row in rows] == stored["record_id"][kept].tolist()
+    np.testing.assert_array_equal(records(tmp_path / "again", "test"), records(source, "test"))
+
+
 def test_without_test_split(tmp_path):
     source = write(tmp_path / "source", (1, 4, 4), counts=[("train", 20)])
     for form in ("folder", "npz", "webdataset", "parquet"):

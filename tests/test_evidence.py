@@ -5,10 +5,12 @@ import contextlib
 import numpy as np
 import pytest
 
+from selfie_train.evidence.mapped import pieces
 from selfie_train.evidence.neighbours import find_neighbours, neighbour_shares
 from selfie_train.evidence.noise_model import fit_noise_model, maximise_likelihood
 from selfie_train.evidence.probabilities import read_probabilities
 from selfie_train.evidence.probe import cross_fitted_probabilities
+from selfie_train.evidence.reliability import label_reliability
 from selfie_train.evidence.score import choose_threshold, score_labels
 from selfie_train.evidence.source import Evidence, stratified_folds
 
@@ -68,6 +70,77 @@ def test_scores_are_calibrated_and_find_the_wrong_labels(seed):
     assert np.mean(kept[kept >= 0] != true[kept >= 0]) < wrong.mean() / 2
     assert np.abs(found.rate.transition_matrix.sum(axis=1) - 1).max() < 1e-9
     assert found.rate.wrong_by_given.sum() == pytest.approx(found.score.sum())
+
+
+def bayes(seed, count=1500, classes=5, apart=6.0):
+    """Centres, true labels, what is seen of each record, and P(true | seen), exactly."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, apart / np.sqrt(12), (classes, 12))
+    true = rng.integers(0, classes, count)
+    seen = centres[true] + rng.normal(0, 1, (count, 12))
+    logits = seen @ centres.T - (centres**2).sum(axis=1) / 2
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return centres, true, seen, shares / shares.sum(axis=1, keepdims=True)
+
+
+def test_noise_that_the_evidence_has_learnt_is_undone():
+    _, true, _, shares = bayes(0)
+    matrix = 0.65 * np.eye(5) + 0.35 * np.roll(np.eye(5), 1, axis=1)
+    draws = np.random.default_rng(1).random(len(true))
+    given = (draws[:, None] > matrix[true].cumsum(axis=1)).sum(axis=1)
+    for learnt in (shares @ matrix, shares):  # P(given | x); P(true | x), which must be left as it is
+        found = score_labels([evidence(learnt)], given, 5)
+        assert found.rate.rate == pytest.approx(0.35, abs=0.05)
+        assert (found.suggested == true).mean() > 0.9
+
+
+def test_a_labeller_who_errs_where_images_are_ambiguous_is_found_out():
+    centres, true, seen, shares = bayes(2)
+    rng = np.random.default_rng(3)
+    view = centres[true] + 2.5 * (0.5 * (seen - centres[true]) + 0.87 * rng.normal(0, 1, seen.shape))
+    given = (view @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)
+    wrong = given != true
+    found = score_labels([evidence(shares)], given, 5)
+    assert found.rate.rate > 0.7 * wrong.mean()
+    assert 2 * (found.flagged & wrong).sum() / (found.flagged.sum() + wrong.sum()) > 0.8
+
+
+def test_the_reliability_of_the_given_labels_is_the_obvious_loop():
+    rng = np.random.default_rng(0)
+    pooled = rng.dirichlet(np.ones(3), 50).astype(np.float32)
+    matrix = rng.dirichlet(np.ones(3), 3)
+    given = rng.integers(0, 3, 50)
+    bins = [[] for _ in range(10)]
+    for row, label in zip(pooled, given, strict=True):
+        for other, share in enumerate(row @ matrix):
+            bins[min(int(share * 10), 9)].append((share, other == label))
+    expected = [np.mean(one, axis=0) for one in bins if one]
+    found = label_reliability(pooled, matrix, given)
+    np.testing.assert_allclose(np.transpose([found["predicted"], found["observed"]]), expected)
+    assert sum(found["counted"]) == 150
+
+
+def test_a_mapped_file_is_read_by_pieces(tmp_path):
+    rows = np.arange(20.0).reshape(10, 2)
+    np.save(tmp_path / "rows.npy", rows)
+    for array in (rows, np.load(tmp_path / "rows.npy", mmap_mode="r")):
+        found = list(pieces(array, 4))
+        assert [begin for begin, _ in found] == [0, 4, 8]
+        np.testing.assert_array_equal(np.concatenate([part for _, part in found]), rows)
+
+
+def test_probabilities_that_were_rounded_to_zero_rank_below_the_least_that_were_not():
+    _, true, _, shares = bayes(5)
+    given = np.where(np.random.default_rng(6).random(len(true)) < 0.2, (true + 1) % 5, true)
+    found = score_labels([evidence(shares.astype(np.float16))], given, 5)
+    assert found.rate.rate == pytest.approx((given != true).mean(), abs=0.04)
+
+
+def test_scores_rank_where_no_noise_is_found():
+    _, true, _, shares = bayes(4, apart=4.0)
+    found = score_labels([evidence(shares)], true, 5)
+    assert found.rate.rate < 0.02
+    assert len(np.unique(found.score)) > 0.95 * len(true)
 
 
 def test_clean_labels_are_left_alone():

@@ -90,7 +90,7 @@ def test_blocks_only_where_they_pay(tmp_path, monkeypatch):
 
 
 def test_a_file_system_without_direct_reads_is_told():
-    told = reading.Reading("direct", depth=32).told("auto", SimpleNamespace(is_direct=False))
+    told = reading.ReadPlan("direct", depth=32).told("auto", SimpleNamespace(is_direct=False))
     assert told == "'auto' (larger than memory: 32 records read ahead at once, through the page cache)"
 
 

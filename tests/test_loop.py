@@ -241,6 +241,7 @@ def test_what_real_noise_hides_is_none_and_its_rate_is_estimated(digits, tmp_pat
     assert [row["noise_rate"] for row in known.log[:5]] == [None] * 5
     events = (tmp_path / "a" / "events.jsonl").read_text()
     assert '"noise_rate_estimated"' in events
+    assert "(rough)" in events
 
     unknown = train(small(folder, tmp_path / "b", noise="none", **options), quiet=True)
     for name in ("label_precision", "label_recall", "refurbish_accuracy", "observed_noise_rate"):

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import os
 import struct
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from selfie_io.labels import overlay_writer
 from selfie_io.labels.noise import inject_noise, transition_matrix
 from selfie_io.labels.overlay_writer import save_overlay
+from selfie_io.records import overlay_reader
 from selfie_io.records.dataset import open_dataset
 from selfie_io.records.overlay_reader import list_overlays, overlay_digest, read_overlay, read_provenance
 
@@ -80,38 +82,97 @@ def test_an_overlay_of_other_labels_is_refused(dataset, tmp_path):
         other.train.labels_from("mine")
 
 
-class Killed(BaseException):
-    pass
+def killed_at_rename(count, action):
+    """Run `action` in a process that ends, as if killed, before its rename number `count` (from 0)."""
+    process = os.fork()
+    if not process:
+        done = 0
+        rename = Path.replace
+
+        def replace(path, target):
+            nonlocal done
+            if done == count:
+                os._exit(9)
+            done += 1
+            return rename(path, target)
+
+        Path.replace = replace
+        try:
+            action()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-@pytest.mark.parametrize("writes_before_the_kill", range(4))
-def test_a_killed_replacement_leaves_the_old_or_the_new(dataset, monkeypatch, writes_before_the_kill):
+@pytest.mark.parametrize("renames_before_the_kill", range(4))
+def test_a_killed_replacement_leaves_the_old_or_the_new(dataset, renames_before_the_kill):
     old, new = LABELS, (LABELS + 1) % 3
     save_overlay(dataset, "name", old, {"kind": "old"})
-    whole = overlay_writer.atomic_path
-    left = writes_before_the_kill
-
-    def killed_in_time(path):
-        nonlocal left
-        if left == 0:
-            raise Killed
-        left -= 1
-        return whole(path)
-
-    monkeypatch.setattr(overlay_writer, "atomic_path", killed_in_time)
-    if writes_before_the_kill < 3:
-        with pytest.raises(Killed):
-            save_overlay(dataset, "name", new, {"kind": "new"})
-    else:
-        save_overlay(dataset, "name", new, {"kind": "new"})
-    expected, kind = (old, "old") if writes_before_the_kill < 2 else (new, "new")
+    status = killed_at_rename(
+        renames_before_the_kill, lambda: save_overlay(dataset, "name", new, {"kind": "new"})
+    )
+    assert status == (9 if renames_before_the_kill < 3 else 0)
+    expected, kind = (old, "old") if renames_before_the_kill < 2 else (new, "new")
     np.testing.assert_array_equal(dataset.train.labels_from("name"), expected)
     assert read_provenance(dataset.path, "name")["kind"] == kind
     # The next writer puts it right.
-    monkeypatch.setattr(overlay_writer, "atomic_path", whole)
     save_overlay(dataset, "name", new)
     np.testing.assert_array_equal(dataset.train.labels_from("name"), new)
     assert b'"previous": null' in files_of(dataset)["name.json"]
+    assert sorted(files_of(dataset)) == ["name.json", "name.npy"]
+
+
+@pytest.mark.parametrize("renames_before_the_kill", [0, 1])
+def test_the_next_writer_removes_what_a_killed_first_one_left(dataset, renames_before_the_kill):
+    assert killed_at_rename(renames_before_the_kill, lambda: save_overlay(dataset, "first", LABELS)) == 9
+    assert len(files_of(dataset)) == 2
+    assert list_overlays(dataset.path) == []
+    save_overlay(dataset, "other", LABELS)
+    assert sorted(files_of(dataset)) == ["other.json", "other.npy"]
+    assert not (dataset.path / ".lock").exists()
+
+
+def test_files_that_are_no_overlays_are_never_replaced(dataset):
+    labels = dataset.path / "labels"
+    labels.mkdir()
+    for name, content in (("a.npy", b"mine"), ("b.json", b'{"my": "notes"}')):
+        (labels / name).write_bytes(content)
+        with pytest.raises(FileExistsError, match=name):
+            save_overlay(dataset, name[0], LABELS)
+    assert files_of(dataset) == {"a.npy": b"mine", "b.json": b'{"my": "notes"}'}
+    save_overlay(dataset, "c", LABELS)
+    (labels / "c.npy").write_bytes(b"damaged")  # an overlay still: written again
+    save_overlay(dataset, "c", LABELS)
+    np.testing.assert_array_equal(dataset.train.labels_from("c"), LABELS)
+
+
+def test_a_reader_finds_the_old_or_the_new_while_both_files_are_replaced(dataset, monkeypatch):
+    """A writer steps in between the reading of the JSON file and of the array."""
+    save_overlay(dataset, "name", LABELS, {"kind": "old"})
+    decode, replaced = overlay_reader._decode, []
+
+    def step_in(*arguments):
+        if not replaced:
+            replaced.append(True)
+            save_overlay(dataset, "name", (LABELS + 1) % 3, {"kind": "new"})
+        return decode(*arguments)
+
+    monkeypatch.setattr(overlay_reader, "_decode", step_in)
+    entry, labels = overlay_reader.load_overlay(dataset.path, "name")
+    assert entry.kind == "new"
+    np.testing.assert_array_equal(labels, (LABELS + 1) % 3)
+
+
+def test_labels_beyond_the_classes_of_the_data_set_are_refused(dataset):
+    save_overlay(dataset, "name", LABELS)
+    json_path = dataset.path / "labels/name.json"
+    beyond = np.full(8, 8, "<i4")
+    np.save(dataset.path / "labels/name.npy", beyond)
+    told = json.loads(json_path.read_text())
+    json_path.write_text(json.dumps({**told, "num_classes": 9, "sha256": overlay_digest(beyond)}))
+    with pytest.raises(ValueError, match=r"labels must be in -1\.\.2, the data set has 3 classes; got 8"):
+        dataset.train.labels_from("name")
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,21 @@ def test_a_restart_keeps_the_labels_and_lowers_the_noise_rate():
     assert not refurbisher.select([0], [0], [1.0], 1.0).refurbished[0]
 
 
+def test_with_the_given_labels_the_rate_stays_above_what_was_found_wrong():
+    refurbisher = Refurbisher(10, 10, history_length=1)
+    everyone = np.arange(9)
+    refurbisher.record(everyone, np.full(9, 3))
+    given = np.array([3, 3, 3, 3, 3, 3, 1, 2, 4, 5])
+    refurbisher.select(everyone, given[:9], np.ones(9), 0.4)
+    assert refurbisher.estimated_noise_rate(0.4) == pytest.approx(0.1)  # the paper's: one was not refurbished
+    assert refurbisher.estimated_noise_rate(0.4, given) == pytest.approx(3 / 9)
+    assert refurbisher.estimated_noise_rate(0.2, given) == 0.2
+    given[9] = -1  # left out: it could not be refurbished
+    given[6:9] = 3
+    assert refurbisher.estimated_noise_rate(0.4, given) == 0
+    assert Refurbisher(10, 10).estimated_noise_rate(0.4, given) == 0.4
+
+
 @settings(deadline=None)  # a busy machine may take long
 @given(st.integers(1, 5000), st.integers(0, 1000))
 def test_the_clean_count_is_exact_for_rates_in_thousandths(batch_size, thousandths):

@@ -15,11 +15,16 @@ from training import small
 import selfie_io as sio
 from selfie_train import train
 from selfie_train.commands.compare import compare
+from selfie_train.report.outcome import confusion_sections
 from selfie_train.report.page import Gallery, GalleryImage, Table, write_page
 from selfie_train.report.plots import Curve, draw_curves
 from selfie_train.runs.comparison import group_runs, read_run
+from selfie_train.runs.confusion import Confusion, read_confusion
+from selfie_train.runs.last_choices import CHOICES, KEPT, REFURBISHED, choice_codes, read_sample_labels
+from selfie_train.runs.log import COLUMNS
 from selfie_train.runs.paper_errors import NOISE_RATES, paper_error, paper_errors
 from selfie_train.runs.result import restart_notes
+from selfie_train.training.run_log import RunLog
 
 
 def assert_stands_alone(page):
@@ -43,9 +48,68 @@ def test_a_run_report_shows_its_figures_and_refurbished_images(digits, tmp_path)
         "right" if new[first] == dataset.train.labels[first] else "wrong",
         str(new[first]),
     )
-    png = re.search(r"data:image/png;base64,([^\"]+)", page)[1]
+    gallery = page.split("Refurbished labels: given")[1]
+    png = re.search(r"data:image/png;base64,([^\"]+)", gallery)[1]
     image = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
     np.testing.assert_array_equal(image, dataset.train.images([first])[0, 0])
+
+    counts = result.confusion
+    assert counts.last.sum() == counts.best.sum() == len(dataset.test)
+    assert counts.last.sum(axis=1).tolist() == np.bincount(dataset.test.labels, minlength=10).tolist()
+    for found, error in ((counts.last, "last_test_error"), (counts.best, "best_test_error")):
+        wrong = 100 * (1 - np.trace(found) / len(dataset.test))
+        assert wrong == pytest.approx(result.summary[error])
+    stored = read_confusion(result.folder, 10)
+    np.testing.assert_array_equal(stored.last, counts.last)
+    np.testing.assert_array_equal(stored.best, counts.best)
+    assert "predicted class &rarr;" in page
+    assert "Test error, last ten epochs" not in page
+    read = read_sample_labels(result.folder)
+    np.testing.assert_array_equal(read.choices, result.choices)
+    np.testing.assert_array_equal(read.clean, dataset.train.labels)
+    for word, code in (("learnt with their given label", KEPT), ("learnt with another label", REFURBISHED)):
+        assert f"{(result.choices == code).sum():,} of 1,438 samples were {word}" in page
+    (result.folder / "confusion.csv").write_text("weights,label,predicted_label,predictions\nlast,0,10,1\n")
+    (tmp_path / "out").mkdir()
+    compare([result.folder], tmp_path / "out")
+    compared = (tmp_path / "out" / "report.html").read_text()
+    assert "must be the confusion.csv of a run" in compared
+    assert "last 10" not in compared
+
+
+def test_what_became_of_a_sample_is_told_by_target_and_weight():
+    rng = np.random.default_rng(0)
+    given, targets = rng.integers(0, 3, (2, 60))
+    weights = rng.integers(0, 2, 60).astype(np.float32)
+    clean = rng.random(60) < 0.5
+    expected = [
+        "dropped" if not weight else "kept" if target == label else "refurbished"
+        for label, target, weight in zip(given, targets, weights, strict=True)
+    ]
+    for kind in (targets, np.eye(3, dtype=np.float32)[targets] * 0.9):
+        codes = choice_codes(given, kind, weights, clean)
+        assert [CHOICES[code] for code in codes] == expected
+    of_mixtures = choice_codes(given, None, np.ones(120, np.float32), clean)
+    assert [CHOICES[code] for code in of_mixtures] == ["kept" if one else "unlabelled" for one in clean]
+
+
+def test_many_classes_are_told_by_their_most_frequent_confusions():
+    counts = np.diag(np.full(40, 5))
+    counts[3, 7] = 15
+    (table,) = confusion_sections(Confusion(None, counts), [f"c{i}" for i in range(40)], known_clean=False)
+    assert table.columns[0] == "given class"
+    assert table.rows == [("c3", "c7", "15", "75.0%")]
+    assert confusion_sections(Confusion(None, None), ["a"], known_clean=True) == []
+
+
+def test_epochs_lines_fit_80_columns(tmp_path, capsys):
+    log = RunLog(tmp_path, is_first=True, quiet=False, tensorboard=False)
+    row = dict.fromkeys(COLUMNS, 1.0) | {"epoch": 12345, "run": 12, "lr": 0.0001234, "test_error": 100.0}
+    log.row(row | {"train_error": 100.0, "train_loss": 123.4567}, 1234567)
+    log.row(row | dict.fromkeys(["test_error", "test_loss", "label_precision"]), 12)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[-1] for line in lines] == ["images/s", "1,234,567", "12"]
 
 
 def test_without_the_extra_a_run_ends_well_and_says_what_to_install(digits, tmp_path, monkeypatch, capsys):

@@ -54,6 +54,32 @@ def test_parquet(tmp_path, layout, label):
     assert read_manifest(tmp_path / "out").class_names == ["ant", "bee", "cow"]
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_text_labels_become_classes(tmp_path, kind, capsys):
+    source, names = tmp_path / "source", np.array(["bee", " ant", "12"])
+    of_text = [table(rows).drop_columns(["label"]) for rows in (range(70), range(70, 100), range(100, 150))]
+    texts = [
+        pa.array(names[LABELS[first:stop]], pa.string()).cast(kind)
+        for first, stop in ((0, 70), (70, 100), (100, 150))
+    ]
+    for path, rows, text in zip(("train-0", "train-1", "test-0"), of_text, texts, strict=True):
+        write(source / f"{path}.parquet", rows.append_column("label", text), row_group_size=16)
+    assert run("pack", source, tmp_path / "out") == 0
+    assert read_manifest(tmp_path / "out").class_names == ["12", "ant", "bee"]
+    for split, rows in (("train", range(100)), ("test", range(100, 150))):
+        assert records(tmp_path / "out", split)["label"].tolist() == [2 - LABELS[row] for row in rows]
+    write(source / "train-1.parquet", table(range(70, 100)))
+    refusal = complaint(capsys, 1, "pack", source, tmp_path / "again")
+    assert "train-1.parquet: has the columns img and label of integers" in refusal
+    odd = pa.array(["bee", None, "", "wasp"]).cast(kind)
+    write(source / "train-1.parquet", table(range(4)).drop_columns(["label"]).append_column("label", odd))
+    assert "train-1.parquet#1: there is no label" in complaint(capsys, 1, "pack", source, tmp_path / "again")
+    (source / "train-1.parquet").rename(source / "test-1.parquet")
+    assert run("pack", source, tmp_path / "again", "--skip-bad") == 0
+    assert "the class 'wasp' is in no training row" in capsys.readouterr().err
+    assert len(records(tmp_path / "again", "test")) == 51
+
+
 def test_one_parquet_file_is_split(tmp_path, capsys):
     source = write(tmp_path / "images.parquet", table(range(150)))
     assert "--test-fraction is needed" in complaint(capsys, 1, "pack", source, tmp_path / "out")
@@ -80,7 +106,7 @@ def test_validation_is_the_test_split_where_there_is_no_other(tmp_path, capsys):
     ("made", "reason"),
     [
         (pa.table({"x": [1], "label": [2]}), "an image column (img or image)"),
-        (pa.table({"img": [{"bytes": b"", "path": ""}], "label": ["cat"]}), "got img, label"),
+        (pa.table({"img": [{"bytes": b"", "path": ""}], "label": [0.5]}), "got img, label"),
         (
             pa.table({"img": [{"bytes": None, "path": "a.png"}], "label": [0]}),
             "train.parquet#0: there are no bytes",

@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Union
 
 import tyro
 
 from selfie_io._extras import advice
-from selfie_io.console import quiet_on_broken_pipe
+from selfie_io.command_line import parse
+from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
 from selfie_io.convert.commands.adopt import Adopt
 from selfie_io.convert.commands.apply import Apply
 from selfie_io.convert.commands.check import Check
@@ -23,6 +23,7 @@ from selfie_io.convert.commands.preview import Preview
 from selfie_io.convert.commands.run import RunShard
 from selfie_io.convert.commands.verify import Verify
 from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, DONE, CommandError, Subcommand, tool
+from selfie_io.termination import interrupted_by_sigterm
 
 COMMANDS: dict[str, type[Subcommand]] = {
     "download": Download,
@@ -44,48 +45,56 @@ _INTERRUPTED = 130
 
 _DESCRIPTION = """Convert image data sets to record files and back.
 
-  selfie-convert download cifar10 downloads      fetch the published files of a set, checked
-  selfie-convert pack images.zip data/mine       read images, write record files
-  selfie-convert plan | run | merge              the same on many machines
-  selfie-convert adopt data/animal10n            write a manifest for the authors' record files
-  selfie-convert info data/mine                  describe it
-  selfie-convert verify data/mine --deep         check that it is whole and undamaged
-  selfie-convert check data/mine                 find duplicates, leaks, constant images
-  selfie-convert preview data/mine grid.png      draw some of its images
-  selfie-convert export data/mine out            write it as images in folders
-  selfie-convert noise data/mine --rate 0.4      inject noise, beside the true labels
-  selfie-convert labels data/cifar10 CIFAR-10_human.pt --key worse_label
-  selfie-convert apply images decisions.csv clean   write a corrected copy of the images
+  selfie-convert download cifar10 downloads  fetch the published files of a set
+  selfie-convert pack images.zip data/mine   read images, write record files
+  selfie-convert plan | run | merge          the same on many machines
+  selfie-convert adopt data/animal10n        manifest for the authors' records
+  selfie-convert info data/mine              describe it
+  selfie-convert verify data/mine --deep     check that it is whole
+  selfie-convert check data/mine             find duplicates, leaks, blanks
+  selfie-convert preview data/mine grid.png  draw some of its images
+  selfie-convert export data/mine out        write it as images in folders
+  selfie-convert noise data/mine --rate 0.4  inject noise, beside the true labels
+  selfie-convert labels data/mine human.pt --key worse_label
+                                             import labels that people gave
+  selfie-convert apply images decisions.csv clean
+                                             write a corrected copy
 
-Exit status: 0 done; 1 bad data, each defect named by file, record and byte; 2 wrong command line.
-A command that fails or is killed leaves the old state or the new one, never half of it."""
+COMMAND --help has options and examples; --version tells the version.
+
+Exit status: 0 done; 1 bad data, each defect named by file, record and byte; 2 wrong command line. A
+command that fails or is killed leaves the old state or the new one, never half of it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    with quiet_on_broken_pipe():
-        return _run(sys.argv[1:] if arguments is None else arguments)
+    with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
+        return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(given: Sequence[str]) -> int:
     if list(given) == ["--version"]:
         print(tool())
         return DONE
-    overview = not given or given[0] in ("-h", "--help")
-    named = tuple(_named(name, command, brief=overview) for name, command in COMMANDS.items())
-    commands: Any = Union[named]  # noqa: UP007
-    command: Subcommand = tyro.cli(
-        commands,
-        prog="selfie-convert",
-        description=_DESCRIPTION,
-        args=given,
-        config=(
-            tyro.conf.DisallowNone,
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.OmitSubcommandPrefixes,
-            tyro.conf.PositionalMetavarFromFieldName,
-        ),
-    )
+    with harmless_output(needed=any(harmless(one) != one for one in given)):  # its complaint quotes them
+        command: Subcommand = parse(
+            "selfie-convert",
+            _DESCRIPTION,
+            COMMANDS,
+            given,
+            (
+                tyro.conf.DisallowNone,
+                tyro.conf.FlagCreatePairsOff,
+                tyro.conf.OmitSubcommandPrefixes,
+                tyro.conf.PositionalMetavarFromFieldName,
+            ),
+        )
+    with harmless_output():
+        return _status(command)
+
+
+def _status(command: Subcommand) -> int:
+    """Run a command; returns its exit status, and says in lines why it is not 0."""
     try:
         return command.run()
     except CommandError as error:
@@ -100,21 +109,17 @@ def _run(given: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted; nothing was changed")
         return _INTERRUPTED
-
-
-def _named(name: str, command: type[Subcommand], *, brief: bool) -> Any:
-    """The subcommand under its name; `brief`: with the first line of its help alone, for the
-    overview.
-    """
-    help_text = (command.__doc__ or "").split("\n")[0] if brief else None
-    return Annotated[command, tyro.conf.subcommand(name, description=help_text)]
+    except RecursionError:
+        _complain("the data is nested too deeply")
+        return BAD_DATA
+    except Exception as error:
+        _complain(unexpected(error))
+        return BAD_DATA
 
 
 def _complain(error: Exception | str) -> None:
     for line in (error if isinstance(error, str) else advice(error)).split("\n"):
-        # Names come from the data: they must not control the terminal.
-        shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
-        print(f"selfie-convert: {shown}", file=sys.stderr)
+        print(f"selfie-convert: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

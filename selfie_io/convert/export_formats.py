@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from selfie_io.convert.sources.image_folder import CLASSES_NAME, RECORDS_HEADER, RECORDS_NAME
 from selfie_io.convert.sources.source import missing_extra
+from selfie_io.records.csv_cells import harmless_row
 
 if TYPE_CHECKING:
     from selfie_io.records.dataset import RecordDataset
@@ -28,26 +29,29 @@ _NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 @dataclass(frozen=True)
 class ExportedRecords:
-    """The data set to export, and its labels by split, int64 (N,)."""
+    """The data set to export, and its labels by split, int64 (N,); -1 leaves a record out."""
 
     dataset: "RecordDataset"
     labels: dict[str, npt.NDArray[np.int64]]
     advance: Callable[[int], None]
 
+    def kept(self, split: str) -> npt.NDArray[np.int64]:
+        """The indices of the records of a split that are exported, int64 (n,)."""
+        return np.flatnonzero(self.labels[split] >= 0)
+
     def chunks(self, split: str, start: int = 0, stop: int | None = None) -> "Iterator[Chunk]":
-        """The records `start` up to `stop` of a split, some at a time."""
-        records = self.dataset.splits[split]
-        stop = len(records) if stop is None else min(stop, len(records))
-        for first in range(start, stop, _CHUNK_RECORDS):
-            indices = np.arange(first, min(stop, first + _CHUNK_RECORDS))
-            yield Chunk(first, records.images(indices), self.labels[split][indices].tolist())
+        """The kept records `start` up to `stop` of a split, some at a time."""
+        records, kept = self.dataset.splits[split], self.kept(split)[start:stop]
+        for first in range(0, len(kept), _CHUNK_RECORDS):
+            indices = kept[first : first + _CHUNK_RECORDS]
+            yield Chunk(indices.tolist(), records.images(indices), self.labels[split][indices].tolist())
             self.advance(len(indices))
 
 
 class Chunk(NamedTuple):
-    """Records in a row: the index of the first, uint8 (n, C, H, W), the labels."""
+    """Records in order: their indices, uint8 (n, C, H, W), the labels."""
 
-    first: int
+    indices: list[int]
     images: npt.NDArray[np.uint8]
     labels: list[int]
 
@@ -64,14 +68,14 @@ def to_folder(export: ExportedRecords, out: Path) -> None:
         rows.writerow(RECORDS_HEADER)
         for split, records in export.dataset.splits.items():
             width = len(str(len(records) - 1))
-            for label in np.unique(export.labels[split]).tolist():
+            for label in np.unique(export.labels[split][export.kept(split)]).tolist():
                 (out / split / folders[label]).mkdir(parents=True, exist_ok=True)
             record_ids = records.record_ids
             for chunk in export.chunks(split):
-                for index, (image, label) in enumerate(zip(*chunk[1:], strict=True), chunk.first):
+                for index, image, label in zip(*chunk, strict=True):
                     name = f"{split}/{folders[label]}/{index:0{width}d}.png"
                     (out / name).write_bytes(_png(image))
-                    rows.writerow([name, split, record_ids[index], label])
+                    rows.writerow(harmless_row([name, split, record_ids[index], label]))
 
 
 def to_npz(export: ExportedRecords, out: Path) -> None:
@@ -81,14 +85,15 @@ def to_npz(export: ExportedRecords, out: Path) -> None:
     channels, height, width = export.dataset.layout.shape
     with zipfile.ZipFile(out, "w") as archive:
         for split, records in export.dataset.splits.items():
-            shape = (len(records), height, width, *([channels] if channels > 1 else []))
+            kept = export.kept(split)
+            shape = (len(kept), height, width, *([channels] if channels > 1 else []))
             with archive.open(_npy(f"x_{split}"), "w", force_zip64=True) as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 for chunk in export.chunks(split):
                     file.write(np.ascontiguousarray(chunk.images.transpose(0, 2, 3, 1)).data)
-            _write_array(archive, f"y_{split}", export.labels[split])
-            _write_array(archive, f"record_ids_{split}", records.record_ids)
+            _write_array(archive, f"y_{split}", export.labels[split][kept])
+            _write_array(archive, f"record_ids_{split}", records.record_ids[kept])
         _write_array(archive, "class_names", np.array(export.dataset.class_names))
 
 
@@ -104,9 +109,10 @@ def to_cifar10_bin(export: ExportedRecords, out: Path) -> None:
             f"got {dataset.layout.shape} and {dataset.num_classes} classes"
         )
     _write_lines(out / "batches.meta.txt", dataset.class_names)
-    for split, records in dataset.splits.items():
-        per_file = _RECORDS_PER_FILE if split == "train" else len(records)
-        for number, start in enumerate(range(0, len(records), per_file), 1):
+    for split in dataset.splits:
+        count = len(export.kept(split))
+        per_file = _RECORDS_PER_FILE if split == "train" else count
+        for number, start in enumerate(range(0, count, per_file), 1):
             name = f"data_batch_{number}.bin" if split == "train" else "test_batch.bin"
             with (out / name).open("wb") as file:
                 for chunk in export.chunks(split, start, start + per_file):
@@ -120,11 +126,11 @@ def to_webdataset(export: ExportedRecords, out: Path) -> None:
     classnames.txt.
     """
     _write_lines(out / "classnames.txt", export.dataset.class_names)
-    for split, records in export.dataset.splits.items():
-        for number, start in enumerate(range(0, len(records), _RECORDS_PER_FILE)):
+    for split in export.dataset.splits:
+        for number, start in enumerate(range(0, len(export.kept(split)), _RECORDS_PER_FILE)):
             with tarfile.open(out / f"{split}-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as shard:
                 for chunk in export.chunks(split, start, start + _RECORDS_PER_FILE):
-                    for index, (image, label) in enumerate(zip(*chunk[1:], strict=True), chunk.first):
+                    for index, image, label in zip(*chunk, strict=True):
                         for suffix, content in (("png", _png(image)), ("cls", str(label).encode())):
                             member = tarfile.TarInfo(f"{index:09d}.{suffix}")
                             member.size = len(content)
@@ -153,19 +159,18 @@ def to_parquet(export: ExportedRecords, out: Path) -> None:
     )
     (out / "data").mkdir()
     for split, records in export.dataset.splits.items():
-        starts = range(0, len(records), _RECORDS_PER_FILE)
+        starts = range(0, len(export.kept(split)), _RECORDS_PER_FILE)
         for number, start in enumerate(starts):
             path = out / "data" / f"{split}-{number:05d}-of-{len(starts):05d}.parquet"
             with pq.ParquetWriter(path, schema) as table:
                 for chunk in export.chunks(split, start, start + _RECORDS_PER_FILE):
-                    last = chunk.first + len(chunk.labels)
                     columns = {
                         "img": [
                             {"bytes": _png(image), "path": f"{index}.png"}
-                            for index, image in enumerate(chunk.images, chunk.first)
+                            for index, image in zip(chunk.indices, chunk.images, strict=True)
                         ],
                         "label": chunk.labels,
-                        "record_id": records.record_ids[chunk.first : last].astype(np.int64),
+                        "record_id": records.record_ids[chunk.indices].astype(np.int64),
                     }
                     table.write_table(pa.table(columns, schema))
 
@@ -212,6 +217,12 @@ def _folder_names(class_names: Sequence[str]) -> list[str]:
         plain = _NOT_IN_NAMES.sub("_", name).lstrip(".").strip()
         usable = plain and plain not in names and len(plain.encode()) <= 200
         names.append(plain if usable else f"class {label}")
+        if names.index(names[-1]) != label:
+            raise ValueError(
+                "classes need folders of their own, but "
+                f"{class_names[names.index(names[-1])]!r} and {name!r} "
+                f"would both be {names[-1]!r}; export to npz, or rename one in dataset.json"
+            )
     return names
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from selfie_io.console import without_secrets
 from selfie_io.convert.decoding.decoder import Decoder
 from selfie_io.convert.decoding.images import Bad
 from selfie_io.convert.sources import open_source
@@ -30,7 +31,7 @@ def opened_source(location: str, kind: str, options: SourceOptions) -> Iterator[
     Raises CommandError if there is nothing, ValueError for bad data, OSError if it cannot be read.
     """
     with open_source(find_source(location), kind, options) as (source, seen):
-        say(f"{location}: {seen}")
+        say(f"{without_secrets(location)}: {seen}")
         for note in source.notes:
             say(f"note: {note}")
         yield source

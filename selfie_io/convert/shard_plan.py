@@ -18,9 +18,12 @@ from selfie_io.convert.storage.locations import beside, is_url, name_of, read_fi
 from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import FileEntry
+from selfie_io.records.plain_files import check_json_size
 
 SHARD_NAME = "shard.json"
+MAX_SHARDS = 100_000
 _MAX_JSON_BYTES = 1 << 28
+_MAX_PLAN_BYTES = 1 << 26  # 400,000 record files
 
 
 class FilePlan(msgspec.Struct, frozen=True):
@@ -116,6 +119,16 @@ def cut(splits: dict[str, int], records_per_file: int, shards: int) -> list[File
     return files
 
 
+def check_plan_target(place: str) -> None:
+    """Raise CommandError if something else than a plan is at `place`, a path."""
+    if is_url(place) or not os.path.lexists(place):
+        return
+    try:
+        read_plan(place)
+    except ValueError as error:
+        raise CommandError(f"PLAN must be absent or a plan, {place} is another file") from error
+
+
 def write_plan(place: str, plan: ShardPlan) -> None:
     """Write a plan, whole or not at all."""
     write_file(place, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
@@ -124,12 +137,17 @@ def write_plan(place: str, plan: ShardPlan) -> None:
 def read_plan(place: str) -> ShardPlan:
     """Read a plan; raises CommandError if there is none, ValueError if it makes no sense."""
     try:
-        plan = msgspec.json.decode(read_file(place, _MAX_JSON_BYTES), type=ShardPlan)
-        ImageRule(**plan.rule)
-        SourceOptions(**plan.options)
-        for file in plan.files:
-            if file.split not in ("train", "test") or not 0 <= file.shard < plan.num_shards:
-                raise ValueError(f"{file} is no part of it")
+        content = read_file(place, _MAX_PLAN_BYTES)
+        check_json_size(content, "a plan", value_bytes=12)
+        plan = msgspec.json.decode(content, type=ShardPlan)
+        for kind, told in ((ImageRule, plan.rule), (SourceOptions, plan.options)):
+            msgspec.convert(told, kind)  # of the right types
+            kind(**told)  # and of no other names
+        _check_files(plan)
+        if not plan.class_names or len(set(plan.class_names)) != len(plan.class_names):
+            raise ValueError("class_names must be distinct, at least one")
+        if not plan.source or not plan.out or "\0" in plan.source + plan.out:
+            raise ValueError("source and out must be places")
         plan.layout  # noqa: B018 - raises for what is no shape
     except FileNotFoundError:
         raise CommandError(f"PLAN must exist, there is none at {place}") from None
@@ -138,10 +156,27 @@ def read_plan(place: str) -> ShardPlan:
     return plan
 
 
+def _check_files(plan: ShardPlan) -> None:
+    """Raise ValueError unless the files of each split follow each other from record 0, each in a shard."""
+    if not 1 <= plan.num_shards <= MAX_SHARDS:
+        raise ValueError(f"num_shards must be in 1..{MAX_SHARDS}, got {plan.num_shards}")
+    ends: dict[str, tuple[int, int]] = {}
+    for file in plan.files:
+        expected = ends.get(file.split, (0, 0))
+        fits = (file.position, file.start) == expected and file.stop > file.start
+        if file.split not in ("train", "test") or not 0 <= file.shard < plan.num_shards or not fits:
+            raise ValueError(f"{file} is no part of it")
+        ends[file.split] = (file.position + 1, file.stop)
+    if "train" not in ends or ends.get("test", (1, 0))[0] != 1:
+        raise ValueError("files must name training records, and test records in one file")
+
+
 def read_result(folder: str, plan: ShardPlan) -> ShardResult | None:
     """What the shard in `folder` wrote; None if it is not whole or of another plan."""
     try:
-        result = msgspec.json.decode(read_file(f"{folder}/{SHARD_NAME}", _MAX_JSON_BYTES), type=ShardResult)
+        content = read_file(f"{folder}/{SHARD_NAME}", _MAX_JSON_BYTES)
+        check_json_size(content, SHARD_NAME)
+        result = msgspec.json.decode(content, type=ShardResult)
     except FileNotFoundError:
         return None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from selfie_io import __version__
 from selfie_io.records.layout import RecordLayout
@@ -19,6 +20,8 @@ class CommandError(Exception):
 
 class Subcommand(ABC):
     """A subcommand: its fields are the command line."""
+
+    EXAMPLES: ClassVar[tuple[str, ...]] = ()  # below its help
 
     @abstractmethod
     def run(self) -> int:
@@ -44,9 +47,10 @@ def progress(what: str, total: int, unit: str = "records") -> Iterator[Callable[
     if not sys.stderr.isatty():
         yield lambda step: None  # noqa: ARG005
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
+
+    from selfie_io.rich_console import RichConsole
 
     class Rate(ProgressColumn):
         """Steps a second."""
@@ -57,13 +61,13 @@ def progress(what: str, total: int, unit: str = "records") -> Iterator[Callable[
             return Text(amount, style="progress.data.speed")
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=RichConsole(stderr=True)) as bars:
         task = bars.add_task(what, total=total)
         yield lambda step: bars.advance(task, step)
 

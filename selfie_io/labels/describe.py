@@ -38,8 +38,9 @@ def print_overlay(facts: Mapping[str, Any], class_names: Sequence[str]) -> None:
     """Print what `describe_overlay` tells: a line a class, with its noise rate and where most of it
     goes.
     """
-    from rich.console import Console
     from rich.table import Table
+
+    from selfie_io.rich_console import RichConsole
 
     asked = "" if facts["rate"] is None else f", {facts['rate']:.2%} asked"
     print(f"{facts['name']}: {facts['observed_noise_rate']:.2%} of the labels changed{asked}")
@@ -52,4 +53,4 @@ def print_overlay(facts: Mapping[str, Any], class_names: Sequence[str]) -> None:
         )
         targets = ", ".join(f"{class_names[other]} {row[other]:.2%}" for other in others[:3])
         table.add_row(name, "no records" if rate is None else f"{rate:.2%}", targets)
-    Console().print(table)
+    RichConsole().print(table)

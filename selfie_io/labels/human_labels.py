@@ -1,6 +1,5 @@
 """Imports labels that people gave (CIFAR-10N, CIFAR-100N, a review) as an overlay."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ from selfie_io.labels.tables import (
     training_records,
 )
 from selfie_io.records.dataset import RecordDataset
+from selfie_io.records.names import sha256_of
 from selfie_io.records.overlay_reader import Overlay
+from selfie_io.records.plain_files import check_plain
 
 
 def import_human_labels(
@@ -49,12 +50,12 @@ def import_human_labels(
     before = stored if base is None else dataset.train.labels_from(base)
     told: dict[str, Any] = {
         "source": path.name,
-        "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "source_sha256": sha256_of(path),
     }
     if base is not None:
         told["base"] = base
     if path.suffix.lower() == ".csv":
-        table = read_table(path, (*ID_COLUMNS, key or DECISION_COLUMN))
+        table = read_table(path, (*ID_COLUMNS, key or DECISION_COLUMN), records=len(stored))
         if key is None and table.has(DECISION_COLUMN):
             decided = read_decisions(table, training_records(dataset), before, unsure=unsure)
             labels = before.copy()
@@ -144,6 +145,7 @@ def _rows(dataset: RecordDataset) -> Vector:
 def _read_columns(path: Path, key: str | None) -> dict[Any, Any]:
     if path.suffix.lower() == ".npy":
         try:
+            check_plain(path)
             return {key: np.load(path, mmap_mode="r", allow_pickle=False)}
         except OSError:
             raise

@@ -1,5 +1,8 @@
 """Writes label overlays (records/overlay_reader.py reads them): noise, human or refurbished labels."""
 
+import contextlib
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +13,21 @@ import numpy.typing as npt
 
 from selfie_io.labels._vectors import dropped_or_labels
 from selfie_io.labels.transition import observed_noise_rate
-from selfie_io.records.atomic import atomic_path
+from selfie_io.records.atomic import atomic_path, leftovers_in, remove_all_leftovers, unlocked
 from selfie_io.records.dataset import RecordDataset
+from selfie_io.records.full_disk import named_errors
+from selfie_io.records.lock import folder_lock
 from selfie_io.records.overlay_reader import (
     PROVENANCE_KEYS,
     Overlay,
+    is_array_of,
+    is_overlay,
     load_overlay,
     overlay_digest,
     overlay_paths,
 )
+
+WAIT_SECONDS = 30.0  # for another writer of the same data set
 
 
 def save_overlay(
@@ -33,12 +42,13 @@ def save_overlay(
 
     -1 leaves a record out, also of the noise rate observed. `provenance` is anything that JSON or
     NumPy can hold; the usual keys are kind, rate, seed and transition_matrix. A killed writer leaves
-    the old overlay or the new one. The files lie in `labels/` below `folder`, by default the data
-    set's. Returns what was written. Raises ValueError if the labels do not fit the data set or `name`
-    is no plain name, OSError if the folder cannot be written.
+    the old overlay or the new one, and a reader finds one of them. The files lie in `labels/` below
+    `folder`, by default the data set's. Returns what was written. Raises ValueError if the labels do
+    not fit the data set or `name` is no plain name, OSError if the folder cannot be written, Busy if
+    another process writes the data set, FileExistsError if a file that is no overlay's has the name.
     """
     folder = dataset.path if folder is None else Path(folder)
-    array_path, json_path = overlay_paths(folder, name)
+    labels_folder = overlay_paths(folder, name)[0].parent
     base = dataset.train.labels
     values = dropped_or_labels("labels", labels, dataset.num_classes, base.size).astype("<i4")
     kept = values >= 0
@@ -57,22 +67,77 @@ def save_overlay(
         overlay = msgspec.convert(fields, Overlay)
     except msgspec.ValidationError as error:
         raise ValueError(f"overlay {name}: {error}") from error
-    array_path.parent.mkdir(exist_ok=True)
-    try:
-        previous = msgspec.structs.replace(load_overlay(folder, name)[0], previous=None)
-    except (OSError, ValueError):  # none, or one that nobody can read
-        previous = None
-    if previous is not None:
-        _write_json(json_path, msgspec.structs.replace(overlay, previous=previous))
-    with atomic_path(array_path) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array(file, values, version=(1, 0))
-    _write_json(json_path, overlay)
+    labels_folder.mkdir(exist_ok=True)
+    with folder_lock(folder, wait_seconds=WAIT_SECONDS):
+        _remove_killed(labels_folder)
+        _replace(folder, name, values, overlay)
     return overlay
 
 
-def _write_json(path: Path, overlay: Overlay) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(overlay), indent=1) + b"\n")
+def _replace(folder: Path, name: str, values: npt.NDArray[np.int32], overlay: Overlay) -> None:
+    """Put an array and its JSON file in place of those of the same name, so that both fit at any moment.
+
+    Until the new array is in place, the JSON file also holds the old entry. All is written before
+    anything is renamed: a full disk changes nothing.
+    """
+    array_path, json_path = overlay_paths(folder, name)
+    previous = _previous(folder, name)
+    final = _encoded(overlay)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(named_errors(array_path, needed_bytes=values.nbytes + len(final)))
+        # Renamed from the last to the first.
+        finished = stack.enter_context(atomic_path(json_path))
+        finished.write_bytes(final)
+        array = stack.enter_context(atomic_path(array_path))
+        with array.open("wb") as file:
+            np.lib.format.write_array(file, values, version=(1, 0))
+        if previous is not None:
+            both = stack.enter_context(atomic_path(json_path))
+            both.write_bytes(_encoded(msgspec.structs.replace(overlay, previous=previous)))
+
+
+def _previous(folder: Path, name: str) -> Overlay | None:
+    """The entry of the overlay that is to be replaced; None if there is none, or it is damaged.
+
+    Raises FileExistsError if a file of this name is no overlay's.
+    """
+    array_path, json_path = overlay_paths(folder, name)
+    if not os.path.lexists(json_path):
+        if os.path.lexists(array_path):
+            raise FileExistsError(
+                errno.EEXIST,
+                f"is not an overlay's array, {json_path.name} is missing: move it away, or use another name",
+                str(array_path),
+            )
+        return None
+    try:
+        return msgspec.structs.replace(load_overlay(folder, name)[0], previous=None)
+    except (OSError, ValueError):
+        if is_overlay(json_path):
+            return None
+        raise FileExistsError(
+            errno.EEXIST, "is not an overlay: move it away, or use another name", str(json_path)
+        ) from None
+
+
+def _remove_killed(labels: Path) -> None:
+    """Remove what killed writers left, also the array of a first overlay that has no JSON file yet.
+
+    The JSON file is then still there under its temporary name, and tells the array's digest.
+    """
+    unfinished = [path for path in leftovers_in(labels) if path.suffix == ".json"]
+    for array_path in labels.glob("*.npy") if unfinished else ():
+        if not os.path.lexists(array_path.with_suffix(".json")):
+            for json_path in unfinished:
+                with unlocked(json_path) as free:
+                    if free and is_array_of(array_path, json_path):
+                        array_path.unlink()
+                        break
+    remove_all_leftovers(labels)
+
+
+def _encoded(overlay: Overlay) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(overlay), indent=1) + b"\n"
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from selfie_io.records.plain_files import read_plain
+
 # torch.save with _use_new_zipfile_serialization=False writes pickles in a row that start with these two.
 _TORCH_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_LEGACY_PROTOCOL = 1001
@@ -31,6 +33,7 @@ _LITERALS = {
     "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
+_MAX_BYTES = 1 << 30  # of a file
 _MAX_STEPS = 1 << 22  # of one pickle: a byte may make an object of sixty
 _KEYS = (str, bytes, int, float, type(None))  # tuples that hold each other twice take for ever to hash
 _MARK = object()
@@ -87,7 +90,7 @@ def load_torch(path: str | Path) -> Any:
 
     Raises ValueError as `load` does, naming the file; OSError if it cannot be read.
     """
-    file = io.BytesIO(Path(path).read_bytes())
+    file = io.BytesIO(read_plain(path, _MAX_BYTES))
     try:
         if not zipfile.is_zipfile(file):
             file.seek(0)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,14 @@ import numpy as np
 from selfie_io.labels._vectors import Vector
 from selfie_io.records.csv_cells import original_cell
 from selfie_io.records.dataset import RecordDataset
+from selfie_io.records.plain_files import bounded_lines, open_plain, open_plain_text
 
 ID_COLUMNS = ("record_id", "index", "name")  # the first that is there decides; the others must agree
 NO_LABEL_GIVEN = -2  # of an empty cell
 _SEPARATORS = ",;\t"
+_MOST_LINE = 1 << 20
+_MOST_RECORDS = 10_000_000  # where nobody says
+_MORE_ROWS = 1000  # than records: those that are wrong get a message of their own
 _ROWS_BEFORE = 2  # the header is row 1, as a spreadsheet shows it
 
 
@@ -105,27 +109,32 @@ def parse_integer(cell: str, missing: int | str | None = "refused") -> int | Non
     return missing
 
 
-def read_table(path: Path, expected: Sequence[str] = ()) -> LabelTable:
+def read_table(path: Path, expected: Sequence[str] = (), *, records: int = _MOST_RECORDS) -> LabelTable:
     """Read a CSV with a header, in UTF-8, or UTF-16 with a byte-order mark.
 
     Of comma, semicolon and tab, the separator is the one that finds most of the `expected` columns,
-    and then the one that makes most columns. Raises ValueError if it is no such table, OSError if it
-    cannot be read.
+    and then the one that makes most columns. `records`: how many the table may be about.
+
+    Raises ValueError if it is no such table or has many more rows, OSError if it cannot be read.
     """
-    content = path.read_bytes()
+    most_rows = 2 * records + _MORE_ROWS
     try:
-        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        text = content.decode("utf-16" if wide else "utf-8-sig")
-        first = text.splitlines()[:1]
+        with open_plain(path) as file:
+            wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+        encoding = "utf-16" if wide else "utf-8-sig"
+        with open_plain_text(path, encoding) as text:
+            first = [line.rstrip("\r\n") for line in islice(bounded_lines(text, _MOST_LINE), 1)]
         header_of = {sign: next(csv.reader(first, delimiter=sign), []) for sign in _SEPARATORS}
         separator = max(
             _SEPARATORS,
             key=lambda sign: (len({*map(str.strip, header_of[sign])} & {*expected}), len(header_of[sign])),
         )
-        rows = [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row
-        ]
-    except (UnicodeDecodeError, csv.Error) as error:
+        with open_plain_text(path, encoding) as text:
+            reader = csv.reader(bounded_lines(text, _MOST_LINE), delimiter=separator, strict=True)
+            rows = list(islice((row for row in reader if row), most_rows + 1))
+        if len(rows) > most_rows:
+            raise ValueError(f"a table about {records} records must have at most {most_rows} rows")
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: {error}") from error
     header = [original_cell(cell.strip()) for cell in rows[0]] if rows else []
     table = LabelTable(path, header, rows[1:])

@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from selfie_io.labels._confusions import confused_classes
 from selfie_io.labels._vectors import class_count, integer_vector, labels_of_classes
+from selfie_io.records.plain_files import bounded_lines, open_plain_text
 
 Matrix = npt.NDArray[np.float64]
 
+_MAX_LINE = 1 << 21  # of a CSV: a row of 65,536 classes fits
 ROW_SUM_TOLERANCE = 1e-6  # a row that was written with six digits
 
 
@@ -118,10 +120,12 @@ def read_matrix(path: str | Path) -> Matrix:
     """
     rows: list[list[float]] = []
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            for number, fields in enumerate(csv.reader(file), 1):
+        with open_plain_text(path, "utf-8-sig") as file:
+            for number, fields in enumerate(csv.reader(bounded_lines(file, _MAX_LINE)), 1):
                 if any(field.strip() for field in fields):
                     rows.append([_number(field, number) for field in fields])
+                    if len(rows) > len(rows[0]):
+                        raise ValueError(f"a matrix must be square, row 0 has {len(rows[0])} values")
         for row, values in enumerate(rows):
             if len(values) != len(rows):
                 raise ValueError(f"row {row} has {len(values)} values, the matrix has {len(rows)} rows")

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from selfie_io.loading.checks import choice, integer
+from selfie_io.loading.checks import choice, finite, integer, plain
 from selfie_io.records.layout import RecordLayout
 
 PadMode = Literal["zeros", "reflect"]
 Flip = Literal["none", "random", "alternate"]
 CropAt = Literal["random", "center"]
 Range = tuple[float, float]
+MAX_PIXELS = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +60,11 @@ class Augment:
     erase_ratio: Range = (0.3, 3.3)
 
     def __post_init__(self) -> None:
-        integer("pad", self.pad, 0)
-        integer("cutout", self.cutout, 0)
-        integer("translate", self.translate, 0)
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+        integer("pad", self.pad, 0, MAX_PIXELS)
+        integer("cutout", self.cutout, 0, MAX_PIXELS)
+        integer("translate", self.translate, 0, MAX_PIXELS)
         choice("pad_mode", self.pad_mode, PadMode)
         choice("flip", self.flip, Flip)
         choice("crop_at", self.crop_at, CropAt)
@@ -70,9 +73,8 @@ class Augment:
         if isinstance(self.resize, Sequence):
             _sides("resize", self.resize)
         elif self.resize is not None:
-            integer("resize", self.resize, 1)
-        if not (math.isfinite(self.brightness) and self.brightness >= 0):
-            raise ValueError(f"brightness must be finite and not negative, got {self.brightness!r}")
+            integer("resize", self.resize, 1, MAX_PIXELS)
+        finite("brightness", self.brightness)
         _range("contrast", self.contrast or (1.0, 1.0), 0)
         _range("saturation", self.saturation or (1.0, 1.0), 0)
         if self.resize_crop is not None:
@@ -149,8 +151,8 @@ def crop_size(augment: Augment, layout: RecordLayout) -> tuple[int, int]:
 def _sides(name: str, sides: object) -> None:
     if not isinstance(sides, Sequence) or isinstance(sides, str) or len(sides) != 2:
         raise ValueError(f"{name} must be (height, width), got {sides!r}")
-    integer(f"{name} height", sides[0], 1)
-    integer(f"{name} width", sides[1], 1)
+    integer(f"{name} height", sides[0], 1, MAX_PIXELS)
+    integer(f"{name} width", sides[1], 1, MAX_PIXELS)
 
 
 def _range(name: str, values: object, low: float, high: float = math.inf, *, above: bool = False) -> None:

@@ -1,13 +1,16 @@
 """Checks that the options of a loader share: each raises ValueError with the rule and the value."""
 
-from typing import get_args
+import math
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 
 def choice(name: str, value: object, known: object) -> None:
     """One of the values of a Literal."""
-    if value not in get_args(known):
+    if not isinstance(value, str) or value not in get_args(known):
         raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
 
 
@@ -23,3 +26,30 @@ def boolean(name: str, value: object) -> None:
     """True or False, also NumPy's."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def finite(name: str, value: object) -> None:
+    """A finite number that is not negative."""
+    try:
+        fits = math.isfinite(value) and value >= 0  # type: ignore[arg-type, operator]
+    except (TypeError, OverflowError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers, also within a sequence, as Python's: those compute in any width and are JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return tuple(plain(one) for one in value)
+    return value
+
+
+def as_array(name: str, kind: str, values: object) -> npt.NDArray[Any]:
+    """An array of what was given; raises ValueError for what is none."""
+    try:
+        return np.asarray(values)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be {kind}, got {type(values).__name__}: {error}") from error

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.loading.augment import Augment
-from selfie_io.loading.checks import boolean, choice, integer
+from selfie_io.loading.checks import boolean, choice, integer, plain
 from selfie_io.processors import available_processors
 
 Dtype = Literal["float32", "float16", "bfloat16", "uint8"]
@@ -21,6 +21,8 @@ BackendName = Literal["native", "dali", "resident"]
 MAX_SEED = 2**64 - 1
 MAX_EPOCH = 2**32 - 1
 MAX_VIEWS = 256
+MAX_COUNT = 2**31 - 1  # of records in a batch, and of ranks: their product fits 64 bits
+_NUMBERS = ("batch_size", "views", "seed", "num_threads", "prefetch_batches", "world_size", "rank")
 
 # (mean, std) of each channel, for pixels in 0..1: PerChannel(*CIFAR10_MEAN_STD).
 CIFAR10_MEAN_STD = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -54,8 +56,12 @@ class PerChannel:
     std: tuple[float, ...]
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
-        object.__setattr__(self, "mean", tuple(map(float, np.atleast_1d(mean))))
-        object.__setattr__(self, "std", tuple(map(float, np.atleast_1d(std))))
+        for name, values in (("mean", mean), ("std", std)):
+            try:
+                numbers = tuple(map(float, np.atleast_1d(values)))
+            except (TypeError, ValueError, OverflowError, RuntimeError):
+                raise ValueError(f"{name} must have one number per channel, got {values!r}") from None
+            object.__setattr__(self, name, numbers)
         if len(self.mean) != len(self.std):
             raise ValueError(
                 f"mean and std must have one number per channel each, got {self.mean} and {self.std}"
@@ -96,14 +102,16 @@ class LoaderOptions:
     world_size: int
 
     def __post_init__(self) -> None:
-        integer("batch_size", self.batch_size, 1)
+        for name in _NUMBERS:
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        integer("batch_size", self.batch_size, 1, MAX_COUNT)
         integer("views", self.views, 1, MAX_VIEWS)
         for name in ("shuffle", "drop_last", "pin_memory"):
             boolean(name, getattr(self, name))
         integer("seed", self.seed, 0, MAX_SEED)
         integer("num_threads", self.num_threads, 1)
         integer("prefetch_batches", self.prefetch_batches, 1)
-        integer("world_size", self.world_size, 1)
+        integer("world_size", self.world_size, 1, MAX_COUNT)
         integer("rank", self.rank, 0, self.world_size - 1)
         for name, known in (
             ("dtype", Dtype),

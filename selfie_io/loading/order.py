@@ -48,6 +48,11 @@ class EpochSlices:
         whole, rest = divmod(self.num_records, self.global_batch_size)
         return whole if self.drop_last or not rest else whole + 1
 
+    @property
+    def largest(self) -> int:
+        """The most positions that this rank has in a batch."""
+        return -(-min(self.global_batch_size, self.num_records) // self.world_size)
+
     def __getitem__(self, batch: int) -> tuple[int, int]:
         """The (start, count) of this rank's slice of a global batch."""
         begin = batch * self.global_batch_size

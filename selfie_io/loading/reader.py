@@ -7,11 +7,14 @@ import numpy.typing as npt
 
 from selfie_io import _core
 from selfie_io.loading.augment import crop_size, resized_size
+from selfie_io.loading.memory import memory_limit
 from selfie_io.loading.options import LoaderOptions, PerChannel, PerImage
 from selfie_io.loading.order import EpochSlices, quasi_sizes
 from selfie_io.loading.reading import choose_reading
 from selfie_io.records.layout import RecordLayout
-from selfie_io.records.split import RecordSplit
+from selfie_io.records.split import RecordSplit, size_text
+
+_VALUE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "uint8": 1}
 
 
 class Draws(NamedTuple):
@@ -87,6 +90,26 @@ class Reader:
     def io_told(self) -> str:
         """How the files are read, for a repr."""
         return self.reading.told(self.options.io, self._files)
+
+    def batch_bytes(self, records: int) -> int:
+        """The memory of a batch of so many records."""
+        height, width = crop_size(self.options.augment, self.split.layout)
+        values = self.options.views * self.split.layout.channels * height * width
+        return records * (values * _VALUE_BYTES[self.options.dtype] + 3 * 8)
+
+    def check_memory(self, batches: int) -> None:
+        """Raise ValueError if so many batches at once are more than the memory that there is."""
+        if batches * self.batch_bytes(self.slices.largest) > memory_limit():
+            raise ValueError(self.memory_advice(batches))
+
+    def memory_advice(self, batches: int) -> str:
+        """What to say where so many batches at once are too much."""
+        records = self.slices.largest
+        return (
+            f"{batches} batches of {records} records in flight must fit in memory, and they need "
+            f"{size_text(batches * self.batch_bytes(records))}: lower batch_size, prefetch_batches or "
+            "num_threads"
+        )
 
     def epoch_order(self, epoch: int) -> _core.EpochOrder:
         """The records in the order of an epoch."""

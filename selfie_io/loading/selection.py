@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from selfie_io.loading.checks import as_array
 from selfie_io.records.split import RecordSplit
 
 
@@ -27,7 +28,7 @@ def check_labels(
 
     Raises ValueError unless they are integers, one per record, each naming a class.
     """
-    array = np.asarray(labels)
+    array = as_array("labels", f"{len(split)} integers", labels)
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"labels must be {len(split)} integers, got shape {array.shape} of {array.dtype}")
     aligned = _align("labels", "integers", array, split).astype(np.int64)
@@ -49,7 +50,7 @@ def check_weights(
 
     Raises ValueError unless they are numbers, one per record, finite, not negative and not all zero.
     """
-    array = np.asarray(weights)
+    array = as_array("weights", f"{len(split)} numbers", weights)
     if array.dtype == bool or not (
         np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.records.dataset import RecordDataset
-from selfie_io.records.duplicates import NEAR, Duplicates, find_duplicates, images_of
+from selfie_io.records.duplicates import (
+    NEAR,
+    Duplicates,
+    ShowProgress,
+    find_duplicates,
+    images_of,
+    no_progress,
+)
 
 FEW_RECORDS = 10  # a class with fewer is small, and so is one with less than a tenth of the median class
 
@@ -120,18 +126,18 @@ def check_dataset(
     labels: npt.NDArray[np.int64] | None = None,
     *,
     near: float = NEAR,
-    advance: Callable[[int], None] | None = None,
+    progress: ShowProgress = no_progress,
 ) -> DatasetCheck:
     """Compare all records of a data set with each other.
 
     labels: int64 (N,) of the training split instead of the stored ones
-    near: as in `find_duplicates`; `advance` is told the records read
+    near, progress: as in `find_duplicates`
     """
     given = {name: split.labels for name, split in dataset.splits.items()}
     if labels is not None:
         given["train"] = labels
     count, images = images_of(list(dataset.splits.values()))
-    duplicates = find_duplicates(count, images, near=near, advance=advance)
+    duplicates = find_duplicates(count, images, near=near, progress=progress)
     kept = given["train"][given["train"] >= 0]
     sizes = np.bincount(kept, minlength=dataset.num_classes)
     few = (sizes < FEW_RECORDS) | (sizes < np.median(sizes) / 10)

@@ -8,6 +8,8 @@ stays as it is.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _WRITTEN_HARMLESS = re.compile(r"'+[=+\-@\t\r]")
@@ -16,6 +18,11 @@ _WRITTEN_HARMLESS = re.compile(r"'+[=+\-@\t\r]")
 def harmless_cell(text: str) -> str:
     """Write `text` as a cell that no spreadsheet computes."""
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def harmless_row(cells: Iterable[Any]) -> list[Any]:
+    """A row for csv.writer: text by `harmless_cell`, numbers as they are."""
+    return [harmless_cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def original_cell(cell: str) -> str:

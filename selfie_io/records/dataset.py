@@ -1,5 +1,6 @@
 """Opens a folder of record files: shape, classes and splits, without reading a record."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -115,8 +116,12 @@ def open_dataset(
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of record files; `selfie-convert pack` makes one")
-    if num_classes is not None and not 1 <= num_classes <= MAX_CLASSES:
-        raise ValueError(f"num_classes must be in 1..{MAX_CLASSES}, got {num_classes}")
+    if num_classes is not None:
+        if not _is_integer(num_classes) or not 1 <= num_classes <= MAX_CLASSES:
+            raise ValueError(f"num_classes must be in 1..{MAX_CLASSES}, got {num_classes!r}")
+        num_classes = int(num_classes)
+    if shape is not None:
+        shape = _checked_shape(shape)
     manifest = read_manifest(folder)
     if manifest is None:
         layout = RecordLayout(*(guess_shape(folder) if shape is None else shape))
@@ -137,6 +142,18 @@ def open_dataset(
         for name, paths in files.items()
     }
     return RecordDataset(folder, layout, splits, manifest)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _checked_shape(shape: object) -> tuple[int, int, int]:
+    if isinstance(shape, str) or not isinstance(shape, Sequence | np.ndarray) or len(shape) != 3:
+        raise ValueError(f"shape must be (channels, height, width), got {shape!r}")
+    if not all(map(_is_integer, shape)):
+        raise ValueError(f"shape must be three integers, got {shape!r}")
+    return RecordLayout(*map(int, shape)).shape
 
 
 def _check_agrees(what: str, given: object, stored: object, folder: Path) -> None:

@@ -9,22 +9,29 @@ over these numbers, kept as numbers rather than bits, proposes pairs; the pixels
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from selfie_io.processors import available_processors
 from selfie_io.records.split import RecordSplit
 
-NEAR = 0.4  # of the images' contrast: below, on CIFAR-10, every pair that was looked at shows the same image
+NEAR = 0.45  # of the images' contrast: of the 373 pairs found in CIFAR-10, looked at, about 5 show two images
 # (down, right). The others are these, seen from the other image; (0, -1) is for mirrored ones.
 _WINDOWS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1), (0, -1))
 _FREQUENCIES = 4
-_TREE_DIMENSIONS = 10  # more of them would only slow the tree down
-# How far the numbers of one image may move when it is encoded again at quality 30: brightness, two colour
-# differences (in levels), log contrast, and amplitudes (in units of the contrast).
-_TOLERANCES = np.array([2.5, 5.0, 5.0, 0.2] + [0.06] * (_FREQUENCIES**2 - 1), np.float32)
+_TREE_DIMENSIONS, _TREE_LEAF = 10, 64  # measured on CIFAR-10; they change the time alone
+# How far the numbers of one image may move when it is encoded again: brightness, two colour differences (in
+# levels), log contrast, and amplitudes (in units of the contrast); and all of them together, in these units.
+# At quality 50, 25,000 images of CIFAR-10 all moved less, and their pixels differed by less than NEAR.
+_TOLERANCES = np.array([3.1, 6.25, 6.25, 0.25] + [0.075] * (_FREQUENCIES**2 - 1), np.float32)
+_DISTANCE = 1.65
+_COLOUR_LOSS = 0.1  # colours may differ by this much more than brightness: JPEG halves their resolution
 _FLAT = 2.0  # levels of contrast, below which noise alone is seen
 _CHUNK_BYTES = 1 << 25
 _QUERIES = 4096
@@ -35,6 +42,14 @@ _PLAIN = 0.1
 _PAIRS_PER_RECORD = 0.5  # more pairs than this tell that `near` is too wide for the set
 
 Images = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
+Advance = Callable[[int], None]
+# What shows the progress of a step, by its name and its number of records.
+ShowProgress = Callable[[str, int], AbstractContextManager[Advance]]
+
+
+def no_progress(what: str, total: int) -> AbstractContextManager[Advance]:  # noqa: ARG001
+    """Show nothing."""
+    return nullcontext(lambda steps: None)  # noqa: ARG005
 
 
 @dataclass(frozen=True)
@@ -70,37 +85,44 @@ def images_of(splits: Sequence[RecordSplit]) -> tuple[int, Images]:
 
 
 def find_duplicates(
-    count: int, images: Images, *, near: float = NEAR, advance: Callable[[int], None] | None = None
+    count: int, images: Images, *, near: float = NEAR, progress: ShowProgress = no_progress
 ) -> Duplicates:
     """Find the pairs among `count` records that `images` reads, uint8 (n, C, H, W), by positions 0..count-1.
 
     Of records that are equal byte for byte, the first is paired with each other one, and stands for all of
     them in the search for near duplicates: pairs whose pixels differ by less than `near` times their contrast
     after the best mirror (none, left-right, upside-down or both) and a shift by at most one pixel.
-    near=0 leaves that search out; it needs SciPy. `advance` is told the records read.
+    near=0 leaves that search out; it needs SciPy. `progress` shows the two steps, read and compare.
     """
     owners: dict[bytes, int] = {}
     first, second, contrasts, constant, rows = [], [], [], [], []
-    for positions, pixels in _chunks(np.arange(count), images):
-        flat_pixels = pixels.reshape(len(pixels), pixels.shape[1], -1)
-        constant.append(positions[(flat_pixels.max(2) == flat_pixels.min(2)).all(1)])
-        for position, image in zip(positions.tolist(), flat_pixels, strict=True):
-            owner = owners.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), position)
-            if owner != position:
-                first.append(owner)
-                second.append(position)
-        contrasts.append(flat_pixels.std(2, dtype=np.float32).mean(1))
-        if near > 0 and min(pixels.shape[2:]) > _FREQUENCIES + 2:
-            rows.append(_features(pixels))
-        if advance is not None:
+    threads = available_processors()
+    with progress("read", count) as advance, ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[npt.NDArray[np.float32]]] = deque()
+        for positions, pixels in _chunks(np.arange(count), images):
+            flat_pixels = pixels.reshape(len(pixels), pixels.shape[1], -1)
+            constant.append(positions[(flat_pixels.max(2) == flat_pixels.min(2)).all(1)])
+            for position, image in zip(positions.tolist(), flat_pixels, strict=True):
+                owner = owners.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), position)
+                if owner != position:
+                    first.append(owner)
+                    second.append(position)
+            contrasts.append(flat_pixels.std(2, dtype=np.float32).mean(1))
+            if near > 0 and min(pixels.shape[2:]) > _FREQUENCIES + 2:
+                pending.append(pool.submit(_features, pixels))
+            if len(pending) > 2 * threads:
+                rows.append(pending.popleft().result())
             advance(len(positions))
+        rows += [one.result() for one in pending]
     contrast = np.concatenate(contrasts) if contrasts else np.zeros(0, np.float32)
     pairs = np.stack([np.array(first, np.int64), np.array(second, np.int64)], 1)
     differences = np.zeros(len(pairs), np.float32)
     exact = np.ones(len(pairs), bool)
     if rows:
         ones = np.setdiff1d(np.fromiter(owners.values(), np.int64), np.flatnonzero(contrast < _FLAT))
-        near_pairs, near_differences = _near_pairs(np.concatenate(rows)[ones], ones, images, near)
+        features = np.concatenate(rows)[ones]
+        with progress("compare", len(_WINDOWS) * len(ones)) as advance:
+            near_pairs, near_differences = _near_pairs(features, ones, images, near, advance)
         pairs = np.concatenate([pairs, near_pairs])
         differences = np.concatenate([differences, near_differences])
         exact = np.concatenate([exact, np.zeros(len(near_pairs), bool)])
@@ -120,17 +142,33 @@ def pixel_difference(
 ) -> npt.NDArray[np.float32]:
     """How much pairs of images (b, C, H, W) differ at the best mirror, float32 (b,), in units of contrast.
 
-    `one` without its border of a pixel is held against `other` without its border, moved by `window`.
+    `one` without its border of a pixel is held against `other` without its border, moved by `window`: their
+    brightness, and their channels less `_COLOUR_LOSS`, whichever differs more.
     """
     height, width = one.shape[2:]
     down, right = window
     a = one[:, :, 1 : height - 1, 1 : width - 1].astype(np.float32)
     b = other[:, :, 1 + down : height - 1 + down, 1 + right : width - 1 + right].astype(np.float32)
+    differences = _least_difference(a, b)
+    if a.shape[1] > 1:
+        weights = _weights(a.shape[1])
+        grey = [np.einsum("c,nchw->nhw", weights, side)[:, np.newaxis] for side in (a, b)]
+        differences = np.maximum(_least_difference(*grey), differences - _COLOUR_LOSS)
+    return differences
+
+
+def _least_difference(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The root mean square of a - b (n, C, H, W) at the best mirror in units of contrast, float32 (n,)."""
     contrast = np.sqrt((a.var((2, 3)).mean(1) + b.var((2, 3)).mean(1)) / 2)
     mirrored = (b, b[:, :, :, ::-1], b[:, :, ::-1], b[:, :, ::-1, ::-1])
     squares = np.min([((a - seen) ** 2).mean((1, 2, 3)) for seen in mirrored], axis=0)
     differences: npt.NDArray[np.float32] = (np.sqrt(squares) / (contrast + _FLAT)).astype(np.float32)
     return differences
+
+
+def _weights(channels: int) -> npt.NDArray[np.float32]:
+    """What each channel adds to the brightness; they sum to 1."""
+    return np.array([0.299, 0.587, 0.114] if channels == 3 else [1 / channels] * channels, np.float32)
 
 
 def _chunks(
@@ -164,7 +202,7 @@ def _features(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     rows = (values.reshape(-1, width) @ _basis(width)).reshape(count, channels, height, -1)
     both = np.ascontiguousarray(rows.swapaxes(2, 3)).reshape(-1, height) @ _basis(height)
     waves = both.reshape(count, channels, 3, _FREQUENCIES, 3, _FREQUENCIES)
-    weights = np.array([0.299, 0.587, 0.114] if channels == 3 else [1 / channels] * channels, np.float32)
+    weights = _weights(channels)
     grey = np.einsum("c,nchw->nhw", weights, values)
     found = []
     for down, right in _WINDOWS:
@@ -188,7 +226,11 @@ def _features(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def _near_pairs(
-    features: npt.NDArray[np.float32], positions: npt.NDArray[np.int64], images: Images, near: float
+    features: npt.NDArray[np.float32],
+    positions: npt.NDArray[np.int64],
+    images: Images,
+    near: float,
+    advance: Advance,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Near pairs among the records at `positions` (n,), whose features are (n, windows, numbers)."""
     try:
@@ -197,7 +239,7 @@ def _near_pairs(
         raise ModuleNotFoundError(
             "near duplicates need SciPy: pip install 'selfie-io[sources]', or ask for exact ones: --near 0"
         ) from error
-    tree = cKDTree(features[:, 0, :_TREE_DIMENSIONS])
+    tree = cKDTree(features[:, 0, :_TREE_DIMENSIONS], leafsize=_TREE_LEAF)
     best: dict[tuple[int, int], float] = {}
     for number, window in enumerate(_WINDOWS):
         for begin in range(0, len(positions), _QUERIES):
@@ -210,7 +252,8 @@ def _near_pairs(
             still = np.concatenate([np.array(one, np.int64) for one in found]) if len(moved) else moved
             other = still < moved if number == 0 else still != moved
             still, moved = still[other], moved[other]
-            alike = np.abs(features[still, 0] - features[moved, number]).max(axis=1) <= 1
+            apart = np.abs(features[still, 0] - features[moved, number])
+            alike = (apart.max(axis=1) <= 1) & (np.square(apart).sum(axis=1) <= _DISTANCE**2)
             still, moved = positions[still[alike]], positions[moved[alike]]
             for at, chosen in _chunks(np.arange(len(still)), lambda rows, s=still: images(s[rows])):  # type: ignore[misc]
                 differences = pixel_difference(chosen, images(moved[at]), window)
@@ -221,6 +264,7 @@ def _near_pairs(
             while len(best) > _PAIRS_PER_RECORD * len(positions) + 1000:
                 near *= 0.8  # the images are alike by nature
                 best = {pair: difference for pair, difference in best.items() if difference < near}
+            advance(len(queries))
     pairs = np.array(sorted(best), np.int64).reshape(-1, 2)
     differences = np.array([best[one, two] for one, two in pairs.tolist()], np.float32)
     stand_out = ~_crowded(pairs, differences) | (differences < _PLAIN)

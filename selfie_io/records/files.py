@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from selfie_io.records.layout import HEADER_BYTES, MAX_CLASSES, RecordLayout
+from selfie_io.records.plain_files import open_plain
 
 # CIFAR; Tiny-ImageNet and ANIMAL-10N; MNIST and its kin.
 KNOWN_SHAPES = ((3, 32, 32), (3, 64, 64), (1, 28, 28))
@@ -87,7 +88,7 @@ def _fits(paths: list[Path], layout: RecordLayout) -> bool:
         count, rest = divmod(path.stat().st_size, layout.record_bytes)
         if rest:
             return False
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             probed = np.linspace(0, count - 1, min(count, _PROBED_RECORDS)).astype(np.int64)
             for record in np.unique(probed):
                 file.seek(int(record) * layout.record_bytes)

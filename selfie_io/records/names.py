@@ -22,6 +22,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from selfie_io.records.plain_files import open_plain
+
 NAMES_SUFFIX = ".names"
 _MAGIC = b"selfname"
 _BLOCK_NAMES = 256
@@ -101,7 +103,7 @@ def read_names(path: Path, records: npt.NDArray[np.int64], num_records: int) -> 
     Raises ValueError, with the byte, if the file is damaged or not of `num_records` names, OSError
     if it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         table = _check_size(path, file, num_records)
         blocks: dict[int, list[str | None]] = {}
         for block in np.unique(records // _BLOCK_NAMES).tolist():
@@ -112,7 +114,7 @@ def read_names(path: Path, records: npt.NDArray[np.int64], num_records: int) -> 
 
 def all_names(path: Path, num_records: int) -> Iterator[str | None]:
     """Yield every name of a file, in bounded memory; raises as `read_names`."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         table = _check_size(path, file, num_records)
         for block in range(-(-num_records // _BLOCK_NAMES)):
             yield from _read_block(path, file, table, block, num_records)
@@ -121,7 +123,7 @@ def all_names(path: Path, num_records: int) -> Iterator[str | None]:
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while content := file.read(1 << 20):
             digest.update(content)
     return digest.hexdigest()

@@ -14,12 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from selfie_io.records.manifest import FORMAT_MAJOR, FORMAT_VERSION
+from selfie_io.records.plain_files import open_plain, read_plain
 
 OVERLAY_FOLDER = "labels"
-MAX_OVERLAY_JSON_BYTES = 1 << 28  # the transition matrix of 2,000 classes has room
+MAX_OVERLAY_JSON_BYTES = 1 << 28
+MAX_OVERLAY_ROWS = 1 << 17
+MAX_OVERLAY_VALUES = 9_000_000  # two transition matrices of 2,000 classes have room
 
 # These have keys of their own in the JSON; "provenance" holds the rest.
 PROVENANCE_KEYS = ("kind", "rate", "seed", "transition_matrix")
+
+_READS = 1000  # of an overlay that is replaced again and again meanwhile
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,99}", re.ASCII)
 
@@ -77,13 +82,30 @@ def load_overlay(folder: str | Path, name: str) -> tuple[Overlay, npt.NDArray[np
     Raises FileNotFoundError if there is none of this name, ValueError if it is damaged.
     """
     array_path, json_path = overlay_paths(folder, name)
+    content = _content(folder, json_path)
+    for _ in range(_READS):
+        try:
+            return _load(json_path, content, array_path)
+        except (OSError, ValueError):
+            again = _content(folder, json_path)
+            if again == content:  # not replaced while it was read: damaged
+                raise
+            content = again
+    return _load(json_path, content, array_path)
+
+
+def _content(folder: str | Path, json_path: Path) -> bytes:
     try:
-        with json_path.open("rb") as file:
-            entry = _decode(json_path, file.read(MAX_OVERLAY_JSON_BYTES + 1))
+        return read_plain(json_path, MAX_OVERLAY_JSON_BYTES)
     except FileNotFoundError:
         known = ", ".join(list_overlays(folder)) or "none"
         raise FileNotFoundError(f"{json_path}: no such overlay; this data set has {known}") from None
-    with array_path.open("rb") as file:
+
+
+def _load(json_path: Path, content: bytes, array_path: Path) -> tuple[Overlay, npt.NDArray[np.int64]]:
+    """Read the array of an overlay and check it against the content of the JSON file."""
+    entry = _decode(json_path, content)
+    with open_plain(array_path) as file:
         labels = _read_array(array_path, file, entry.records)
     digest = overlay_digest(labels)
     if entry.previous is not None and digest == entry.previous.sha256:
@@ -97,13 +119,39 @@ def load_overlay(folder: str | Path, name: str) -> tuple[Overlay, npt.NDArray[np
     return entry, labels.astype(np.int64)
 
 
-def read_overlay(folder: str | Path, name: str, base_labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def is_overlay(json_path: Path) -> bool:
+    """Whether a file is the JSON file of an overlay, be its array damaged or missing."""
+    try:
+        _decode(json_path, _content(json_path.parent.parent, json_path))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_array_of(array_path: Path, json_path: Path) -> bool:
+    """Whether an array is the one that a JSON file, whatever its own name, tells name and digest of."""
+    try:
+        entry = _load(json_path, _content(json_path.parent.parent, json_path), array_path)[0]
+    except (OSError, ValueError):
+        return False
+    return entry.name == array_path.stem
+
+
+def read_overlay(
+    folder: str | Path, name: str, base_labels: npt.ArrayLike, num_classes: int | None = None
+) -> npt.NDArray[np.int64]:
     """Return the labels of an overlay, int64 (N,), in the order of the training split; -1 leaves a
     record out.
 
-    Raises ValueError also if it was made from labels other than `base_labels`.
+    Raises ValueError also if it was made from labels other than `base_labels`, or has one beyond
+    `num_classes`.
     """
     entry, labels = load_overlay(folder, name)
+    if num_classes is not None and labels.max(initial=-1) >= num_classes:
+        raise ValueError(
+            f"{overlay_paths(folder, name)[0]}: labels must be in -1..{num_classes - 1}, the data set has "
+            f"{num_classes} classes; got {labels.max()} at index {labels.argmax()}"
+        )
     base = overlay_digest(base_labels)
     if base != entry.base_sha256:
         raise ValueError(
@@ -122,8 +170,13 @@ def read_provenance(folder: str | Path, name: str) -> dict[str, Any]:
 
 def _decode(path: Path, content: bytes) -> Overlay:
     try:
-        if len(content) > MAX_OVERLAY_JSON_BYTES:
-            raise ValueError(f"has at most {MAX_OVERLAY_JSON_BYTES} bytes")
+        # A matrix is many short numbers in few rows.
+        rows, values = content.count(b"[") + content.count(b"{"), content.count(b",")
+        if rows > MAX_OVERLAY_ROWS or values > MAX_OVERLAY_VALUES:
+            raise ValueError(
+                f"must hold at most {MAX_OVERLAY_VALUES:,} values in {MAX_OVERLAY_ROWS:,} rows or objects, "
+                f"got {values:,} in {rows:,}"
+            )
         version = msgspec.json.decode(content, type=_Version).format_version
         if version.split(".")[0] != str(FORMAT_MAJOR):
             raise ValueError(

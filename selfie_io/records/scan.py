@@ -12,6 +12,7 @@ import numpy.typing as npt
 from selfie_io.records.files import record_dtype
 from selfie_io.records.layout import HEADER_BYTES, MAX_CLASSES, RecordLayout
 from selfie_io.records.manifest import FileEntry
+from selfie_io.records.plain_files import open_plain
 from selfie_io.records.writer import ChannelSums, FileDigest
 
 LISTED_DEFECTS = 20  # of one sort in one file; more are only counted
@@ -93,7 +94,7 @@ def _scan_file(
     chunk = bytearray(max(1, _CHUNK_BYTES // dtype.itemsize) * dtype.itemsize)
     rest = 0
     size = 0
-    with path.open("rb", buffering=0) as file:
+    with open_plain(path).detach() as file:
         while filled := _read_full(file.readinto, memoryview(chunk)):
             content = memoryview(chunk)[:filled]
             rest = filled % dtype.itemsize

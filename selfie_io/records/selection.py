@@ -9,7 +9,10 @@ def check_selection(indices: npt.ArrayLike, num_records: int) -> npt.NDArray[np.
 
     Raises ValueError unless they are integers in 0..num_records-1, at least one, none repeated.
     """
-    array = np.asarray(indices)
+    try:
+        array = np.asarray(indices)
+    except (RuntimeError, ValueError, OverflowError) as error:
+        raise ValueError(f"indices must be integers (n,), got {type(indices).__name__}: {error}") from error
     if array.dtype == bool:
         raise ValueError(
             "indices must be integers, got bool: np.flatnonzero(mask) gives the indices of a mask"

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import operator
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +16,13 @@ from selfie_io._core import RecordFiles
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.names import names_path, read_names
 from selfie_io.records.overlay_reader import read_overlay
+from selfie_io.records.plain_files import open_plain
 from selfie_io.records.selection import check_selection
 
 if TYPE_CHECKING:
     import torch
 
+CONTENT_BYTES = 1 << 28  # so much is read whole to tell a split from another one: less than a second
 FileIo = Literal["mmap", "pread", "direct"]
 
 
@@ -142,14 +145,15 @@ class RecordSplit:
         """
         if self.name != "train":
             raise ValueError(f"only the training split has overlays, this is {self.name!r}")
-        return read_overlay(self.dataset_path, name, self.labels)
+        return read_overlay(self.dataset_path, name, self.labels, self.num_classes)
 
     @cached_property
     def identity(self) -> dict[str, str | None]:
-        """What tells this split from another one, cheaply: two SHA-256 in hex.
+        """What tells this split from another one: SHA-256 in hex.
 
         "files" is of the manifest's digests, None without a manifest; "records" is of the number of records,
-        their shape, and the bytes of 64 records that are spread evenly.
+        their shape, and the bytes of 64 records that are spread evenly; "content" is of all bytes, None of a
+        split that is larger than CONTENT_BYTES.
         """
         files = None
         if self.file_digests is not None:
@@ -159,12 +163,22 @@ class RecordSplit:
         begin = 0
         for path in self.files:
             count = path.stat().st_size // self.layout.record_bytes
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 for position in wanted[(begin <= wanted) & (wanted < begin + count)].tolist():
                     file.seek((position - begin) * self.layout.record_bytes)
                     records.update(file.read(self.layout.record_bytes))
             begin += count
-        return {"files": files, "records": records.hexdigest()}
+        return {"files": files, "records": records.hexdigest(), "content": self._content_digest()}
+
+    def _content_digest(self) -> str | None:
+        if len(self) * self.layout.record_bytes > CONTENT_BYTES:
+            return None
+        content = hashlib.sha256()
+        for path in self.files:
+            with open_plain(path) as file:
+                while block := file.read(1 << 20):
+                    content.update(block)
+        return content.hexdigest()
 
     def images(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """The pixels of some records, uint8 (n, C, H, W). Raises IndexError for an index outside
@@ -199,7 +213,10 @@ class RecordSplit:
 
         Raises ValueError unless they are a row of integers, IndexError for one outside 0..N-1.
         """
-        array = np.asarray(indices)
+        try:
+            array = np.asarray(indices)
+        except (RuntimeError, OverflowError) as error:
+            raise ValueError(f"indices must be a row of integers, got {indices!r}: {error}") from error
         if array.ndim != 1 or not (array.size == 0 or np.issubdtype(array.dtype, np.integer)):
             raise ValueError(f"indices must be a row of integers, got shape {array.shape} of {array.dtype}")
         wrong = (array < 0) | (array >= len(self))
@@ -210,6 +227,7 @@ class RecordSplit:
     def __getitem__(self, index: int) -> tuple["torch.Tensor", int]:
         import torch  # only users of torch pay for the import
 
+        index = _integer(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"an index must be in {-len(self)}..{len(self) - 1}, got {index}")
         position = index % len(self)
@@ -303,6 +321,7 @@ class RecordSubset(RecordSplit):
         return wanted
 
     def __getitem__(self, position: int) -> tuple["torch.Tensor", int]:
+        position = _integer(position)
         if not -len(self) <= position < len(self):
             raise IndexError(f"a position must be in {-len(self)}..{len(self) - 1}, got {position}")
         return self._whole[int(self._indices[position])]
@@ -320,6 +339,13 @@ class RecordSubset(RecordSplit):
 
     def __repr__(self) -> str:
         return f"{self._whole!r}.subset({len(self)} indices)"
+
+
+def _integer(index: object) -> int:
+    try:
+        return operator.index(index)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):
+        raise TypeError(f"an index must be an integer, got {index!r}") from None
 
 
 def size_text(num_bytes: float) -> str:

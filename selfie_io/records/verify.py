@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -118,7 +118,14 @@ def verify_files(
     return _scan(Path(folder), record_files(folder), RecordLayout(*shape), num_classes, deep, advance)
 
 
-def manifest_of(report: Report, *, name: str, class_names: list[str], provenance: dict[str, Any]) -> Manifest:
+def manifest_of(
+    report: Report,
+    *,
+    name: str,
+    class_names: list[str],
+    provenance: dict[str, Any],
+    labels: Literal["clean", "unknown"] | None = None,
+) -> Manifest:
     """The manifest of a folder that a deep check found without defect."""
     return make_manifest(
         report.layout,
@@ -127,6 +134,7 @@ def manifest_of(report: Report, *, name: str, class_names: list[str], provenance
         name,
         class_names,
         provenance,
+        labels,
     )
 
 

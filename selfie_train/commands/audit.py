@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -12,25 +13,23 @@ from typing import Any
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.audit_pages import AuditPages
+from selfie_train.commands.audit_run import add_run, run_note
 from selfie_train.commands.audit_subject import Subject, open_subject
 from selfie_train.commands.subcommand import DONE, TrainCommand
-from selfie_train.runs.label_issues import LabelIssues, summarise, write_issues
+from selfie_train.runs.label_issues import SHARED_FIGURES, LabelIssues, summarise, write_issues
+from selfie_train.runs.own_files import OwnFiles
 
+_OWN = ("issues.csv", "audit.json", "audit.html", "review.html", "review_images")  # beside the cache
 _SHOWN = (
     "records",
     "flagged",
     "expected_precision",
-    "noise_rate",
-    "noise_rate_low",
-    "noise_rate_high",
-    "evidence_error",
-    "of_these_wrong",
-    "wrong_labels_found",
+    *SHARED_FIGURES,
     "ranking_auroc",
     "seconds",
 )
@@ -43,31 +42,44 @@ class Audit(TrainCommand):
     WHAT is a source of images (a folder with one folder for each class, an archive: as selfie-convert pack
     reads it), a packed data set, or a run (its data and the labels that it trained on).
 
-      selfie-train audit photos/ --out audits/photos
-      selfie-train audit data/cifar10 --noise overlay:worse_label --out audits/worse
-      selfie-train audit data/cifar10 --probabilities mine.npy --out audits/mine
-
     OUT/issues.csv ranks all records, OUT/audit.json has the counts, and two overlays are saved in the data
     set: one with the flagged labels changed, one with the doubtful records left out.
     """
+
+    EXAMPLES = (
+        "selfie-train audit photos/ --out audits/photos",
+        "selfie-train audit data/cifar10 --noise overlay:worse_label --out audits/worse",
+        "selfie-train audit data/cifar10 --probabilities mine.npy --out audits/mine",
+        "selfie-train audit runs/selfie --out audits/selfie --folds 5",
+    )
 
     what: tyro.conf.Positional[str]
     """A folder or archive of images, a data set, or a run."""
     out: Path
     """Where issues.csv, audit.json and the pages go; also a cache, so that a stopped audit goes on."""
     folds: int | None = None
-    """Train this many networks, each on the other folds. Where no source of evidence is named, features are
-    used if the extra [features] is installed, else 5 folds."""
+    """Train this many networks, each on the other folds. By default, where no source of evidence is named,
+    features are used if the extra [features] is installed, else 5 folds."""
+    repeats: int = 1
+    """Deal the folds so many times and average: better evidence for as many times the time."""
+    workers: int | None = None
+    """Folds to train at a time, by default as many as processors and folds allow. Under torchrun its
+    processes share the folds of a packed data set or a run."""
+    ray: bool = False
+    """Train the folds on the Ray cluster that runs already; OUT must lie where all its machines see it."""
     features: str | None = None
-    """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records."""
+    """efficientnet-lite0, timm:NAME, or a .npy file (N, d) in the order of the training records. Default: see
+    --folds."""
     probabilities: Path | None = None
-    """A .npy file (N, k) of your own network's class probabilities, each of a record left out of training."""
+    """A .npy file (N, k) of your own network's class probabilities, each of a record left out of training; by
+    default there are none."""
     noise: str | None = None
-    """overlay:NAME audits the labels of an overlay instead of the stored ones."""
+    """overlay:NAME audits the labels of an overlay; by default the stored ones, of a run those that it
+    learnt."""
     precision: float | None = None
     """Flag as many labels as keep this share of the flags right; by default the expected F1 decides."""
     dataset: Path | None = None
-    """Where a run's data set lies now, if it moved."""
+    """Where a run's data set lies now, if it moved; by default where it was."""
     seed: int = 0
     """Deals the records over the folds and starts the networks."""
 
@@ -77,6 +89,9 @@ class Audit(TrainCommand):
             self.what,
             self.out,
             folds=self.folds,
+            repeats=self.repeats,
+            workers=self.workers,
+            ray=self.ray,
             features=self.features,
             probabilities=self.probabilities,
             noise=self.noise,
@@ -85,7 +100,7 @@ class Audit(TrainCommand):
             seed=self.seed,
             quiet=False,
         )
-        console = Console(highlight=False, markup=False)
+        console = RichConsole()
         table = RichTable("audit", self.what)
         for name, value in found.rows():
             table.add_row(name, value)
@@ -135,6 +150,9 @@ def audit(
     out: str | Path,
     *,
     folds: int | None = None,
+    repeats: int = 1,
+    workers: int | None = None,
+    ray: bool = False,
     features: str | None = None,
     probabilities: str | Path | None = None,
     noise: str | None = None,
@@ -148,6 +166,8 @@ def audit(
     what: a folder or archive of images, a data set, or a run
     out: where issues.csv, audit.json, the pages and the cache go
     folds: train this many networks, each on the other folds
+    repeats: deal the folds so many times and average
+    workers: folds to train at a time; ray: train them on a Ray cluster
     features: a .npy of embeddings, efficientnet-lite0 or timm:NAME
     probabilities: a .npy of class probabilities of a network of your own
     noise: overlay:NAME audits these labels instead of the stored ones
@@ -160,15 +180,20 @@ def audit(
     ModuleNotFoundError where an extra is missing.
     """
     from selfie_train.evidence.gathering import EvidenceOptions, gather
+    from selfie_train.evidence.reliability import label_reliability
     from selfie_train.evidence.score import score_labels
 
     if precision is not None and not 0 < precision <= 1:
         raise ValueError(f"--precision must be above 0 and at most 1, got {precision}")
     path = None if probabilities is None else Path(probabilities)
-    options = EvidenceOptions(folds, None if features is None else str(features), path, seed)
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    options = EvidenceOptions(
+        folds, None if features is None else str(features), path, seed, repeats, workers, ray, together
+    )
     out = Path(out)
     started = time.perf_counter()
     subject = open_subject(str(what), out, noise, None if dataset is None else Path(dataset))
+    own = OwnFiles(out, _OWN, is_earlier=_is_earlier_audit)
     out.mkdir(parents=True, exist_ok=True)  # not before: a refused audit leaves nothing behind
     num_classes = subject.dataset.num_classes
     gathered = gather(
@@ -179,7 +204,16 @@ def audit(
         out / "cache",
         _silent if quiet else _progress,
     )
-    scores = score_labels(gathered.sources, subject.given, num_classes, precision=precision)
+    if int(os.environ.get("RANK", "0")) > 0:
+        raise SystemExit(DONE)  # torchrun: this process did its share of the folds, the first one goes on
+    add_run(subject, gathered, _silent if quiet else _progress)
+    scores = score_labels(
+        gathered.sources,
+        subject.given,
+        num_classes,
+        precision=precision,
+        statistics=gathered.statistics,
+    )
     rows = np.arange(len(subject.given))
     issues = LabelIssues(
         dataset=subject.dataset,
@@ -192,16 +226,17 @@ def audit(
         | {"suggested_probability": scores.posterior[rows, scores.suggested]},
     )
     notes = [*subject.notes, *gathered.notes]
+    if told := run_note(subject, gathered, scores):
+        notes.append(told)
     if scores.is_weak:
         notes.append(
             f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "
             "so only what is nearly sure is flagged and the noise rate is rough"
         )
-    overlays, folder, told = _save_overlays(
+    overlays, folder, said = _save_overlays(
         subject, scores.relabelled(subject.given), scores.without_doubtful(subject.given), out
     )
-    notes += told
-    write_issues(out / "issues.csv", issues)
+    notes += said
     rate = scores.rate
     summary: dict[str, Any] = {
         "records": len(rows),
@@ -220,14 +255,17 @@ def audit(
         "overlay_folder": str(folder),
         "dataset": str(subject.dataset.path),
         "sources": [{**one.describe(), "weight": scores.weights.get(one.name)} for one in gathered.sources],
+        "reliability": label_reliability(scores.pooled, rate.transition_matrix, subject.given),
         "evidence_error": scores.evidence_error,
         **summarise(issues),
         "notes": notes,
         "seconds": time.perf_counter() - started,
     }
-    _write_json(out / "audit.json", summary)
     pages = AuditPages(issues, summary, scores.posterior, gathered)
-    pages.write(out, notes.append)
+    with own.being_written():
+        write_issues(out / "issues.csv", issues)
+        _write_json(out / "audit.json", summary)
+        pages.write(out, notes.append)
     return AuditResult(out, subject.dataset.path, summary, scores.score, scores.suggested, scores.flagged)
 
 
@@ -251,6 +289,15 @@ def _save_overlays(
             folder = out
             save_overlay(subject.dataset, name, labels, {"kind": "audit"}, folder=folder)
     return overlays, folder, notes
+
+
+def _is_earlier_audit(out: Path) -> bool:
+    """Whether version 0.1 wrote an audit into a folder."""
+    try:
+        values = json.loads((out / "audit.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"records", "flagged", "overlays"} <= values.keys()
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

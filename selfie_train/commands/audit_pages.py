@@ -61,7 +61,7 @@ class AuditPages:
         chosen = order[: max(least, min(shown, REVIEW_MOST))]
         ranked = np.argsort(-self.posterior[chosen], axis=1, kind="stable")[:, :CLASSES_SHOWN]
         neighbours = self.gathered.neighbours
-        near = None if neighbours is None else neighbours[chosen, :NEIGHBOURS_SHOWN]
+        near = None if neighbours is None else neighbours[chosen, :NEIGHBOURS_SHOWN].astype(np.int64)
         remarks = check_dataset(dataset, issues.given, near=NEAR if find_spec("scipy") else 0).remarks()
         digest = hashlib.sha256(np.ascontiguousarray(issues.given, "<i8").tobytes())
         digest.update(str(dataset.train.identity["records"]).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
 from selfie_io.records.manifest import MANIFEST_NAME
+from selfie_io.records.plain_files import read_text
 from selfie_train.config import TrainConfig, parse_noise
 
 PACKED = "dataset"  # the folder below OUT
@@ -27,6 +29,7 @@ class Subject:
     clean: NDArray[np.int64] | None
     name: str
     notes: list[str]
+    run: tuple[TrainConfig, Path] | None = None  # the run that trained on these labels, and its folder
 
 
 def open_subject(what: str, out: Path, noise: str | None, moved: Path | None = None) -> Subject:
@@ -42,6 +45,11 @@ def open_subject(what: str, out: Path, noise: str | None, moved: Path | None = N
         return _of_run(path, noise, moved)
     if (path / MANIFEST_NAME).is_file() or any(path.glob("data_batch_*.bin")):
         return _of_dataset(open_dataset(path), noise, path.resolve().name, [])
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f"under torchrun an audit needs a packed data set or a run, and {what} is neither: "
+            f"selfie-convert pack {what} DATASET, then audit DATASET"
+        )
     if not path.exists() and "://" not in what and what != "digits":
         raise FileNotFoundError(f"{what}: no such run, data set or source of images")
     packed, notes = _packed(what, out / PACKED)
@@ -61,7 +69,8 @@ def _of_run(path: Path, noise: str | None, moved: Path | None) -> Subject:
     check_identity(path, dataset, labels, config.noise)
     if noise is not None:
         return _of_dataset(dataset, noise, path.resolve().name, [])
-    return _audited(dataset, labels.given, labels.clean, path.resolve().name, notes)
+    audited = _audited(dataset, labels.given, labels.clean, path.resolve().name, notes)
+    return replace(audited, run=(config, path))
 
 
 def _of_dataset(dataset: RecordDataset, noise: str | None, name: str, notes: list[str]) -> Subject:
@@ -95,7 +104,7 @@ def _packed(what: str, folder: Path) -> tuple[RecordDataset, list[str]]:
     source_digest = folder.parent / f"{PACKED}.source"
     listing = _listing(what)
     if (folder / MANIFEST_NAME).is_file():
-        if not source_digest.is_file() or source_digest.read_text() != listing:
+        if not source_digest.is_file() or read_text(source_digest) != listing:
             raise ValueError(
                 f"{folder}: was packed from something else, or {what} has changed since; remove it, or "
                 "choose another --out"

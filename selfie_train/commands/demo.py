@@ -10,12 +10,14 @@ import numpy as np
 from rich.console import Console
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.attempt import complete
 from selfie_train.commands.compare import compare
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.config import TrainConfig
 from selfie_train.report.attempt import try_report
 from selfie_train.runs.comparison import RunGroup, terminal_table
+from selfie_train.runs.own_files import OwnFiles
 from selfie_train.runs.result import read_refurbished
 
 NOISE_RATE = 0.4
@@ -31,6 +33,11 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 class Demo(TrainCommand):
     """Real images, 40 % of their labels changed: Default and SELFIE side by side, in minutes."""
 
+    EXAMPLES = (
+        "selfie-train demo",
+        "selfie-train demo --data photos/ --out runs/photos --seed 1",
+    )
+
     data: str = "digits"
     """digits (from scikit-learn), a source that `selfie-convert pack` reads, or a folder of records."""
     out: Path = Path("runs/demo")
@@ -40,7 +47,7 @@ class Demo(TrainCommand):
 
     def run(self) -> int:
         """Pack, train both methods, compare."""
-        demo(self.data, self.out, self.seed, Console(highlight=False, markup=False))
+        demo(self.data, self.out, self.seed, RichConsole())
         return DONE
 
 
@@ -140,7 +147,9 @@ def _report(dataset: RecordDataset, groups: list[RunGroup], out: Path, console: 
             more=[] if gallery is None else [gallery],
         )
 
-    if not try_report(report, draw, say=console.print):
+    with OwnFiles(out, ("report.html",)).being_written():
+        drawn = try_report(report, draw, say=console.print)
+    if not drawn:
         return None
     console.print(f"report: {report}", soft_wrap=True)
     return report

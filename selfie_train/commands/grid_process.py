@@ -1,6 +1,6 @@
 """A process that completes one run of a grid: it reads a JSON task on stdin and prints its outcome.
 
-    python -m selfie_train.commands.grid_process < {"config": {...}, "imports": [MODULE, ...]}
+    selfie_train.commands.grid_process.main() < {"config": {...}, "imports": [MODULE, ...]}
 
 What the run prints goes to stderr, so that stdout holds the outcome alone.
 """
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from selfie_io.isolated_python import isolated_python
 from selfie_train.commands.attempt import Outcome, attempt
 from selfie_train.config import TrainConfig
 from selfie_train.plugins import import_plugin
@@ -32,7 +33,7 @@ class RunProcess:
         self._output = folder / "output.txt"
         with self._output.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "selfie_train.commands.grid_process"],
+                isolated_python("selfie_train.commands.grid_process"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -88,7 +89,3 @@ def main() -> int:
         outcome = attempt(TrainConfig.from_json(task["config"]), quiet=True)
     print(json.dumps({"kind": outcome.kind, "reason": outcome.reason}))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import tyro
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.config import TrainConfig
 from selfie_train.registry import known_names, look_up
@@ -20,13 +20,18 @@ from selfie_train.registry import known_names, look_up
 class Methods(TrainCommand):
     """List the methods of `run --method`: paper, idea, options with defaults."""
 
+    EXAMPLES = (
+        "selfie-train methods",
+        "selfie-train methods --import my_method.py",
+    )
+
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print JSON instead of a table."""
 
     def run(self) -> int:
         """Print the table."""
         methods = [describe(name) for name in known_names("method")]
-        console = Console(highlight=False, markup=False)
+        console = RichConsole()
         if self.json:
             console.print_json(data=methods)
             return DONE

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.attempt import Outcome, complete
 from selfie_train.commands.compare import compare
 from selfie_train.commands.grid_workers import choose_workers
@@ -35,6 +35,12 @@ class Reproduce(TrainCommand):
     that share OUT: each run is trained once.
     """
 
+    EXAMPLES = (
+        "selfie-train reproduce grid.json --out runs/grid",
+        "selfie-train reproduce cifar-n --out runs/cifar-n --data data --workers 4",
+        "selfie-train reproduce selfie-paper --out /shared/paper --data /shared/data --ray",
+    )
+
     grid: tyro.conf.Positional[str]
     """cifar-n, selfie-paper or demo, which ship with the package, or a JSON file:
     {"base": {setting: value}, "axes": {setting: [values]}}."""
@@ -46,7 +52,7 @@ class Reproduce(TrainCommand):
     ray: bool = False
     """Run on the Ray cluster that was started with `ray start --head`; OUT must be on shared storage."""
     data: Path | None = None
-    """The folder of the grid's data sets, in place of the one in the grid."""
+    """The folder of the grid's data sets; by default the one in the grid."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -54,7 +60,7 @@ class Reproduce(TrainCommand):
 
     def run(self) -> int:
         """Train and compare; FAILED if a run is missing in the end."""
-        console = Console(highlight=False, markup=False)
+        console = RichConsole()
 
         def say(text: str) -> None:
             console.print(text, soft_wrap=True)

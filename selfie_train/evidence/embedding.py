@@ -53,8 +53,10 @@ def embed(split: RecordSplit, model: str, cache: Path, advance: Advance) -> tupl
 
 
 def images_digest(split: RecordSplit) -> str:
-    """SHA-256, in hex, over the record files of a split: of ids, labels and pixels."""
+    """SHA-256, in hex, over a split: ids, labels and pixels of its files, and the indices of a subset."""
     digest = hashlib.sha256()
+    if split.whole is not split:
+        digest.update(np.ascontiguousarray(split.indices, "<i8").tobytes())
     for file in split.files:
         with file.open("rb") as stream:
             digest.update(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.records.split import RecordSplit
+from selfie_train.evidence.mapped import pieces
 from selfie_train.evidence.neighbours import find_neighbours, neighbour_shares
 from selfie_train.evidence.probabilities import file_digest, read_array
 from selfie_train.evidence.probe import PENALTIES, ROUNDS, cross_fitted_probabilities
@@ -28,11 +29,11 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 @dataclass(frozen=True)
 class FeatureEvidence:
-    """Two sources from the same features, and the neighbours int64 (N, m), nearest first."""
+    """Two sources from the same features, and the neighbours int32 (N, m), nearest first."""
 
     probe: Evidence
     votes: Evidence
-    neighbours: NDArray[np.int64]
+    neighbours: NDArray[np.int32]
 
     @property
     def sources(self) -> list[Evidence]:
@@ -93,7 +94,7 @@ def _rows(
     else:
         raise ValueError(f"--features must be {EFFICIENTNET}, timm:NAME or a file FILE.npy, got {features!r}")
     first = np.asarray(rows[:1])
-    if all((np.asarray(rows[begin : begin + 8192]) == first).all() for begin in range(0, len(rows), 8192)):
+    if all((part == first).all() for _, part in pieces(rows, 8192)):
         raise ValueError(
             f"--features needs features that differ, those of {features} are the same for all records"
         )

@@ -1,36 +1,35 @@
 """Evidence from K networks, each trained on the other folds: probabilities of records that it never saw.
 
-A fold that is done is kept in the cache, so that a stopped audit goes on with the next one.
+A fold that is done is kept in the cache, so that a stopped audit goes on with the next one. Folds run in
+processes side by side, on the processes that torchrun started, or on a Ray cluster, with the same result.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
 
-from selfie_io.loading.augment import Augment
-from selfie_io.loading.loader import Loader
-from selfie_io.loading.options import PerImage
-from selfie_io.records.atomic import atomic_path
+from selfie_io.processors import available_processors
 from selfie_io.records.split import RecordSplit
 from selfie_train.evidence.features import Progress
+from selfie_train.evidence.fold_processes import complete_in_processes, complete_on_ray
+from selfie_train.evidence.fold_training import FoldTask, complete_fold
 from selfie_train.evidence.source import Evidence, stratified_folds
-from selfie_train.models.builder import model_builder
 
 AIRNET_SIDE = 16  # smaller images are convnet's
-STEM_IMAGES = 2000
-IMAGES_TRAINED_ON = 300_000  # by each network: fewer epochs of more records
+SMALL = 20_000  # records, from which on the middle airnet pays
+IMAGES_TRAINED_ON = 100_000  # by each network: fewer epochs of more records
 EPOCHS = (8, 40)  # at least, at most
-BATCH = 64
-LEARNING_RATE = 0.05
+PROCESS_WORK = 3e8  # pixels to train on, below which a process of its own takes longer to start than it saves
+POLL_SECONDS = 0.5
 
 
 def folds_evidence(
@@ -44,123 +43,106 @@ def folds_evidence(
     seed: int,
     progress: Progress,
     model: str | None = None,
+    repeats: int = 1,
+    workers: int | None = None,
+    ray: bool = False,
+    together: bool = False,
 ) -> Evidence:
     """Probabilities from `count` networks; each record's come from the one that did not train on it.
 
-    Raises ValueError if there are fewer than two records a fold or fewer than two folds.
+    `repeats` deals anew and averages. `workers` folds run at a time, by default as many as processors and
+    folds allow; `together` shares them out over the processes of torchrun, all of which call this.
+
+    Raises ValueError if there are fewer than two records a fold, fewer than two folds, or no repeat or
+    worker, ChildProcessError if a process fails.
     """
     if count < 2 or count > len(given) // 2:
         raise ValueError(
             f"--folds must be in 2..{max(len(given) // 2, 2)} for {len(given)} records, got {count}"
         )
-    name = model or ("airnet" if min(split.layout.shape[1:]) >= AIRNET_SIDE else "convnet")
-    epochs = int(np.clip(round(IMAGES_TRAINED_ON / len(given)), *EPOCHS))
-    key = {
-        "data": data_digest,
-        "labels": hashlib.sha256(np.ascontiguousarray(given, "<i8").tobytes()).hexdigest(),
-        "model": name,
-        "folds": count,
-        "epochs": epochs,
-        "seed": seed,
-        "version": 1,
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    dealt = stratified_folds(given, count, seed)
-    shares = np.empty((len(given), num_classes), np.float32)
+    for option, value in (("--repeats", repeats), ("--workers", 1 if workers is None else workers)):
+        if value < 1:
+            raise ValueError(f"{option} must be positive, got {value}")
+    name = model or _model(split, len(given))
+    learnt_by_each = max(len(given) * (count - 1) // count, 1)
+    epochs = int(np.clip(round(IMAGES_TRAINED_ON / learnt_by_each), *EPOCHS))
     cache.mkdir(parents=True, exist_ok=True)
-    with progress("folds", count * epochs) as advance:
-        for fold in range(count):
-            outside = np.flatnonzero(dealt == fold)
-            path = cache / f"fold-{digest[:32]}-{fold}.npy"
-            if path.exists():
-                advance(epochs)
-            else:
-                found = _train_and_predict(
-                    split,
-                    given,
-                    num_classes,
-                    np.flatnonzero(dealt != fold),
-                    outside,
-                    name,
-                    epochs,
-                    seed + fold,
-                    advance,
-                )
-                with atomic_path(path) as temporary, temporary.open("wb") as file:
-                    np.save(file, found)
-            shares[outside] = np.load(path, allow_pickle=False)
-    made_from = {"model": name, "folds": count, "epochs": epochs, "seed": seed}
+    side_by_side = max(1, min(count, available_processors()))
+    threads = max(1, available_processors() // side_by_side)
+    digests, tasks = [], []
+    for repeat in range(repeats):
+        key = {
+            "data": data_digest,
+            "labels": hashlib.sha256(np.ascontiguousarray(given, "<i8").tobytes()).hexdigest(),
+            "model": name,
+            "folds": count,
+            "epochs": epochs,
+            "seed": seed + 1000 * repeat,
+            "version": 2,
+        }
+        digests.append(hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest())
+        dealt = stratified_folds(given, count, seed + 1000 * repeat)
+        tasks += [
+            FoldTask(
+                split,
+                given,
+                num_classes,
+                np.flatnonzero(dealt != fold),
+                np.flatnonzero(dealt == fold),
+                name,
+                epochs,
+                seed + 1000 * repeat + fold,
+                threads,
+                cache / f"fold-{digests[-1][:32]}-{fold}.npy",
+            )
+            for fold in range(count)
+        ]
+    with progress("folds", len(tasks) * epochs) as advance:
+        _complete(tasks, workers or side_by_side, advance, ray=ray, together=together)
+    shares = np.zeros((len(given), num_classes), np.float32)
+    for task in tasks:
+        shares[task.judged] += np.load(task.path, allow_pickle=False)
+    shares /= np.float32(repeats)
+    made_from = {"model": name, "folds": count, "epochs": epochs, "seed": seed, "repeats": repeats}
+    digest = hashlib.sha256("".join(digests).encode()).hexdigest() if repeats > 1 else digests[0]
     return Evidence("folds", digest, True, shares, made_from)
 
 
-def _train_and_predict(
-    split: RecordSplit,
-    given: NDArray[np.int64],
-    num_classes: int,
-    inside: NDArray[np.int64],
-    outside: NDArray[np.int64],
-    name: str,
-    epochs: int,
-    seed: int,
+def _model(split: RecordSplit, records: int) -> str:
+    if min(split.layout.shape[1:]) < AIRNET_SIDE:
+        return "convnet"
+    return "airnet-small" if records < SMALL else "airnet"
+
+
+def _complete(
+    tasks: Sequence[FoldTask],
+    workers: int,
     advance: Callable[[int], None],
-) -> NDArray[np.float32]:
-    """Train on `inside` with the given labels, float32 (len(outside), k) of `outside`."""
-    height, width = split.layout.height, split.layout.width
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = model_builder(name)(split.layout.shape, num_classes)
-        augment = Augment(pad=max(height // 8, 1), crop=(height, width), flip="random")
-        loader = Loader(
-            split,
-            batch_size=min(BATCH, len(inside)),
-            shuffle=True,
-            drop_last=True,
-            seed=seed,
-            labels=given,
-            augment=augment,
-            normalize=PerImage(),
-            indices=inside,
-        )
-        prepare = getattr(network, "prepare", None)  # airnet makes its stem from images
-        if prepare is not None:
-            chosen = inside[np.linspace(0, len(inside) - 1, min(len(inside), STEM_IMAGES)).astype(np.int64)]
-            with Loader(split, batch_size=len(chosen), normalize=PerImage(), indices=chosen) as stem:
-                prepare(next(iter(stem)).images)
-        with loader:
-            _train(network, loader, epochs, advance)
-    network.eval()
-    found = np.empty((len(outside), num_classes), np.float32)
-    done = 0
-    with (
-        torch.inference_mode(),
-        Loader(split, batch_size=256, normalize=PerImage(), indices=outside) as loader,
-    ):
-        for batch in loader:
-            logits = F.softmax(network(batch.images), 1) + F.softmax(network(batch.images.flip(3)), 1)
-            found[done : done + len(logits)] = (logits / 2).numpy()
-            done += len(logits)
-    return found
-
-
-def _train(network: nn.Module, loader: Loader, epochs: int, advance: Callable[[int], None]) -> None:
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": 5e-4}, {"params": plain, "weight_decay": 0.0}],
-        lr=LEARNING_RATE,
-        momentum=0.9,
-        nesterov=True,
-    )
-    steps = max(epochs * len(loader), 2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.25
-    )
-    network.train()
-    for _ in range(epochs):
-        for batch in loader:
-            optimizer.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(network(batch.images), batch.labels, label_smoothing=0.1)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-        advance(1)
+    *,
+    ray: bool,
+    together: bool,
+) -> None:
+    """Complete what is missing: here, beside, or elsewhere."""
+    if together:  # each process takes its share, and waits for the files of the others
+        rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        for task in tasks[rank::world_size]:
+            if not task.path.exists():
+                complete_fold(task, advance)
+        while not all(task.path.exists() for task in tasks):
+            time.sleep(POLL_SECONDS)
+        return
+    done = [task for task in tasks if task.path.exists()]
+    tasks = [task for task in tasks if not task.path.exists()]
+    advance(sum(task.epochs for task in done))
+    if not tasks:
+        return
+    if ray:
+        complete_on_ray(tasks, advance)
+        return
+    layout = tasks[0].split.layout
+    work = sum(len(task.learnt) * task.epochs for task in tasks) * layout.height * layout.width
+    if workers > 1 and work >= PROCESS_WORK and not torch.cuda.is_available():
+        complete_in_processes(tasks, min(workers, len(tasks)), advance)
+        return
+    for task in tasks:
+        complete_fold(task, advance)

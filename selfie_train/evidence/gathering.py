@@ -30,18 +30,26 @@ class EvidenceOptions:
     features: str | None = None
     probabilities: Path | None = None
     seed: int = 0
+    repeats: int = 1  # of the folds
+    workers: int | None = None  # folds at a time
+    ray: bool = False
+    together: bool = False  # every process of torchrun gathers, and they share the folds
 
     def __post_init__(self) -> None:
         if self.folds is not None and self.folds < 2:
             raise ValueError(f"--folds must be at least 2, got {self.folds}")
+        for option, value in (("--repeats", self.repeats), ("--workers", self.workers)):
+            if value is not None and value < 1:
+                raise ValueError(f"{option} must be positive, got {value}")
 
 
 @dataclass
 class Gathered:
-    """The sources; the neighbours int64 (N, m) where features gave them; what was decided, a line each."""
+    """The sources; the neighbours int32 (N, m) where features gave them; what was decided, a line each."""
 
     sources: list[Evidence] = field(default_factory=list)
-    neighbours: NDArray[np.int64] | None = None
+    neighbours: NDArray[np.int32] | None = None
+    statistics: dict[str, NDArray[np.float64]] | None = None  # of a run that trained on the labels
     notes: list[str] = field(default_factory=list)
 
 
@@ -116,6 +124,12 @@ def gather(
                 data_digest=images_digest(split),
                 seed=options.seed,
                 progress=progress,
+                repeats=options.repeats,
+                workers=options.workers,
+                ray=options.ray,
+                together=options.together,
             )
         )
+    elif options.repeats > 1 or options.workers is not None or options.ray:
+        gathered.notes.append("no folds are trained, so --repeats, --workers and --ray have no effect")
     return gathered

@@ -34,14 +34,14 @@ def estimate_rate(
 
     What all sources get wrong alike is outside the interval.
     """
-    score = model.scores(given)
+    score = model.score
     rate = float(score.mean())
     rates = _resampled(model, given, num_classes)
     low, high = (float(value) for value in np.quantile(rates, [0.025, 0.975]))
     alone = [rate]
     if len(sources) > 1:
         alone += [
-            float(fit_noise_model([source.probabilities], given, num_classes).scores(given).mean())
+            float(fit_noise_model([source.probabilities], given, num_classes).score.mean())
             for source, weight in zip(sources, model.weights, strict=True)
             if weight > 0.2 * model.weights.max()
         ]
@@ -77,6 +77,6 @@ def _resampled(model: NoiseModel, given: NDArray[np.int64], num_classes: int) ->
         )
         own = posterior(pooled, matrix, labels)[np.arange(len(rows)), labels]
         rates[number] = (weights @ (1 - own)) / len(rows)
-    centre = float(model.scores(given).mean())
+    centre = float(model.score.mean())
     found: NDArray[np.float64] = centre + (rates - rates.mean()) * spread
     return found

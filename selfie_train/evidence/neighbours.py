@@ -10,6 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from selfie_train.evidence.mapped import give_back, pieces
+
 COUNT = 50  # neighbours that vote
 COMPONENTS = 128
 MAX_REFERENCES = 50_000  # records among which neighbours are searched: a sample of more
@@ -17,12 +19,13 @@ _TEMPERATURE = 0.1  # a neighbour's vote weighs exp(cosine / this)
 _PRIOR = 0.02  # share of a vote that goes to all classes alike
 _SAMPLE = 20_000  # records from which the components are found
 _ROWS = 1024
+_SHARED_ROWS = 65_536
 
 
 def find_neighbours(
     features: NDArray[np.floating], seed: int, advance: Callable[[int], None]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Positions int64 (N, m) of the nearest other records, nearest first, and cosines float32 (N, m).
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Positions int32 (N, m) of the nearest other records, nearest first, and cosines float32 (N, m).
 
     m is COUNT, or N - 1 if that is less. `advance` is told how many records are done.
     """
@@ -32,17 +35,18 @@ def find_neighbours(
     references = np.arange(records)
     if records > MAX_REFERENCES:
         references = np.sort(rng.choice(records, MAX_REFERENCES, replace=False))
-    known = np.concatenate(
-        [project(features[references[begin : begin + _ROWS]]) for begin in range(0, len(references), _ROWS)]
-    )
+    known = np.empty((len(references), project(features[:1]).shape[1]), np.float32)
+    for begin in range(0, len(references), _ROWS):
+        known[begin : begin + _ROWS] = project(features[references[begin : begin + _ROWS]])
+        give_back(features)
     count = min(COUNT, records - 1)
-    found = np.empty((records, count), np.int64)
+    found = np.empty((records, count), np.int32)
     cosines = np.empty((records, count), np.float32)
     place = np.full(records, -1)
     place[references] = np.arange(len(references))
-    for begin in range(0, records, _ROWS):
-        end = min(begin + _ROWS, records)
-        closeness = project(features[begin:end]) @ known.T
+    for begin, rows in pieces(features, _ROWS):
+        end = begin + len(rows)
+        closeness = project(rows) @ known.T
         own = place[begin:end]
         closeness[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
         nearest = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
@@ -55,15 +59,17 @@ def find_neighbours(
 
 
 def neighbour_shares(
-    neighbours: NDArray[np.int64], cosines: NDArray[np.float32], given: NDArray[np.int64], num_classes: int
+    neighbours: NDArray[np.int32], cosines: NDArray[np.float32], given: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.float32]:
     """Class shares float32 (N, k) of the neighbours' given labels; a record's own label has no vote."""
-    weights = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / _TEMPERATURE)
-    weights /= weights.sum(axis=1, keepdims=True)
     shares = np.full((len(neighbours), num_classes), _PRIOR / num_classes, np.float32)
-    rows = np.arange(len(neighbours))
-    for column in range(neighbours.shape[1]):  # each row once a turn: no two votes meet
-        shares[rows, given[neighbours[:, column]]] += np.float32(1 - _PRIOR) * weights[:, column]
+    for begin in range(0, len(neighbours), _SHARED_ROWS):
+        near, close = (part[begin : begin + _SHARED_ROWS] for part in (neighbours, cosines))
+        weights = np.exp((close - close.max(axis=1, keepdims=True)) / _TEMPERATURE)
+        weights /= weights.sum(axis=1, keepdims=True)
+        rows = np.arange(begin, begin + len(near))
+        for column in range(near.shape[1]):  # each row once a turn: no two votes meet
+            shares[rows, given[near[:, column]]] += np.float32(1 - _PRIOR) * weights[:, column]
     return shares
 
 
@@ -74,6 +80,7 @@ def _projection(
     if len(features) > _SAMPLE:
         chosen = np.sort(rng.choice(len(features), _SAMPLE, replace=False))
     sample = np.asarray(features[chosen], np.float32)
+    give_back(features)
     mean = sample.mean(axis=0)
     centred = sample - mean
     values, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(centred))

@@ -7,11 +7,16 @@ expectation-maximisation (Dempster, Laird and Rubin 1977), w by a search in whic
 posterior of record x is f(j | x) T[j, given], normalised; the score is 1 minus that of the given label.
 Where a rate for each pair of classes gains less than Schwarz's criterion asks for (BIC, 1978), T has one
 rate for all: else the network's own confusions pass for noise.
+A human errs where an image is ambiguous. The likelihood alone calls each such error the evidence's own doubt,
+with small weights, and finds hardly any noise. So the fit is repeated with weights that sum to at least
+LEAST_CONFIDENCE, and taken if the rate rises by more than DISBELIEF times the doubt of the first fit, or by
+more than MOST_DISBELIEVED.
 A network that learnt noisy labels may give P(given | x) instead, and with T the identity explain every wrong
 label as its own doubt. Anchors tell: among the records that it is surest are of class j, the shares of the
-given labels are the row T[j] (Patrini et al., CVPR 2017). If the pool with these rows undone, p inverse(T),
-gives a rate higher by more than CONTRADICTION, that model is the one returned. A network that errs on more
-than WEAK_ERROR of the records is left as it is: its own errors look like noise.
+given labels are the row T[j] (Patrini et al., CVPR 2017). Where the anchors show more noise than the fitted T
+does, f is sought with f T = p (Richardson 1972, Lucy 1974), and this model is taken if its rate is higher;
+both by more than CONTRADICTION. A network that errs on more than WEAK_ERROR of the records is left as it is:
+its own errors look like noise.
 (Log-linear pool: Genest and Zidek 1986. T in the likelihood: Patrini et al., CVPR 2017, "forward".)
 """
 
@@ -29,70 +34,123 @@ PRIOR = 10.0  # records for each class that the prior of T counts as
 CONTRADICTION = 0.05
 WEAK_ERROR = 0.35  # of the evidence by its own word: what it has learnt is then not told from its errors
 ANCHOR_SHARE, LEAST_ANCHORS = 0.2, 20  # of the records of a class by the pool's word
-_UNMIXED_FLOOR = 1e-4
-_FLOOR = 1e-7
+LEAST_CONFIDENCE = 3.0  # sum of the weights of evidence that is believed
+DISBELIEF, MOST_DISBELIEVED = 0.7, 0.1  # share of the evidence's doubt; of all records
+LEAST_RATE = 1e-4  # of T: where no noise is found, the scores still rank
+ANCHOR_PRIOR = 5.0
+_UNMIXING_STEPS = 30
+_FLOOR, _HIGHEST_FLOOR = 1e-12, 1e-4
 _START_RATE = 0.15
 SLACK = 0.5  # of the log-likelihood of all records
 _SHARPER = (1.25, 1.6, 2.0, 2.5, 3.2, 4.0)
 _SEARCH_STEPS, _STEPS = 12, 60  # of expectation-maximisation
+_ROWS = 65_536
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """weights float64 (s,); pooled, posterior float32 (N, k); transition_matrix float64 (k, k)."""
+    """weights float64 (s,); pooled, posterior float32 (N, k); transition_matrix float64 (k, k).
+
+    score: float64 (N,), P(the given label is wrong)
+    """
 
     weights: NDArray[np.float64]
     pooled: NDArray[np.float32]
     posterior: NDArray[np.float32]
+    score: NDArray[np.float64]
     transition_matrix: Matrix
     uniform: bool  # whether T has one rate for all pairs of classes
     unmixed: bool  # whether the evidence had learnt the noise, which then was undone
     loss: float  # mean negative log-likelihood of the given labels
-
-    def scores(self, given: NDArray[np.int64]) -> NDArray[np.float64]:
-        """P(the given label is wrong), float64 (N,)."""
-        own = self.posterior[np.arange(len(given)), given]
-        found: NDArray[np.float64] = np.clip(1 - own.astype(np.float64), 0, 1)
-        return found
 
 
 def fit_noise_model(
     sources: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int
 ) -> NoiseModel:
     """Fit weights and T to `sources`, each (N, k), which must be out of sample."""
-    model = _fitted([_centred_logs(source) for source in sources], given, num_classes)
-    unmixed = _unmixed(model.pooled, given, num_classes)
-    other = _fitted([_centred_logs(unmixed)], given, num_classes)
-    sure = float(other.pooled.max(axis=1).mean()) > 1 - WEAK_ERROR
-    if sure and other.scores(given).mean() > model.scores(given).mean() + CONTRADICTION:
-        return replace(other, weights=model.weights * other.weights[0], unmixed=True)
+    logs = [_centred_logs(source) for source in sources]
+    model = _fitted(logs, given, num_classes, 0.0)
+    anchors, likeliest = _anchor_matrix(model.pooled, given, num_classes)
+    shown = float(likeliest @ (1 - np.diag(anchors)))
+    found = float(likeliest @ (1 - np.diag(model.transition_matrix)))
+    if shown > found + CONTRADICTION:
+        unmixed = [_centred_logs(_unmixed(model.pooled, anchors))]
+        other = _fitted(unmixed, given, num_classes, 0.0)
+        sure = float(other.pooled.max(axis=1).mean()) > 1 - WEAK_ERROR
+        if sure and other.score.mean() > model.score.mean() + CONTRADICTION:
+            other = _believed(other, unmixed, given, num_classes)
+            return replace(other, weights=model.weights * other.weights[0], unmixed=True)
+    return _believed(model, logs, given, num_classes)
+
+
+def _believed(
+    model: NoiseModel, logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int
+) -> NoiseModel:
+    """The model, or that of weights LEAST_CONFIDENCE if it turns most of the model's doubt into noise."""
+    doubt = float(1 - model.pooled.max(axis=1).mean())
+    if model.weights.sum() < LEAST_CONFIDENCE and doubt <= WEAK_ERROR:
+        surer = _fitted(logs, given, num_classes, LEAST_CONFIDENCE)
+        if surer.score.mean() > model.score.mean() + min(DISBELIEF * doubt, MOST_DISBELIEVED):
+            return surer
     return model
 
 
-def _fitted(logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int) -> NoiseModel:
+def _fitted(
+    logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int, least: float
+) -> NoiseModel:
     searched = _thinned(len(given))
     parts, labels = [log[searched] for log in logs], given[searched]
 
-    def loss(log_weights: NDArray[np.float64]) -> float:
-        pooled = _pool(parts, np.exp(log_weights))
-        return maximise_likelihood(pooled, labels, num_classes, steps=_SEARCH_STEPS)[1]
+    def capped(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        weights: NDArray[np.float64] = np.exp(log_weights)
+        factor: float = max(1.0, least / weights.sum())
+        return weights * factor
 
-    start = np.full(len(logs), -np.log(len(logs)))
+    def loss(weights: NDArray[np.float64]) -> float:
+        return maximise_likelihood(_pool(parts, weights), labels, num_classes, steps=_SEARCH_STEPS)[1]
+
+    start = np.full(len(logs), np.log(max(least, 1.0) / len(logs)))
     options = {"maxfev": 40 * len(logs), "xatol": 0.02, "fatol": 1e-6}
     simplex = np.vstack([start, start + np.eye(len(logs)) * 0.7])
-    found = minimize(loss, start, method="Nelder-Mead", options={**options, "initial_simplex": simplex})
-    weights = np.exp(found.x)
+    found = minimize(
+        lambda log_weights: loss(capped(log_weights)),
+        start,
+        method="Nelder-Mead",
+        options={**options, "initial_simplex": simplex},
+    )
+    best = weights = capped(found.x)
     for factor in _SHARPER:  # few records cannot tell doubt from noise: of equals the surer
-        if loss(found.x + np.log(factor)) > found.fun + SLACK / len(labels):
+        if loss(best * factor) > found.fun + SLACK / len(labels):
             break
-        weights = np.exp(found.x) * factor
+        weights = best * factor
     pooled = _pool(logs, weights)
     matrix, likelihood_loss, uniform = _chosen_matrix(pooled, given, num_classes)
     return NoiseModel(
-        weights, pooled, posterior(pooled, matrix, given), matrix, uniform, False, likelihood_loss
+        weights=weights,
+        pooled=pooled,
+        posterior=posterior(pooled, matrix, given),
+        score=_scores(pooled, matrix, given),
+        transition_matrix=matrix,
+        uniform=uniform,
+        unmixed=False,
+        loss=likelihood_loss,
     )
+
+
+def _scores(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int64]) -> NDArray[np.float64]:
+    """1 minus the posterior of the given label; in double precision, so that the surest still rank."""
+    scores = np.empty(len(given))
+    for begin in range(0, len(given), _ROWS):
+        labels = given[begin : begin + _ROWS]
+        rows = np.arange(len(labels))
+        others = pooled[begin : begin + _ROWS].astype(np.float64) * matrix.T[labels]
+        own = others[rows, labels].copy()
+        others[rows, labels] = 0
+        wrong = others.sum(axis=1)
+        scores[begin : begin + _ROWS] = wrong / np.maximum(wrong + own, 1e-300)
+    return scores
 
 
 def _chosen_matrix(
@@ -108,20 +166,43 @@ def _chosen_matrix(
     return *uniform, True
 
 
-def _unmixed(pooled: NDArray[np.float32], given: NDArray[np.int64], num_classes: int) -> NDArray[np.float32]:
-    """The pool with the noise that its anchors show undone, float32 (N, k)."""
-    matrix = np.eye(num_classes)
+def _anchor_matrix(
+    pooled: NDArray[np.float32], given: NDArray[np.int64], num_classes: int
+) -> tuple[Matrix, NDArray[np.float64]]:
+    """Shares of the given labels among the anchors of each class, (k, k), and of the likeliest classes, (k,).
+
+    Each row of shares has a prior of ANCHOR_PRIOR records around one rate for all.
+    """
+    counts = np.zeros((num_classes, num_classes))
     likeliest = pooled.argmax(axis=1)
     for label in range(num_classes):
         members = np.flatnonzero(likeliest == label)
         if len(members) >= LEAST_ANCHORS:
             count = max(LEAST_ANCHORS, round(ANCHOR_SHARE * len(members)))
             anchors = members[np.argsort(-pooled[members, label], kind="stable")[:count]]
-            matrix[label] = np.bincount(given[anchors], minlength=num_classes) / count
-    inverse = np.linalg.pinv(matrix, rcond=0.05)
-    found = np.maximum(pooled @ inverse.astype(np.float32), np.float32(_UNMIXED_FLOOR))
-    normalised: NDArray[np.float32] = found / found.sum(axis=1, keepdims=True)
-    return normalised
+            counts[label] = np.bincount(given[anchors], minlength=num_classes)
+    same = np.eye(num_classes)
+    rate = 1 - np.trace(counts) / max(counts.sum(), 1)
+    spread = same * (1 - rate) + (1 - same) * rate / max(num_classes - 1, 1)
+    there = counts.sum(axis=1, keepdims=True) > 0
+    matrix = np.where(there, counts + ANCHOR_PRIOR * spread, same)
+    matrix /= matrix.sum(axis=1, keepdims=True)
+    return matrix, np.bincount(likeliest, minlength=num_classes) / len(given)
+
+
+def _unmixed(pooled: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float32]:
+    """Probabilities f float32 (N, k) with f @ matrix near the pool; positive, so they still rank."""
+    noise = np.maximum(matrix, 1e-6).astype(np.float32)
+    noise /= noise.sum(axis=1, keepdims=True)
+    found = np.empty_like(pooled)
+    for begin in range(0, len(pooled), _ROWS):
+        told = np.maximum(pooled[begin : begin + _ROWS], np.float32(_FLOOR))
+        part = told.copy()
+        for _ in range(_UNMIXING_STEPS):
+            part *= (told / np.maximum(part @ noise, np.float32(1e-30))) @ noise.T
+            part /= part.sum(axis=1, keepdims=True)
+        found[begin : begin + _ROWS] = part
+    return found
 
 
 def maximise_likelihood(
@@ -143,7 +224,7 @@ def maximise_likelihood(
     other = (1 - same) / max(num_classes - 1, 1)
     matrix = same * (1 - _START_RATE) + other * _START_RATE if start is None else start
     order = np.argsort(given, kind="stable")
-    grouped = pooled[order].astype(np.float64)
+    grouped = pooled[order]
     ends = np.cumsum(np.bincount(given, minlength=num_classes)).tolist()
     weight = None if record_weights is None else record_weights[order]
     total = len(given) if weight is None else float(weight.sum())
@@ -152,14 +233,14 @@ def maximise_likelihood(
         counts = np.zeros((num_classes, num_classes))  # [true, given]
         loss, begin = 0.0, 0
         for label, end in enumerate(ends):
-            joint = grouped[begin:end] * matrix[:, label]
+            joint = grouped[begin:end].astype(np.float64) * matrix[:, label]
             evidence = np.maximum(joint.sum(axis=1), 1e-300)
             ratio = 1 / evidence if weight is None else weight[begin:end] / evidence
             counts[:, label] = ratio @ joint
             logs = np.log(evidence)
             loss -= float(logs.sum() if weight is None else logs @ weight[begin:end])
             begin = end
-        rate = 1 - np.trace(counts) / max(counts.sum(), 1e-300)
+        rate = max(1 - np.trace(counts) / max(counts.sum(), 1e-300), LEAST_RATE)
         spread = same * (1 - rate) + other * rate
         matrix = spread if uniform else counts + PRIOR * spread
         matrix /= matrix.sum(axis=1, keepdims=True)
@@ -175,7 +256,10 @@ def posterior(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int
 
 
 def _centred_logs(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    logs: NDArray[np.float32] = np.log(np.maximum(probabilities, _FLOOR))
+    """Centred logarithms; what was rounded to 0 counts as half of the least value that was not."""
+    least = float(np.min(probabilities, initial=1.0, where=probabilities > 0))
+    floor = np.float32(np.clip(least / 2, _FLOOR, _HIGHEST_FLOOR))
+    logs: NDArray[np.float32] = np.log(np.maximum(probabilities, floor))
     logs -= logs.mean(axis=1, keepdims=True)
     return logs
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from selfie_io.records.plain_files import check_plain, open_plain
+from selfie_train.evidence.mapped import pieces
 from selfie_train.evidence.source import Evidence
 
 _ROWS = 1 << 16  # looked at at once
@@ -20,6 +22,7 @@ def read_array(path: Path, option: str, records: int) -> NDArray[np.generic]:
     Raises ValueError that names `option`, OSError if the file cannot be read.
     """
     try:
+        check_plain(path)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
@@ -34,8 +37,8 @@ def read_array(path: Path, option: str, records: int) -> NDArray[np.generic]:
         raise ValueError(
             f"{option} needs one row for each of {records} training records, {path} has {len(array)}"
         )
-    for begin in range(0, records, _ROWS):
-        bad = ~np.isfinite(array[begin : begin + _ROWS]).all(axis=1)
+    for begin, rows in pieces(array, _ROWS):
+        bad = ~np.isfinite(rows).all(axis=1)
         if bad.any():
             raise ValueError(
                 f"{option} needs finite numbers, row {begin + int(bad.argmax())} of {path} has others"
@@ -46,7 +49,7 @@ def read_array(path: Path, option: str, records: int) -> NDArray[np.generic]:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while chunk := file.read(1 << 22):
             digest.update(chunk)
     return digest.hexdigest()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from selfie_train.evidence.mapped import give_back, pieces
 from selfie_train.evidence.noise_model import fit_noise_model
 
 PENALTIES = (100.0, 500.0, 2500.0)  # on half the squared weights, against the sum of the losses
@@ -102,8 +103,8 @@ class _Scale:
         count = len(features)
         sums = np.zeros(features.shape[1])
         squares = np.zeros(features.shape[1])
-        for begin in range(0, count, _ROWS):
-            rows = np.asarray(features[begin : begin + _ROWS], np.float64)
+        for _, piece in pieces(features, _ROWS):
+            rows = np.asarray(piece, np.float64)
             sums += rows.sum(axis=0)
             squares += (rows * rows).sum(axis=0)
         self.mean = (sums / count).astype(np.float32)
@@ -130,6 +131,7 @@ def _fit(
     """Weights float64 (d + 1, k), the intercept last, that minimise the penalised cross-entropy."""
     size, num_classes = features.shape[1], targets.shape[1]
     rows = scale(features[inside])
+    give_back(features)
 
     def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights = flat.reshape(size + 1, num_classes)
@@ -166,4 +168,5 @@ def _predict(
         logits = scale(features[wanted[begin : begin + _ROWS]]) @ single[:-1] + single[-1]
         logits = np.exp(logits - logits.max(axis=1, keepdims=True))
         found[begin : begin + _ROWS] = logits / logits.sum(axis=1, keepdims=True)
+        give_back(features)
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from selfie_train.evidence.how_many import RateEstimate, estimate_rate
 from selfie_train.evidence.noise_model import WEAK_ERROR, fit_noise_model
 from selfie_train.evidence.source import Evidence
+from selfie_train.evidence.training_score import RunsWord, runs_word, with_runs_word
 
 LEAST_SCORE = 0.5  # a label that is more likely right is not flagged
 WEAK_SCORE = 0.9
@@ -38,6 +39,7 @@ class LabelScores:
     evidence_error: float
     rate: RateEstimate
     weights: dict[str, float]
+    runs_word: RunsWord | None = None  # what a run that trained on the labels added
 
     @property
     def is_weak(self) -> bool:
@@ -59,17 +61,29 @@ class LabelScores:
 
 
 def score_labels(
-    sources: Sequence[Evidence], given: NDArray[np.int64], num_classes: int, *, precision: float | None = None
+    sources: Sequence[Evidence],
+    given: NDArray[np.int64],
+    num_classes: int,
+    *,
+    precision: float | None = None,
+    statistics: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> LabelScores:
     """Combine out-of-sample sources; `precision` sets the threshold, else the expected F1 does.
 
+    `statistics` are those of a run that trained on the labels, each (N,).
     Raises ValueError if no source is out of sample: a network that has seen a label may have memorised it.
     """
     trusted = [source for source in sources if source.out_of_sample]
     if not trusted:
         raise ValueError("a score needs evidence from networks that did not train on the label, got none")
     model = fit_noise_model([source.probabilities for source in trusted], given, num_classes)
-    score = model.scores(given)
+    word = None
+    if statistics is not None:
+        word = runs_word(statistics, model.score)
+        told = with_runs_word(model.posterior, given, word)
+        own = told[np.arange(len(given)), given].astype(np.float64)
+        model = replace(model, posterior=told, score=np.clip(1 - own, 0, 1))
+    score = model.score
     error = float(1 - model.pooled.max(axis=1).mean())
     threshold = choose_threshold(score, precision)
     if precision is None and error > WEAK_ERROR:
@@ -89,6 +103,7 @@ def score_labels(
         evidence_error=error,
         rate=estimate_rate(model, trusted, given, num_classes),
         weights={source.name: float(w) for source, w in zip(trusted, model.weights, strict=True)},
+        runs_word=word,
     )
 
 

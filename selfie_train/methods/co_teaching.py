@@ -20,7 +20,7 @@ class CoTeaching(Method):
 
     def drop_rate(self, epoch: int) -> float:
         """1 - R(e): the share of a batch left out in `epoch` (from 0), growing to the noise rate."""
-        variant = self.config.variant
+        variant = "official" if self.config.variant == "official" else "paper"
         started = epoch if variant == "paper" else epoch + 1
         return self.noise_rate * min(1.0, started / (self.config.ramp or RAMP_EPOCHS[variant]))
 

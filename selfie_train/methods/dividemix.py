@@ -95,6 +95,10 @@ class DivideMix(Method):
         self._clean = np.ones((2, num_samples), np.float32)  # w, of the epoch in hand
         self._epoch = self._step = self._seen = 0
 
+    def learns_anew(self, epoch: int) -> bool:
+        """After warm-up: the mixtures are other images."""
+        return epoch >= self.config.warmup
+
     def choose(self, scores: Scores) -> list[Choice] | None:
         """Plain training in warm-up; then a mixed batch for each network."""
         if scores.epoch != self._epoch:

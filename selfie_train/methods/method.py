@@ -78,6 +78,8 @@ class Method:
     needs_noise_rate = True  # False: `noise_rate` is not looked at
     has_warmup = False  # True: it trains plainly for `config.warmup` epochs, and begins after them
 
+    given_labels: NDArray[np.int64] | None = None  # (N,) -1: left out; the training loop sets them
+
     def __init__(
         self,
         config: TrainConfig,
@@ -111,6 +113,10 @@ class Method:
     def num_runs(cls, config: TrainConfig) -> int:  # noqa: ARG003
         """How often training starts from new weights; `restart` is called before each run but the first."""
         return 1
+
+    def learns_anew(self, epoch: int) -> bool:  # noqa: ARG002
+        """Whether all choices of an epoch go through the network again: scoring needs no gradients."""
+        return False
 
     def choose(self, scores: Scores) -> list[Choice] | None:
         """One choice per network; None: the plain mean over the given labels."""

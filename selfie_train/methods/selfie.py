@@ -26,7 +26,7 @@ class Selfie(Method):
             num_classes,
             history_length=config.history,
             threshold=config.threshold,
-            variant=config.variant,
+            variant="official" if config.variant == "official" else "paper",
             reuse_refurbished=config.reuse_refurbished,
         )
 
@@ -36,8 +36,12 @@ class Selfie(Method):
         if config.restarts is None and config.recipe != "paper":
             return 1
         if config.restarts is None:
-            return 3 if config.variant == "paper" else 4
+            return 4 if config.variant == "official" else 3
         return 1 + config.restarts
+
+    def learns_anew(self, epoch: int) -> bool:
+        """In two passes, after warm-up."""
+        return epoch >= self.config.warmup and (self.config.two_pass or self.refurbisher.official)
 
     def choose(self, scores: Scores) -> list[Choice] | None:
         """Steps 2 to 5 of a mini-batch: C, R, their targets, and only then the new predictions."""
@@ -54,8 +58,12 @@ class Selfie(Method):
         return choices
 
     def restart(self) -> None:
-        """Start anew, with the refurbished labels kept and a lower noise rate where many were found."""
-        self.noise_rate = self.refurbisher.estimated_noise_rate(self.noise_rate)
+        """Start anew, with the refurbished labels kept and a lower noise rate where many were found.
+
+        With variant auto the rate does not fall below what the refurbished labels themselves show.
+        """
+        given = self.given_labels if self.config.variant == "auto" else None
+        self.noise_rate = self.refurbisher.estimated_noise_rate(self.noise_rate, given)
         self.refurbisher.restart()
 
     def refurbished_labels(self) -> NDArray[np.int64]:

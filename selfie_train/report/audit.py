@@ -10,7 +10,7 @@ import numpy as np
 from selfie_train.report.images import label_images
 from selfie_train.report.page import Figure, Gallery, Section, Table, percent, write_page
 from selfie_train.report.plots import Curve, draw_curves
-from selfie_train.runs.label_issues import LabelIssues
+from selfie_train.runs.label_issues import SHARED_FIGURES, LabelIssues
 
 GALLERY_SIZE = 60
 BINS = 10
@@ -20,12 +20,7 @@ _FIGURES = (
     "threshold",
     "expected_precision",
     "expected_recall",
-    "noise_rate",
-    "noise_rate_low",
-    "noise_rate_high",
-    "evidence_error",
-    "of_these_wrong",
-    "wrong_labels_found",
+    *SHARED_FIGURES,
     "suggestions_right",
     "ranking_auroc",
 )
@@ -69,7 +64,7 @@ def write_audit_report(issues: LabelIssues, found: dict[str, Any], path: Path) -
         ),
         Table("Evidence", ("source", "weight in the score", "made from"), sources),
         Table("By given class", ("class", "records", "expected wrong", "share"), by_class),
-        Figure("Reliability of the scores", _reliability(issues), _reliability_note(issues)),
+        Figure("Reliability", _reliability(issues, found["reliability"]), _reliability_note(issues)),
     ]
     if len(names) <= 30:
         cells = [(name, *(percent(value) for value in row)) for name, row in zip(names, matrix, strict=True)]
@@ -82,16 +77,22 @@ def write_audit_report(issues: LabelIssues, found: dict[str, Any], path: Path) -
 
 def _reliability_note(issues: LabelIssues) -> str:
     if issues.clean is None:
-        return "How the scores are spread. Their truth cannot be drawn: the clean labels are not known."
-    return "Of calibrated scores, the share of wrong labels lies on the diagonal."
+        return (
+            "The evidence foretells the given labels from other records. Where it is calibrated, the "
+            "shares lie on the diagonal. How true the scores are is not known: nor are the clean labels."
+        )
+    return "Of calibrated evidence and scores, the shares lie on the diagonal."
 
 
-def _reliability(issues: LabelIssues) -> str:
+def _reliability(issues: LabelIssues, labels: dict[str, list[float]]) -> str:
     place = np.minimum((issues.scores * BINS).astype(np.int64), BINS - 1)
     counts = np.bincount(place, minlength=BINS)
     middles = ((np.arange(BINS) + 0.5) / BINS).tolist()
     shares = (counts / max(len(place), 1)).tolist()
     panels = [("Scores", "share of the records", [Curve("records", middles, shares, marker="o")])]
+    calibrated = Curve("calibrated", [0.0, 1.0], [0.0, 1.0], colour=1, dashed=True)
+    foretold = Curve("found", labels["predicted"], labels["observed"], marker="o")
+    panels.append(("Given labels, as foretold", "share of the labels", [foretold, calibrated]))
     if issues.clean is not None:
         means = np.bincount(place, weights=issues.scores, minlength=BINS) / np.maximum(counts, 1)
         wrong = np.bincount(place, weights=issues.given != issues.clean, minlength=BINS) / np.maximum(
@@ -100,7 +101,7 @@ def _reliability(issues: LabelIssues) -> str:
         there = counts > 0
         curves = [
             Curve("measured", means[there].tolist(), wrong[there].tolist(), marker="o"),
-            Curve("calibrated", [0.0, 1.0], [0.0, 1.0], colour=1, dashed=True),
+            calibrated,
         ]
-        panels.append(("Reliability", "share of wrong labels", curves))
+        panels.append(("Wrong labels, as scored", "share of wrong labels", curves))
     return draw_curves(panels, x_label="score")

@@ -9,12 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from selfie_train.config import parse_noise
+from selfie_train.report.outcome import confusion_sections, outcome_galleries
 from selfie_train.report.page import Figure, Section, Table, write_page
 from selfie_train.report.plots import Curve, draw_curves
 from selfie_train.runs.comparison import RunGroup, comparison_columns, informative_columns, setting_names
+from selfie_train.runs.confusion import read_confusion
+from selfie_train.runs.data_identity import open_run_dataset, read_identity
+from selfie_train.runs.last_choices import read_sample_labels
 from selfie_train.runs.paper_errors import NOISE_RATES, paper_errors
 
 TITLE = "Learning with noisy labels"
+MOST_OUTCOMES = 8  # settings whose images and matrices are shown
 
 
 def write_comparison_report(
@@ -28,12 +33,13 @@ def write_comparison_report(
     """Write the page; `more` sections follow the figures."""
     columns, rows = comparison_columns(groups)
     kept = informative_columns(rows)
+    last_ten = ", and the mean of the last ten" if "last 10" in [columns[place] for place in kept] else ""
     table = Table(
         "Results",
         [columns[place] for place in kept],
         [[row[place] for place in kept] for row in rows],
-        "All in percent: test error of the best, the last and the mean of the last ten epochs; precision and "
-        "recall of what was taken for clean; refurbished samples, and how many of their labels are right. "
+        f"All in percent: test error of the best epoch, of the last{last_ten}; precision and recall of what "
+        "was taken for clean; refurbished samples, and how many of their labels are right. "
         "Mean ± sample deviation over the finished runs.",
     )
     unknown = {
@@ -55,7 +61,41 @@ def write_comparison_report(
         sections.append(Table("Failed runs", ["run", "reason"], failures, note))
     sections += _epoch_figures(groups)
     sections += _rate_figures(groups)
+    sections += _outcomes(groups)
     write_page(path, title, lead or f"{sum(len(group.runs) for group in groups)} runs.", [*sections, *more])
+
+
+def _outcomes(groups: Sequence[RunGroup]) -> list[Section]:
+    """Of the first finished run of each group: its test predictions, and samples that it kept and dropped."""
+    sections: list[Section] = []
+    finished = [
+        (name, group.finished[0])
+        for name, group in zip(setting_names(groups), groups, strict=True)
+        if group.finished
+    ]
+    for name, run in finished[:MOST_OUTCOMES]:
+        where = f"{name}, seed {run.config.seed}" if len(groups) > 1 else ""
+        try:
+            dataset = open_run_dataset(run.config)
+            stored = (read_identity(run.folder) or {}).get("train_records")
+            if stored not in (None, dataset.train.identity["records"]):
+                raise ValueError(f"{run.config.dataset} is not the data set that {run.folder} learnt from")
+            confusion = read_confusion(run.folder, dataset.num_classes)
+            clean = dataset.labels_known_clean
+            sections += confusion_sections(confusion, dataset.class_names, known_clean=clean, where=where)
+            if (run.folder / "labels.csv").exists():
+                labels = read_sample_labels(run.folder)
+                if len(labels.given) != len(dataset.train):
+                    raise ValueError(
+                        f"labels.csv has {len(labels.given):,} records, the data set {len(dataset.train):,}"
+                    )
+                sections += outcome_galleries(dataset, labels, where)
+        except (OSError, ValueError) as error:
+            sections.append(Table(f"Images of {name}", ("", ""), [("left out", str(error))]))
+    if len(finished) > MOST_OUTCOMES:
+        rest = f"{len(finished) - MOST_OUTCOMES} more settings: each run's own report.html shows its images."
+        sections.append(Table("Images of other settings", ("", ""), [("left out", rest)]))
+    return sections
 
 
 def _epoch_figures(groups: Sequence[RunGroup]) -> list[Section]:

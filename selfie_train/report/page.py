@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
 
 from selfie_io.records.atomic import atomic_path
 
@@ -20,6 +22,27 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
     kind: str = field(default="table", init=False)
+
+
+@dataclass(frozen=True)
+class MatrixTable:
+    """Counts of pairs of classes, int64 (k, k), with a title for each axis; darker for more of the row."""
+
+    heading: str
+    row_title: str
+    column_title: str
+    names: Sequence[str]
+    counts: NDArray[np.int64]
+    note: str = ""
+    kind: str = field(default="matrix", init=False)
+
+    def rows(self) -> list[tuple[str, list[tuple[str, float]]]]:
+        """Each row's class, and the text and the share of the row of each cell."""
+        sums = np.maximum(self.counts.sum(axis=1), 1)
+        return [
+            (name, [(f"{count:,}" if count else "", round(count / total, 3)) for count in of_row])
+            for name, of_row, total in zip(self.names, self.counts.tolist(), sums.tolist(), strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -38,22 +61,23 @@ class GalleryImage:
 
     png: str  # base64
     given: str
-    suggested: str
+    suggested: str  # "": none
     verdict: str = ""  # "right", "wrong", or unknown: ""
     detail: str = ""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images side by side: given label -> new label."""
+    """Images side by side: given label -> new label; `small` ones in rows of many."""
 
     heading: str
     images: Sequence[GalleryImage]
     note: str = ""
+    small: bool = False
     kind: str = field(default="gallery", init=False)
 
 
-Section = Table | Figure | Gallery
+Section = Table | MatrixTable | Figure | Gallery
 
 
 def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -> None:

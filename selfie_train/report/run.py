@@ -7,12 +7,22 @@ from numpy.typing import NDArray
 
 from selfie_io.records.dataset import RecordDataset
 from selfie_train.report.images import label_images, spread
-from selfie_train.report.page import Figure, Gallery, Section, Table, figure_text, percent, write_page
+from selfie_train.report.outcome import MATRIX_CLASSES, confusion_sections, outcome_galleries
+from selfie_train.report.page import (
+    Figure,
+    Gallery,
+    MatrixTable,
+    Section,
+    Table,
+    figure_text,
+    percent,
+    write_page,
+)
 from selfie_train.report.plots import Curve, draw_curves
+from selfie_train.runs.last_choices import read_sample_labels
 from selfie_train.runs.result import TrainResult, restart_notes
 
 GALLERY_SIZE = 40
-MATRIX_CLASSES = 30
 
 
 def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
@@ -39,7 +49,12 @@ def write_run_report(result: TrainResult, dataset: RecordDataset) -> None:
         Figure("Curves", _curves(result)),
     ]
     labels = result.labels
+    sections += confusion_sections(
+        result.confusion, dataset.class_names, known_clean=labels.stored_known_clean
+    )
     sections += label_changes(dataset, labels.given, result.refurbished_labels)
+    if result.choices is not None:
+        sections += outcome_galleries(dataset, read_sample_labels(result.folder))
     gallery = refurbished_gallery(dataset, labels.given, result.refurbished_labels, labels.clean)
     if gallery is not None:
         sections.append(gallery)
@@ -76,12 +91,9 @@ def label_changes(
     counts = np.bincount(given[chosen] * classes + new[chosen], minlength=classes**2).reshape(
         classes, classes
     )
-    names = dataset.class_names
-    rows = [
-        [names[i], *(f"{count:,}" if count else "" for count in counts[i].tolist())] for i in range(classes)
-    ]
-    note = "Training samples with a refurbished label, by their given class (rows) and the new one (columns)."
-    return [Table("Confusion of given and refurbished labels", ["given", *names], rows, note)]
+    note = f"{int(chosen.sum()):,} training samples have a refurbished label."
+    heading = "Confusion of given and refurbished labels"
+    return [MatrixTable(heading, "given class", "refurbished class", dataset.class_names, counts, note)]
 
 
 def refurbished_gallery(

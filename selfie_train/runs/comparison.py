@@ -15,6 +15,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.csv_cells import harmless_row
+from selfie_io.records.plain_files import read_json
 from selfie_train.config import TrainConfig, parse_noise
 from selfie_train.runs.data_identity import read_identity
 from selfie_train.runs.failure import read_failure
@@ -22,7 +24,16 @@ from selfie_train.runs.log import Row, read_log
 from selfie_train.runs.paper_errors import paper_error
 
 # Settings that do not make a run another experiment.
-_NOT_COMPARED = ("seed", "out", "dataset", "device", "checkpoint_batches", "tensorboard", "imports")
+_NOT_COMPARED = (
+    "seed",
+    "out",
+    "dataset",
+    "device",
+    "checkpoint_batches",
+    "timeout",
+    "tensorboard",
+    "imports",
+)
 # Figures of summary.json -> their heads in the table, all in percent.
 FIGURES = {
     "best_test_error": "best error",
@@ -70,6 +81,12 @@ class RunGroup:
         return [run for run in self.runs if run.summary is not None]
 
     @property
+    def fewest_epochs(self) -> int:
+        """Of the last run from new weights of each finished run, the least number of epochs."""
+        logs = [[row["run"] for row in run.log] for run in self.finished]
+        return min((log.count(log[-1]) if log else 0 for log in logs), default=0)
+
+    @property
     def failures(self) -> dict[Path, str]:
         """Why runs failed, by folder."""
         return {run.folder: run.failure for run in self.runs if run.failure is not None}
@@ -98,10 +115,22 @@ def read_run(folder: Path) -> StoredRun:
         return StoredRun(folder, TrainConfig.from_json(failure.config), [], None, failure=failure.reason)
     config = TrainConfig.read(folder, import_modules=False)
     summary_path = folder / "summary.json"
-    summary = json.loads(summary_path.read_text()) if summary_path.exists() else None
+    summary = _read_summary(summary_path) if summary_path.exists() else None
     log = read_log(folder) if (folder / "log.csv").exists() else []
     reason = failure.reason if failure is not None and summary is None else None
     return StoredRun(folder, config, log, summary, _data(read_identity(folder), config), reason)
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    summary = read_json(path)
+    if not isinstance(summary, dict):
+        raise ValueError(f"{path}: must hold an object of figures, got {type(summary).__name__}")
+    for name in FIGURES:
+        value = summary.get(name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and abs(value) < 1e300):
+            raise ValueError(f"{path}: {name} must be a finite number or null, got {str(value)[:100]!r}")
+    return summary
 
 
 def _data(identity: dict[str, Any] | None, config: TrainConfig) -> str | None:
@@ -124,7 +153,7 @@ def group_runs(runs: Sequence[StoredRun]) -> list[RunGroup]:
 
 def write_table(groups: Sequence[RunGroup], path: Path) -> None:
     """Write a CSV file with a row for each group; figures as in summary.json, empty where unknown."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         means = [f"{name}{part}" for name in FIGURES for part in ("", "_deviation")]
         writer.writerow(
@@ -147,7 +176,7 @@ def write_table(groups: Sequence[RunGroup], path: Path) -> None:
             for name in FIGURES:
                 cells += group.figure(name) or (None, None)
             failures = "; ".join(f"{folder.name}: {reason}" for folder, reason in group.failures.items())
-            writer.writerow([*cells, group.paper, failures])
+            writer.writerow(harmless_row([*cells, group.paper, failures]))
 
 
 def setting_names(groups: Sequence[RunGroup]) -> list[str]:
@@ -176,7 +205,7 @@ def setting_names(groups: Sequence[RunGroup]) -> list[str]:
 def figure_cell(group: RunGroup, name: str) -> str:
     """The mean of a figure, with +- its deviation where there are several runs; n/a where unknown."""
     figure = group.figure(name)
-    if figure is None:
+    if figure is None or (name == "last10_test_error" and group.fewest_epochs < 10):
         return "n/a"
     scale = 1 if name.endswith("_error") else 100
     mean, deviation = figure

@@ -1,16 +1,16 @@
-"""Which data a run learns from: digests in config.json, compared by resume, audit and compare."""
+"""Which data a run learns from, in config.json: digests for resume, audit and compare; shape and classes."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selfie_io.records.dataset import RecordDataset, open_dataset
-from selfie_train.config import DATA_KEY, TrainConfig
+from selfie_io.records.plain_files import read_json
+from selfie_train.config import DATA_KEY, MOST_CONFIG_BYTES, TrainConfig
 
 if TYPE_CHECKING:
     from selfie_train.runs.training_labels import TrainingLabels
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 _NAMES = {
     "train_files": "the training record files",
     "train_records": "the training records",
+    "train_content": "the content of the training records",
     "train_labels": "the stored training labels",
     "test_files": "the test record files",
     "test_records": "the test records",
+    "test_content": "the content of the test records",
     "given_labels": "the labels to learn",
 }
 
@@ -37,15 +39,23 @@ def open_run_dataset(config: TrainConfig) -> RecordDataset:
 
 def data_identity(dataset: RecordDataset, labels: TrainingLabels) -> dict[str, str | None]:
     """Digests (SHA-256, hex) of a data set's records and labels; None where there is nothing to digest."""
-    test = dataset.splits["test"].identity if "test" in dataset.splits else {"files": None, "records": None}
+    nothing: dict[str, str | None] = {"files": None, "records": None, "content": None}
+    test = dataset.splits["test"].identity if "test" in dataset.splits else nothing
     return {
         "train_files": dataset.train.identity["files"],
         "train_records": dataset.train.identity["records"],
+        "train_content": dataset.train.identity["content"],
         "train_labels": _digest(dataset.train.record_ids, dataset.train.labels),
         "test_files": test["files"],
         "test_records": test["records"],
+        "test_content": test["content"],
         "given_labels": _digest(labels.given),
     }
+
+
+def data_description(dataset: RecordDataset) -> dict[str, Any]:
+    """What a trained network has to be fed with and what it tells: image shape and class names."""
+    return {"shape": list(dataset.layout.shape), "class_names": list(dataset.class_names)}
 
 
 def differences(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:
@@ -58,13 +68,18 @@ def differences(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:
         files, records = f"{split}_files", f"{split}_records"
         if files in different and (records in different or None in (stored[files], found[files])):
             different.remove(files)
+        content = f"{split}_content"  # tells more than the others, and only if all of it was read
+        if content in different and (
+            None in (stored[content], found[content]) or {files, records} & {*different}
+        ):
+            different.remove(content)
     return [_NAMES[key] for key in different]
 
 
 def read_identity(folder: Path) -> dict[str, Any] | None:
     """The identity in RUN/config.json; None for a run of a version that kept none."""
-    values = json.loads((folder / "config.json").read_text())
-    found = values.get(DATA_KEY)
+    values = read_json(folder / "config.json", MOST_CONFIG_BYTES)
+    found = values.get(DATA_KEY) if isinstance(values, dict) else None
     return found if isinstance(found, dict) else None
 
 

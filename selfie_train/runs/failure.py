@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.plain_files import read_json
 
 _NAME = "failure.json"
 
@@ -46,7 +47,7 @@ def clear_failure(folder: Path) -> None:
 def read_failure(folder: Path) -> Failure | None:
     """The failure of the run in `folder`; None where there is none."""
     try:
-        content = json.loads((folder / _NAME).read_text())
+        content = read_json(folder / _NAME)
         return Failure(str(content["reason"]), float(content["time"]), content.get("config"))
     except OSError:
         return None

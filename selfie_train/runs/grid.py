@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from selfie_io.records.plain_files import read_text
 from selfie_train.config import TrainConfig
 
 _FORM = '{"base": {setting: value}, "axes": {setting: [values]}, "parts": {name: {"base": ..., "axes": ...}}}'
@@ -36,10 +37,10 @@ def read_grid(grid: str | Path) -> dict[str, Any]:
             f"a grid must be a JSON file or one of {', '.join(shipped_grids())}; got {str(grid)!r}"
         )
     else:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{grid}: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{grid}: a grid must be {_FORM}, got {content!r}")

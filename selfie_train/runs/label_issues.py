@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.csv_cells import harmless_row
 from selfie_io.records.dataset import RecordDataset
 
 COLUMNS = (
     "record_id", "index", "name", "given_label", "given_class", "suggested_label", "suggested_class", "score",
     "flagged",
+)  # fmt: skip
+SHARED_FIGURES = (  # of audit.json, that the command and the report show
+    "noise_rate", "noise_rate_low", "noise_rate_high", "evidence_error", "of_these_wrong",
+    "wrong_labels_found",
 )  # fmt: skip
 _ROWS = 10_000
 
@@ -72,22 +77,21 @@ def write_issues(path: Path, issues: LabelIssues) -> None:
     given, suggested, order = issues.given, issues.suggested, issues.order
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*COLUMNS, *issues.signals])
+        writer.writerow(harmless_row([*COLUMNS, *issues.signals]))
         for begin in range(0, len(order), _ROWS):
             part = order[begin : begin + _ROWS]
             for index, place in zip(part.tolist(), issues.dataset.train.names(part), strict=True):
                 signals = [float(values[index]) for values in issues.signals.values()]
-                writer.writerow(
-                    [
-                        int(record_ids[index]),
-                        index,
-                        place or "",
-                        int(given[index]),
-                        names[given[index]],
-                        int(suggested[index]),
-                        names[suggested[index]],
-                        f"{issues.scores[index]:.6f}",
-                        int(issues.flagged[index]),
-                        *("" if np.isnan(value) else f"{value:.6f}" for value in signals),
-                    ]
-                )
+                told = [
+                    int(record_ids[index]),
+                    index,
+                    place or "",
+                    int(given[index]),
+                    names[given[index]],
+                    int(suggested[index]),
+                    names[suggested[index]],
+                    f"{issues.scores[index]:.9f}",  # from 0 to 1
+                    int(issues.flagged[index]),
+                ]
+                figures = ["" if np.isnan(value) else f"{value:.6f}" for value in signals]
+                writer.writerow([*harmless_row(told), *figures])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfie_io.records.plain_files import open_plain_text
 from selfie_train.config import TrainConfig
+from selfie_train.runs.confusion import Confusion
 from selfie_train.runs.log import Row
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class TrainResult:
     noise_rates: list[float]  # what the method assumed in each run
     images_per_second: float | None  # None where nothing was trained
     selected_epoch: int | None = None  # from 1, whose weights early stopping kept
+    choices: NDArray[np.uint8] | None = None  # (N,) codes of CHOICES: what was last done with each sample
+    confusion: Confusion = field(default_factory=lambda: Confusion(None, None))  # of the test predictions
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -96,6 +100,10 @@ def restart_notes(log: list[Row]) -> list[str]:
 
 def read_refurbished(folder: Path) -> NDArray[np.int64]:
     """The refurbished labels int64[N] in a finished run's labels.csv, -1 where none; OSError if missing."""
-    with (folder / "labels.csv").open(newline="") as file:
-        rows = csv.DictReader(file)
-        return np.array([int(row["refurbished_label"] or -1) for row in rows], dtype=np.int64)
+    path = folder / "labels.csv"
+    try:
+        with open_plain_text(path) as file:
+            rows = csv.DictReader(file)
+            return np.array([int(row["refurbished_label"] or -1) for row in rows], dtype=np.int64)
+    except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
+        raise ValueError(f"{path}: must have integers in a column refurbished_label: {error}") from error

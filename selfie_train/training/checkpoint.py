@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.full_disk import FullDisk
+from selfie_io.records.plain_files import check_plain, open_plain, read_json
 
 KEPT = 2
 FORMAT_VERSION = 1
@@ -42,18 +44,12 @@ def write_checkpoint(
     path = folder / f"step-{step:09d}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path.with_suffix(".safetensors")) as temporary:
-            save_file({name: np.array(array, order="C") for name, array in arrays.items()}, temporary)
-            digest = _file_digest(temporary)
+        digest = write_arrays(path.with_suffix(".safetensors"), arrays)
         content = {"format_version": FORMAT_VERSION, "safetensors_sha256": digest, "values": values}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps({**content, "sha256": _json_digest(content)}, indent=1))
-    except SafetensorError as error:  # it tells the system's error in words alone
-        number = re.search(r"os error ([0-9]+)", str(error))
-        if number is None:
-            raise
-        code = int(number[1])
-        raise OSError(code, os.strerror(code), str(path)) from error
+    except FullDisk:
+        raise
     except OSError as error:  # of a temporary file beside it
         raise OSError(error.errno, error.strerror, str(path)) from error
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
@@ -65,13 +61,47 @@ def write_checkpoint(
     return path
 
 
+def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
+    """Write arrays as a safetensors file, whole or not at all; returns its SHA-256 in hex.
+
+    Raises OSError, with the path, if it cannot be written.
+    """
+    needed = sum(array.nbytes for array in arrays.values())
+    with atomic_path(path, needed_bytes=needed) as temporary:
+        try:
+            save_file({name: np.array(array, order="C") for name, array in arrays.items()}, temporary)
+        except SafetensorError as error:  # it tells the system's error in words alone
+            number = re.search(r"os error ([0-9]+)", str(error))
+            if number is None:
+                raise
+            code = int(number[1])
+            raise OSError(code, os.strerror(code), str(path)) from error
+        return _file_digest(temporary)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a safetensors file. Raises ValueError if it is none, OSError if it cannot be read."""
+    check_plain(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Remove all checkpoints of a run, and the weights that early stopping kept; other files stay."""
+    for path in [*folder.glob("step-*.json"), *folder.glob("*-*.safetensors")]:
+        if re.fullmatch(r"(step-[0-9]{9,}\.(json|safetensors)|selected-[0-9]{5,}\.safetensors)", path.name):
+            path.unlink()
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read the checkpoint of a JSON file.
 
     Raises ValueError if a digest or the version does not fit, OSError if a file cannot be read.
     """
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         stored = content.pop("sha256")
         version = content["format_version"]
     except (ValueError, KeyError, AttributeError) as error:
@@ -84,9 +114,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if stored != _json_digest(content):
         raise ValueError(f"{path} is damaged: its content does not match its digest")
     arrays_path = path.with_suffix(".safetensors")
-    if _file_digest(arrays_path) != content["safetensors_sha256"]:
+    if _file_digest(arrays_path) != content.get("safetensors_sha256"):
         raise ValueError(f"{arrays_path} is damaged: its digest is not the one in {path.name}")
-    return Checkpoint(path, load_file(arrays_path), content["values"])
+    values = content.get("values")
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it must hold an object of values")
+    return Checkpoint(path, read_arrays(arrays_path), values)
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -131,7 +164,7 @@ def unflatten_state(entries: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from selfie_io.loading.loader import Loader
 from selfie_io.loading.options import PerImage
 from selfie_io.records.split import RecordSplit
 from selfie_train.config import TrainConfig
+from selfie_train.evidence.training import TrainingStatistics
 from selfie_train.methods.method import method_class
 from selfie_train.runs.data_identity import open_run_dataset
 from selfie_train.runs.training_labels import training_labels
@@ -21,8 +23,10 @@ from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatte
 from selfie_train.training.distributed import join_processes
 from selfie_train.training.early_stopping import EarlyStopping
 from selfie_train.training.learner import Learner
-from selfie_train.training.noise_estimate import NoiseRateEstimate
+from selfie_train.training.noise_estimate import NoiseRateEstimate, rate_before_training
+from selfie_train.training.run_log import RunLog
 
+STATISTICS = "statistics"  # in a checkpoint
 STEM_IMAGES = 2000  # that a network may look at before the first run
 
 
@@ -34,7 +38,7 @@ class Components:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        self.group = join_processes(config.device)
+        self.group = join_processes(config.device, config.timeout)
         if config.batch_size % self.group.world_size:
             raise ValueError(
                 f"batch_size must be a multiple of the number of processes, {self.group.world_size}, "
@@ -50,6 +54,8 @@ class Components:
         num_samples, num_classes = len(self.labels.given), self.dataset.num_classes
         make_method = method_class(config.method)
         self.method = make_method(config, num_samples, num_classes, self.labels.noise_rate or 0.0)
+        self.method.given_labels = self.labels.given
+        self.statistics = TrainingStatistics(num_samples, num_classes)
         self.estimate: NoiseRateEstimate | None = None  # while the noise rate is being estimated
         if self.labels.noise_rate is None and make_method.needs_noise_rate:
             if not 1 <= config.warmup < config.epochs:
@@ -109,16 +115,56 @@ class Components:
     def _stem_images(self) -> Tensor:
         """Up to 2,000 training images, evenly spaced and normalised: the same in every process and run."""
         split = self.dataset.train
-        chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), STEM_IMAGES)).astype(np.int64))
-        images = torch.from_numpy(split.images(chosen)).float()
-        # PerImage, as the loader does it.
+        chosen = np.linspace(0, len(split) - 1, min(len(split), STEM_IMAGES)).astype(np.int64)
+        return self.normalised(np.unique(chosen))
+
+    def normalised(self, indices: NDArray[np.int64]) -> Tensor:
+        """Training images float32 (n, C, H, W), normalised as the loader does it with PerImage."""
+        images = torch.from_numpy(self.dataset.train.images(indices)).float()
         flat = images.flatten(1)
         std = flat.std(1, correction=0).clamp_min(flat.shape[1] ** -0.5)
         return (images - flat.mean(1)[:, None, None, None]) / std[:, None, None, None]
 
+    def find_noise_rate(self, cache: Path, log: RunLog) -> None:
+        """Before the first step: an unknown rate from evidence that is out of sample, if it gives one."""
+        if self.estimate is None:
+            return
+        log.say(f"the noise rate is unknown and is estimated first; {cache} keeps it")
+        given = self.labels.given
+        rate, source = rate_before_training(self.dataset, given, cache, self.config.seed, self.group)
+        if rate is None:
+            log.say(f"no evidence gives a noise rate ({source}): the predictions of the warm-up will")
+        else:
+            self._take_noise_rate(rate, source, log)
+
+    def estimate_noise_rate(self, log: RunLog) -> None:
+        """After the warm-up: a rate that is still unknown, from the warm-up's predictions."""
+        if self.estimate is not None:
+            rate = self.estimate.rate(self.labels.given)
+            self._take_noise_rate(rate, "the predictions of the warm-up (rough)", log)
+
+    def _take_noise_rate(self, rate: float, source: str, log: RunLog) -> None:
+        self.method.noise_rate = rate
+        self.estimate = None
+        log.event("noise_rate_estimated", noise_rate=rate, source=source)
+        log.say(f"noise rate estimated from {source}: {rate:.4f}")
+
+    def circumstances(self) -> dict[str, Any]:
+        """What a reader of events.jsonl wants to know of the machine and the run."""
+        return {
+            "torch": torch.__version__,
+            "device": str(self.group.device),
+            "world_size": self.group.world_size,
+            "num_threads": torch.get_num_threads(),
+            "parameters": self.learner.num_parameters,
+            "observed_noise_rate": self.labels.observed_noise_rate,
+            "noise_rate": self.labels.noise_rate,
+        }
+
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Everything learnt and remembered, as arrays and JSON values by name."""
         arrays, values = flatten_state(self.method.state_dict(), "method")
+        arrays |= flatten_state(self.statistics.state_dict(), STATISTICS)[0]
         if self.estimate is not None:
             estimate_arrays, estimate_values = flatten_state(self.estimate.state_dict(), "estimate")
             arrays, values = arrays | estimate_arrays, values | estimate_values
@@ -134,6 +180,10 @@ class Components:
         self.learner.load_state(checkpoint.arrays)
         self.method.load_state_dict(unflatten_state(memory, "method"))
         self.method.noise_rate = checkpoint.values["noise_rate"]
+        if kept := unflatten_state(checkpoint.arrays, STATISTICS):
+            self.statistics.load_state_dict(kept)
+        else:  # of version 0.1
+            self.notes.append("the checkpoint has no statistics of the records: they begin here")
         if self.early_stopping is not None:
             self.early_stopping.load_state_dict(unflatten_state(memory, "label_wave"))
         if not checkpoint.values["estimating"]:

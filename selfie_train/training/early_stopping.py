@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load_file, save_file
-
-from selfie_io.records.atomic import atomic_path
 from selfie_train.methods.label_wave import LabelWave
 from selfie_train.methods.method import Scores
+from selfie_train.runs.log import Row
+from selfie_train.training.checkpoint import read_arrays, write_arrays
 from selfie_train.training.learner import Learner
+from selfie_train.training.run_log import RunLog
 
 
 class EarlyStopping:
@@ -34,8 +34,7 @@ class EarlyStopping:
             arrays = {
                 name: array for name, array in learner.state().items() if not name.startswith("momentum")
             }
-            with atomic_path(_path(folder, best)) as temporary:
-                save_file({name: array.copy(order="C") for name, array in arrays.items()}, temporary)
+            write_arrays(_path(folder, best), arrays)
         return True
 
     def forget_older(self, folder: Path) -> None:
@@ -49,8 +48,20 @@ class EarlyStopping:
         """Go back to the weights of the best epoch and return it, from 0; None where there is none yet."""
         best = self.wave.best_epoch
         if best is not None:
-            learner.load_state(load_file(_path(folder, best)))
+            learner.load_state(read_arrays(_path(folder, best)))
         return best
+
+    def tell(self, best: int | None, rows: list[Row], log: RunLog) -> None:
+        """Say which epoch, from 0, was selected."""
+        if best is None:
+            log.say("early stopping: too few epochs to compare, the last weights are kept")
+            return
+        log.event("epoch_selected", epoch=best + 1, prediction_changes=self.wave.prediction_changes)
+        error = rows[best]["test_error"]
+        known = "" if error is None else f" (test error {error:.2f} %)"
+        log.say(
+            f"early stopping: predictions changed least around epoch {best + 1}; its weights are kept{known}"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What Label Wave remembers."""

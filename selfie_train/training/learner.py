@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -17,44 +17,20 @@ from torch import Tensor, nn
 from selfie_io.loading.batch import Batch
 from selfie_io.loading.loader import Loader
 from selfie_train.config import TrainConfig
+from selfie_train.evidence.training import Outputs
 from selfie_train.methods.method import Choice, Mixup, Scores
 from selfie_train.models.builder import model_builder
 from selfie_train.training.distributed import ProcessGroup
 from selfie_train.training.machine import autocast
 from selfie_train.training.mixing import mixed_loss
 from selfie_train.training.optimizer import make_optimizer, set_learning_rate
+from selfie_train.training.scored_batch import ScoredBatch
 from selfie_train.training.weight_average import WeightAverage
 
 
 def stream_seed(*key: int | str) -> int:
     """A seed in 0..2**63-1 that depends on `key` alone: every random stream of a run has its own."""
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
-
-
-@dataclass(frozen=True)
-class ScoredBatch:
-    """What `score` keeps for `update`: this process's b samples as m networks see them, with gradients."""
-
-    group: ProcessGroup  # the processes that share the batch: this one alone where all of them have all of it
-    global_size: int
-    images: Tensor  # (views * b, C, H, W) on the device, view after view
-    labels: Tensor  # int64 (b,) given labels
-    logits: list[Tensor]  # m of float32 (views * b, k)
-    losses: list[Tensor]  # m of float32 (b,)
-    predicted: list[Tensor]  # m of int64 (b,)
-    batch: Batch  # as the loader gave it
-    begin: int = 0  # where these samples begin in the global batch
-
-    def sums(self) -> Tensor:
-        """Losses and errors averaged over the networks, and samples, float64[3]."""
-        labels, count = self.labels, len(self.losses)
-        return torch.stack(
-            [
-                torch.stack([loss.detach() for loss in self.losses]).double().sum() / count,
-                torch.stack([guess != labels for guess in self.predicted]).double().sum() / count,
-                torch.tensor(len(labels), dtype=torch.float64, device=labels.device),
-            ]
-        )
 
 
 class Learner:
@@ -104,12 +80,20 @@ class Learner:
             set_learning_rate(optimizer, value)
 
     def score(
-        self, batch: Batch, epoch: int, step: int, global_size: int, *, gather: bool = True
+        self,
+        batch: Batch,
+        epoch: int,
+        step: int,
+        global_size: int,
+        *,
+        gather: bool = True,
+        gradients: bool = True,
     ) -> Scores | None:
         """Run a batch through every network in train mode; `update` then learns from what is kept of it.
 
-        `step` keys the dropout; `global_size` counts the samples over all processes. Returns the
-        scores of the global batch, or None without `gather`.
+        `step` keys the dropout; `global_size` counts the samples over all processes. Without `gradients`
+        `update` needs choices that go through the networks again. Returns the scores of the global batch,
+        or None without `gather`.
         """
         group = self.group
         if global_size < 2 * group.world_size:  # batch norm needs two samples wherever it is computed
@@ -120,7 +104,7 @@ class Learner:
         labels = batch.labels.to(self.group.device, non_blocking=True)
         for network in self._forward:
             network.train()
-        with self._autocast():
+        with torch.set_grad_enabled(gradients), self._autocast():
             logits = [network(images).float() for network in self._forward]
         losses = [F.cross_entropy(output, self._each_view(labels), reduction="none") for output in logits]
         if self.num_views > 1:
@@ -128,7 +112,9 @@ class Learner:
             predicted = [self._shares(output).argmax(1) for output in logits]
         else:
             predicted = [output.argmax(1) for output in logits]
-        scored = ScoredBatch(group, global_size, images, labels, logits, losses, predicted, batch)
+        scored = ScoredBatch(
+            group, global_size, images, labels, logits, losses, predicted, batch, self.num_views
+        )
         if not gather:
             self._scored = scored
             return None
@@ -136,16 +122,26 @@ class Learner:
         self._scored = replace(scored, begin=begin)
         return scores
 
+    def outputs(self) -> Outputs | None:
+        """What the networks made of this process's scored samples; None where another process has them too.
+
+        Raises RuntimeError without a `score` before it.
+        """
+        scored = self._kept()
+        return scored.outputs() if scored.group is self.group or self.group.is_first else None
+
+    def _kept(self) -> ScoredBatch:
+        if self._scored is None:
+            raise RuntimeError("a batch must be scored since the last update: call score first")
+        return self._scored
+
     def update(self, choices: list[Choice] | None) -> Tensor:
         """Step every network on its choice from the scored batch; None: on the mean over the given labels.
 
         Returns this process's sums float64[3] over the scored batch: losses and errors against the given
         labels, averaged over the networks, and samples. Raises RuntimeError without a `score` before it.
         """
-        scored = self._scored
-        if scored is None:
-            raise RuntimeError("update needs a batch that was scored since the last update: call score first")
-        self._scored = None
+        scored, self._scored = self._kept(), None
         group = scored.group
         for number, optimizer in enumerate(self.optimizers):
             if choices is None:
@@ -245,10 +241,19 @@ class Learner:
         return scores, begin
 
     @torch.no_grad()
-    def evaluate(self, loader: Loader, *, batch_means: bool = False) -> tuple[float, float]:
+    def evaluate(
+        self,
+        loader: Loader,
+        *,
+        batch_means: bool = False,
+        counts: Tensor | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> tuple[float, float]:
         """Mean loss and error (percent) over all samples, averaged over the networks.
 
         `batch_means` averages the means of the (global) batches instead, as the official program does.
+        `counts` int64 (k * k,) gets this process's predictions: label * k + predicted class. `advance` is
+        told the batches done.
         """
         for network in self.tested_networks:
             self.group.broadcast_buffers(network)
@@ -265,8 +270,14 @@ class Learner:
                 with self._autocast():
                     logits = network(images).float()
                 loss = F.cross_entropy(logits, labels, reduction="sum").double()
-                errors = (logits.argmax(1) != labels).sum()
+                predicted = logits.argmax(1)
+                errors = (predicted != labels).sum()
+                if counts is not None:
+                    pairs = labels * logits.shape[1] + predicted
+                    counts += torch.bincount(pairs, minlength=len(counts))
                 sums += weight * torch.stack([loss, errors.double(), loss.new_tensor(len(labels))])
+            if advance is not None:
+                advance(number + 1)
         loss_sum, errors_sum, count = self.group.sum(sums).tolist()
         return loss_sum / count, 100 * errors_sum / count
 

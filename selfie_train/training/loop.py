@@ -8,27 +8,27 @@ on where the run stopped.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from selfie_io.loading.loader import Loader
-from selfie_io.records.atomic import atomic_path
-from selfie_train.config import DATA_KEY, TrainConfig
+from selfie_train.config import TrainConfig
 from selfie_train.methods.method import Scores
-from selfie_train.runs.data_identity import check_identity, data_identity
-from selfie_train.runs.log import Row
+from selfie_train.runs.data_identity import check_identity, data_description, data_identity
+from selfie_train.runs.log import Row, checked_rows
+from selfie_train.runs.own_files import check_new_run
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
-from selfie_train.training.checkpoint import latest_checkpoint, write_checkpoint
+from selfie_train.training import continuing
+from selfie_train.training.checkpoint import Checkpoint, write_checkpoint
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
-from selfie_train.training.noise_estimate import rate_from_features
 from selfie_train.training.position import Position
+from selfie_train.training.report_record import ReportRecord
 from selfie_train.training.result_files import write_results
 from selfie_train.training.run_log import RunLog
 from selfie_train.training.schedule import changes_within_epochs, learning_rate
@@ -36,6 +36,7 @@ from selfie_train.training.settle import settle
 from selfie_train.training.stop_signal import StopSignal
 
 CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
+CACHE = ".evidence"  # beside the run's folder: what later runs on the same labels need not find again
 CHECK_EVERY = 20  # batches between checks of the loss and, with several processes, of the stop signal
 
 
@@ -44,24 +45,19 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
 
     What the config leaves at auto is chosen first, said, and kept in config.json.
 
-    Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already,
-    RunBusy if another process trains it, Divergence if the loss is no longer finite, Stopped after Ctrl-C or
-    SIGTERM.
+    Raises ValueError where config and data do not fit, FileExistsError if the folder holds a run already, or
+    files of others that it would replace, RunBusy if another process trains it, Divergence if the loss is no
+    longer finite, Stopped after Ctrl-C or SIGTERM.
     """
     settled = settle(config)
     config = settled.config
     config.check_method()
-    config = dataclasses.replace(
-        config, dataset=str(Path(config.dataset).absolute())
-    )  # to resume from anywhere
+    dataset = str(Path(config.dataset).absolute())  # to resume from anywhere
+    config = dataclasses.replace(config, dataset=dataset)
     folder = config.run_folder
     training = Training(config, folder, quiet=quiet)
     with hold_run(folder, training.group):
-        if (folder / "config.json").exists():
-            raise FileExistsError(
-                f"a new run needs a new folder, but {folder} holds a run already: "
-                "resume it, or choose another"
-            )
+        check_new_run(folder)
         training.group.barrier()  # until every process has looked
         if training.group.is_first:
             training.write_config()
@@ -70,25 +66,38 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
         return training.run()
 
 
-def resume(folder: str | Path, *, dataset: str | Path | None = None, quiet: bool = False) -> TrainResult:
+def resume(
+    folder: str | Path,
+    *,
+    dataset: str | Path | None = None,
+    epochs: int | None = None,
+    from_start: bool = False,
+    quiet: bool = False,
+) -> TrainResult:
     """Continue the run in `folder` at the batch after its last whole checkpoint; raises as `train` does.
 
-    `dataset` is where its data set lies now, if it moved. Raises OSError if there is no run, ValueError if
-    the data or the labels are not those that the run learnt from. The number of processes may differ from
-    before. `quiet` prints nothing.
+    dataset: where its data set lies now, if it moved; epochs: to extend the run; from_start: train it again
+    from the beginning; quiet: print nothing. Raises OSError if there is no run, ValueError if data, labels or
+    settings are not those that the run learnt with, or if no checkpoint is whole.
     """
     folder = Path(folder)
-    config = TrainConfig.read(folder)
-    if dataset is not None:
-        config = dataclasses.replace(config, dataset=str(Path(dataset).absolute()))
+    config, earlier_epochs = continuing.config_to_continue(folder, dataset, epochs)
     training = Training(config, folder, quiet=quiet)
     with hold_run(folder, training.group):
+        checkpoint = None
+        if not from_start:
+            checkpoint = continuing.find_checkpoint(folder, config, earlier_epochs, training.log.say)
         check_identity(folder, training.components.dataset, training.labels, config.noise)
-        if dataset is not None and training.group.is_first:
-            training.write_config()
-        training.restore()
-        if training.last_checkpoint is not None:
-            training.log.event("resume", checkpoint=training.last_checkpoint.name)
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        training.group.barrier()  # until every process has looked
+        if training.group.is_first:
+            if from_start or epochs is not None:
+                continuing.begin_again(folder, forget=from_start)
+            if dataset is not None or epochs is not None:
+                training.write_config(earlier_epochs)
+        if checkpoint is not None:
+            training.log.event("resume", checkpoint=checkpoint.path.name)
         return training.run()
 
 
@@ -101,7 +110,7 @@ class Training:
         self.components = Components(config)
         self.group, self.labels = self.components.group, self.components.labels
         self.method, self.learner = self.components.method, self.components.learner
-        self.early_stopping = self.components.early_stopping
+        self.early_stopping, self.statistics = self.components.early_stopping, self.components.statistics
         self.num_runs = self.method.num_runs(config)
         self.train_loader = self.components.loader(self.components.dataset.train, training=True)
         self.test_loader: Loader | None = None
@@ -110,44 +119,52 @@ class Training:
 
         self.position = Position()
         self.metrics = EpochMetrics(self.group, self.labels, self.method)  # of the epoch so far
+        self.report = ReportRecord(self.group, len(self.labels.given), self.components.dataset.num_classes)
         self.rows: list[Row] = []
         self.noise_rates = [self.method.noise_rate]  # of each run so far
         self.last_checkpoint: Path | None = None
         self.checkpoint_time = time.monotonic()
         self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
         self.learner.start_run(0)
+        if self.group.life is not None:
+            self.group.life.advice = f"continue with: selfie-train resume {folder}"
 
-    def write_config(self) -> None:
+    def write_config(self, earlier_epochs: Sequence[int] = ()) -> None:
         """Write config.json: the settings, and which data they were used on."""
-        content = self.config.to_json() | {DATA_KEY: data_identity(self.components.dataset, self.labels)}
-        with atomic_path(self.folder / "config.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=1))
+        dataset = self.components.dataset
+        data = data_identity(dataset, self.labels) | data_description(dataset)
+        continuing.write_config(self.folder, self.config, data, earlier_epochs)
 
     def run(self) -> TrainResult:
         """Train what is left, and write the results."""
         try:
             self.log.restore(self.rows)
-            self.log.event("start", **self._circumstances())
+            at = {f"at_{name}": value for name, value in dataclasses.asdict(self.position).items()}
+            self.log.event("start", **self.components.circumstances(), **at)
             for line in self.components.notes:
                 self.log.say(line)
+            if self.position.step == 0:
+                self.components.find_noise_rate(self.folder.parent / CACHE, self.log)
+                self.noise_rates[-1] = self.method.noise_rate
             with StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
                     while self.position.epoch < self.config.epochs and not self._should_stop_early:
                         self._train_epoch(stop_signal)
                         self._evaluate_and_log_epoch()
-                        self._estimate_noise_rate_after_warmup()
+                        if self.position.epoch == self.config.warmup:
+                            self.components.estimate_noise_rate(self.log)
+                            self.noise_rates[-1] = self.method.noise_rate
                         self._checkpoint_after_epoch()
                     self._start_next_run()
             selected_epoch = self._select_epoch()
         except Divergence as error:
+            self.log.write_row()
             self.log.event("divergence", message=str(error))
             raise
+        except RuntimeError as error:
+            raise self.group.explain(error) from error
         except OSError as error:  # a full disk, a data set that is gone
-            what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror or str(error)
-            raise OSError(
-                f"{what}. The run stopped; last good checkpoint: {self.last_checkpoint or 'none yet'}. "
-                f"When this is repaired, continue with: selfie-train resume {self.folder}"
-            ) from error
+            raise continuing.stopped_by(error, self.last_checkpoint, self.folder) from error
         finally:
             self.log.close()
             self.train_loader.close()
@@ -163,9 +180,12 @@ class Training:
             noise_rates=self.noise_rates,
             images_per_second=self.position.images_per_second or None,
             selected_epoch=selected_epoch,
+            choices=self.report.choices,
+            confusion=self.report.confusion,
         )
         if self.group.is_first:
-            write_results(result, self.components.dataset, self.method, say=self.log.say)
+            columns = self.statistics.columns()
+            write_results(result, self.components.dataset, self.method, statistics=columns, say=self.log.say)
             self.log.event("end", **result.summary)
         self.group.barrier()
         return result
@@ -176,6 +196,7 @@ class Training:
         num_batches = len(self.train_loader)
         watching = self.components.estimate is not None or self.early_stopping is not None
         gather = method.needs_scores or watching
+        gradients = not method.learns_anew(position.epoch)
         rate_changes = changes_within_epochs(config)
         learner.set_learning_rate(self._learning_rate())
         title = f"run {position.run} epoch {position.epoch + 1}/{config.epochs}"
@@ -186,12 +207,16 @@ class Training:
         for batch in batches:
             global_size = self._global_size(len(batch.labels), position.batch)
             if global_size >= 2:  # batch norm needs two samples
-                scores = learner.score(batch, position.epoch, position.step, global_size, gather=gather)
+                scores = learner.score(
+                    batch, position.epoch, position.step, global_size, gather=gather, gradients=gradients
+                )
+                self.statistics.record(learner.outputs())
                 if scores is not None:
                     self._watch(scores)
                 choices = method.choose(scores) if scores is not None and method.needs_scores else None
                 sums = learner.update(choices)
                 self.metrics.add(sums, scores, choices)
+                self.report.record(scores, choices)
             position.batch += 1
             position.step += 1
             position.images += global_size
@@ -243,10 +268,17 @@ class Training:
     def _evaluate_and_log_epoch(self) -> None:
         """Test the networks, log the epoch, and move on to the next one."""
         position, method = self.position, self.method
+        self.statistics.end_epoch(self.group)
         test_loss = test_error = None
         if self.test_loader is not None:
             official = self.config.variant == "official"
-            test_loss, test_error = self.learner.evaluate(self.test_loader, batch_means=official)
+            counts = self.report.counts()
+            self.log.start_test(f"run {position.run} epoch {position.epoch + 1} test", len(self.test_loader))
+            test_loss, test_error = self.learner.evaluate(
+                self.test_loader, batch_means=official, counts=counts, advance=self.log.advance_test
+            )
+            self.log.end_epoch()
+            self.report.end_test(counts, test_error)
         knows_rate = method.needs_noise_rate and self.components.estimate is None
         row = self.metrics.row(
             epoch=position.epoch + 1,
@@ -257,24 +289,9 @@ class Training:
             noise_rate=method.noise_rate if knows_rate else None,
         )
         self.rows.append(row)
-        self.log.row(row, position.images_per_second, label_precisions=self.metrics.label_precisions())
+        self.log.hold_row(row, position.images_per_second, self.metrics.label_precisions())
         position.epoch, position.batch = position.epoch + 1, 0
         self.metrics = EpochMetrics(self.group, self.labels, method)
-
-    def _estimate_noise_rate_after_warmup(self) -> None:
-        """Estimate an unknown noise rate from the predictions of the warm-up, and tell the method."""
-        estimate = self.components.estimate
-        if estimate is None or self.position.epoch != self.config.warmup:
-            return
-        found = rate_from_features(
-            self.components.dataset, self.labels.given, self.folder / "evidence", self.config.seed, self.group
-        )
-        rate, source = found or (estimate.rate(self.labels.given), "the predictions of the warm-up (rough)")
-        self.method.noise_rate = rate
-        self.noise_rates[-1] = rate
-        self.components.estimate = None
-        self.log.event("noise_rate_estimated", noise_rate=rate, source=source)
-        self.log.say(f"noise rate estimated from {source}: {rate:.4f}")
 
     def _checkpoint_after_epoch(self) -> None:
         """Write a checkpoint if the last one is old, if the epoch is the best, or the run's last."""
@@ -282,10 +299,12 @@ class Training:
             self.learner, self.checkpoints
         )
         due = best or self._should_stop_early or self.position.epoch == self.config.epochs
+        due = due or (self.group.is_first and self.last_checkpoint is None)
         if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
             self._checkpoint()
             if self.early_stopping is not None and self.group.is_first:
                 self.early_stopping.forget_older(self.checkpoints)
+        self.log.write_row()  # only now: a killed run that has a log has a checkpoint
 
     @property
     def _should_stop_early(self) -> bool:
@@ -296,18 +315,10 @@ class Training:
         if self.early_stopping is None:
             return None
         best = self.early_stopping.select(self.learner, self.checkpoints)
-        if best is None:
-            self.log.say("early stopping: too few epochs to compare, the last weights are kept")
-            return None
-        self._checkpoint()
-        changes = self.early_stopping.wave.prediction_changes
-        self.log.event("epoch_selected", epoch=best + 1, prediction_changes=changes)
-        error = self.rows[best]["test_error"]
-        known = "" if error is None else f" (test error {error:.2f} %)"
-        self.log.say(
-            f"early stopping: predictions changed least around epoch {best + 1}; its weights are kept{known}"
-        )
-        return best + 1
+        if best is not None:
+            self._checkpoint()
+        self.early_stopping.tell(best, self.rows, self.log)
+        return None if best is None else best + 1
 
     def _start_next_run(self) -> None:
         """Start the next run, if there is one, with new weights."""
@@ -316,6 +327,7 @@ class Training:
         if position.run < self.num_runs:
             position.epoch = 0
             self.method.restart()
+            self.statistics.restart()
             self.learner.start_run(position.run)
             self.noise_rates.append(self.method.noise_rate)
             self.log.event("restart", run=position.run, noise_rate=self.method.noise_rate)
@@ -326,14 +338,17 @@ class Training:
     def _checkpoint(self) -> None:
         """Write everything that `restore` needs; raises Divergence if a weight is not finite."""
         metrics = self.metrics.state()
+        self.statistics.merge(self.group)
         if not self.learner.is_finite():
             self._diverged("a weight is not finite")
         self.checkpoint_time = time.monotonic()
         if not self.group.is_first:
             return
         arrays, state = self.components.state()
+        arrays |= self.report.state()
         values = {
             "position": dataclasses.asdict(self.position),
+            "settings": continuing.settings(self.config),
             "loader": self.train_loader.state_dict(),
             **metrics,
             "rows": self.rows,
@@ -342,57 +357,28 @@ class Training:
         }
         self.last_checkpoint = write_checkpoint(self.checkpoints, self.position.step, arrays, values)
 
-    def restore(self) -> None:
-        """Load the last whole checkpoint, if there is one."""
-        checkpoint, defects = latest_checkpoint(self.checkpoints)
-        for defect in defects:
-            self.log.say(f"checkpoint skipped: {defect}")
-        if checkpoint is None:
-            if (self.folder / "summary.json").exists():
-                raise ValueError(
-                    f"{self.folder} is finished, and without a whole checkpoint nothing can continue: its "
-                    "results are kept; train into another folder"
-                )
-            if (self.folder / "log.csv").exists():
-                self.log.say("there is no whole checkpoint: training starts from the beginning")
-            return
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue at a checkpoint; raises ValueError if it does not fit."""
         values = checkpoint.values
         try:
             self.components.load_state(checkpoint)
-            self.noise_rates = values["noise_rates"]
+            self.noise_rates = [float(rate) for rate in values["noise_rates"]]
             self.train_loader.load_state_dict(values["loader"])
-            self.position = Position(**values["position"])
+            limits = {"runs": self.num_runs, "epochs": self.config.epochs, "batches": len(self.train_loader)}
+            self.position = Position.read(values["position"], **limits)
             self.metrics.load_state(values)
-            self.rows = values["rows"]
+            self.rows = checked_rows(values["rows"])
+            errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
+            self.report.load_state(checkpoint.arrays, errors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            raise ValueError(
-                f"{checkpoint.path} does not fit the settings in {self.folder / 'config.json'}: "
-                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            ) from error
+            raise continuing.misfit(checkpoint, self.folder, error) from error
         self.last_checkpoint = checkpoint.path
 
     def _diverged(self, what: str) -> None:
-        position = self.position
-        good = self.last_checkpoint or "none was written yet"
-        raise Divergence(
-            f"{what} in run {position.run}, epoch {position.epoch + 1}, batch {position.batch}; "
-            f"last good checkpoint: {good}. A lower learning rate may help"
-        )
+        raise continuing.divergence(what, self.position, self.last_checkpoint)
 
     def _global_size(self, local_size: int, batch: int) -> int:
         """Samples of a batch over all processes; only the last batch of an epoch can be smaller."""
         if batch + 1 < len(self.train_loader) or self.group.world_size == 1:
             return local_size * self.group.world_size
         return int(self.group.sum(torch.tensor([local_size], device=self.group.device)).item())
-
-    def _circumstances(self) -> dict[str, Any]:
-        return {
-            "torch": torch.__version__,
-            "device": str(self.group.device),
-            "world_size": self.group.world_size,
-            "num_threads": torch.get_num_threads(),
-            "parameters": self.learner.num_parameters,
-            "observed_noise_rate": self.labels.observed_noise_rate,
-            "noise_rate": self.labels.noise_rate,
-            **{f"at_{name}": value for name, value in dataclasses.asdict(self.position).items()},
-        }

@@ -4,7 +4,7 @@ Deep networks learn clean samples before they memorise noisy ones: at the end of
 predictions agree with each other but not with its given label is probably mislabelled. The estimate is the
 share of those among the samples whose predictions agree. It is rough: too high where the network still errs
 consistently, too low once it has memorised noise. Set `noise_rate` if you know it better.
-Where the extra [features] is installed, the probe of its features gives the rate instead.
+It is used only where evidence that is out of sample gives no rate before the run: `rate_before_training`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from selfie_io.labels.history import LabelHistory
 from selfie_io.records.dataset import RecordDataset
-from selfie_train.evidence.features import features_available
 from selfie_train.methods.method import Scores
 from selfie_train.training.distributed import ProcessGroup
 
@@ -52,26 +51,22 @@ class NoiseRateEstimate:
         self.history.load_state_dict(state)
 
 
-def rate_from_features(
+def rate_before_training(
     dataset: RecordDataset, given: NDArray[np.int64], cache: Path, seed: int, group: ProcessGroup
-) -> tuple[float, str] | None:
-    """The rate by the features' probe and where it comes from; None without the extra or usable evidence.
+) -> tuple[float | None, str]:
+    """The rate by evidence that is out of sample, and where it comes from; or None and why there is none.
 
     The first process finds it, the others are told.
     """
-    if not features_available():
-        return None
     from selfie_train.evidence.training_rate import noise_rate_from_evidence
 
-    rate, low, high = -1.0, 0.0, 0.0
+    rate, source = -1.0, ""
     if group.is_first:
         try:
-            rate, low, high = noise_rate_from_evidence(dataset, given, cache, seed=seed)
-        except (ValueError, OSError):  # too few records, weak features: the warm-up decides
-            rate = -1.0
-    told = torch.tensor([rate, low, high] if group.is_first else [0.0] * 3, dtype=torch.float64)
-    told = told.to(group.device)
-    rate, low, high = (float(value) for value in group.sum(told))
-    if rate < 0:
-        return None
-    return rate, f"the features of efficientnet-lite0 ({low:.3f} to {high:.3f})"
+            found = noise_rate_from_evidence(dataset, given, cache, seed=seed)
+            rate, source = found.rate, str(found)
+        except (ValueError, OSError) as error:  # too few records, weak evidence: the warm-up decides
+            source = str(error)
+    told = torch.tensor([rate if group.is_first else 0.0], dtype=torch.float64, device=group.device)
+    rate = float(group.sum(told).item())
+    return (None if rate < 0 else rate), source

@@ -40,6 +40,9 @@ void test_sums();
 // resize_colour_test.cpp
 void test_resize_and_colour();
 
+// lost_files_test.cpp
+void test_lost_files();
+
 // read_ahead_test.cpp
 void test_reading_ahead();
 void test_reading_ahead_of_a_cut_file();

@@ -254,6 +254,27 @@ int list_isas() {
     return 0;
 }
 
+// A long read asks now and then whether it shall go on.
+void test_poll() {
+    const RecordLayout layout{1, 2, 2};
+    const RecordFile file(layout, 200);
+    const auto files = file.open(layout, ReadMode::kMmap);
+    std::vector<std::uint32_t> ids(200);
+    std::vector<std::int64_t> labels(200), indices(200, 7);
+    std::vector<std::uint8_t> pixels(200 * layout.pixel_bytes());
+    int calls = 0;
+    const auto stop = [&] {
+        if (++calls == 2) throw std::runtime_error("Ctrl-C");
+    };
+    check_throws<std::runtime_error>([&] { files->headers(ids.data(), labels.data(), stop); },
+                                     "headers that are interrupted");
+    check(calls == 2 && ids[63] == 64 && ids[64] == 0, "headers stop at the second poll");
+    calls = 0;
+    check_throws<std::runtime_error>([&] { files->images(indices.data(), 200, pixels.data(), stop); },
+                                     "images that are interrupted");
+    check(calls == 2, "images stop at the second poll");
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -270,6 +291,8 @@ int main(int count, char** arguments) {
     test_pool();
     test_closing();
     test_errors();
+    test_poll();
+    test_lost_files();
     std::printf("%s: %s\n", pixel_kernel().isa, failures == 0 ? "all passed" : "failed");
     return failures == 0 ? 0 : 1;
 }

@@ -14,6 +14,7 @@ from selfie_io.convert.reading import read_class_names
 from selfie_io.convert.subcommand import BAD_DATA, DONE, CommandError, Subcommand, parse_shape, progress, tool
 from selfie_io.convert.summary import describe, summary
 from selfie_io.records.files import guess_shape, record_files
+from selfie_io.records.lock import folder_lock
 from selfie_io.records.manifest import MANIFEST_NAME, write_manifest
 from selfie_io.records.verify import manifest_of, verify_files
 
@@ -27,6 +28,11 @@ class Adopt(Subcommand):
     not changed.
     """
 
+    EXAMPLES = (
+        "selfie-convert adopt data/animal10n --shape 3,64,64",
+        "selfie-convert adopt data/mine --class-names classes.txt --name mine",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The folder with the record files."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
@@ -37,6 +43,10 @@ class Adopt(Subcommand):
     """The number of classes; by default the largest label + 1."""
     class_names: Path | None = None
     """A text file with one class name per line; by default the classes are called 0, 1, ..."""
+    labels_are_clean: bool = False
+    """Say that the labels are known to be right; without it they count as unknown, and figures that
+    need the truth are n/a.
+    """
     name: str | None = None
     """The name of the data set; by default that of the folder."""
     force: bool = False
@@ -48,6 +58,10 @@ class Adopt(Subcommand):
         """Check, then write the manifest; 1 if there are defects."""
         if not self.folder.is_dir():
             raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
+        with folder_lock(self.folder):
+            return self._adopt()
+
+    def _adopt(self) -> int:
         if (self.folder / MANIFEST_NAME).exists() and not self.force:
             raise CommandError(
                 f"FOLDER must have no manifest, {self.folder} has one; --force makes a new one"
@@ -68,6 +82,7 @@ class Adopt(Subcommand):
             name=self.name or self.folder.resolve().name,
             class_names=class_names or [str(label) for label in range(report.num_classes)],
             provenance={"tool": tool(), "source": {"kind": "adopted"}, "contiguous_ids": contiguous},
+            labels="clean" if self.labels_are_clean else "unknown",
         )
         write_manifest(self.folder, manifest)
         if self.json:

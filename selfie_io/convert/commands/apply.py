@@ -18,8 +18,7 @@ from selfie_io.convert.sources.source import SourceOptions
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
 from selfie_io.records.atomic import atomic_folder, atomic_path
 
-_IMAGE_FILES = ("image-folder", "animal10n", "image-table")
-_LABEL_COLUMNS = ("label", "fine_label", "labels")
+_IMAGE_FILES = ("image-folder", "animal10n", "image-table", "tiny-imagenet")
 _LISTED = 10
 
 
@@ -47,6 +46,11 @@ class Apply(Subcommand):
     and importing DECISIONS (selfie-convert labels) give.
     """
 
+    EXAMPLES = (
+        "selfie-convert apply photos/ decisions.csv corrected/ --dry-run",
+        "selfie-convert apply photos.zip decisions.csv corrected.zip --unsure drop",
+    )
+
     source: tyro.conf.Positional[Path]
     """The folder, archive or file that was reviewed."""
     decisions: tyro.conf.Positional[Path]
@@ -62,7 +66,8 @@ class Apply(Subcommand):
     kind: str = "auto"
     """The kind of SOURCE, as for pack."""
     test_fraction: float | None = None
-    """As for pack: if SOURCE has no test split, the fraction of each class that was held out."""
+    """As for pack: if SOURCE has no test split, the fraction of each class that was held out; by
+    default what pack would take."""
     test_seed: int = 0
     """As for pack: the seed of the records that were held out."""
     json: bool = False
@@ -75,6 +80,8 @@ class Apply(Subcommand):
                 raise CommandError(f"{name} must exist, there is none at {path}")
         if self.out.exists() and not self.dry_run:
             raise CommandError(f"OUT must be absent, {self.out} is there already")
+        if self.source.is_file() and self._dropped_file.exists() and not self.dry_run:
+            raise CommandError(f"OUT_dropped must be absent, {self._dropped_file} is there already")
         inside = self.source.resolve()
         if inside.is_dir() and (inside == self.out.resolve() or inside in self.out.resolve().parents):
             raise CommandError(f"OUT must not lie in SOURCE, got {self.out}")
@@ -112,6 +119,11 @@ class Apply(Subcommand):
             )
         return DONE
 
+    @property
+    def _dropped_file(self) -> Path:
+        """Where the dropped records of a source that is one file go."""
+        return self.out.with_name(f"{self.out.stem}_dropped{self.out.suffix}")
+
     def _plan(self) -> tuple[_Plan, list[str]]:
         """What is to be done, and the names of all files of the source."""
         options = SourceOptions(self.test_fraction, test_seed=self.test_seed, chosen=self.kind != "auto")
@@ -138,15 +150,20 @@ class Apply(Subcommand):
                     raise ValueError(f"{tree.place(name)}: {error}") from error
                 if content is not None:
                     replaced[name] = content
-        told_by_table = kind == "image-table" or bool(replaced)
-        moving = correction
-        if told_by_table:  # the table has the labels: files stay where they are
-            dropped = {name: change for name, change in correction.changes.items() if change.dropped}
-            moving = replace(correction, changes=dropped)
-        return _Plan(kind, correction, files.moved_names(moving, kind, set(names)), replaced), names
+            told_by_table = kind == "image-table" or bool(replaced)
+            moving = correction
+            if told_by_table:  # the table has the labels: files stay where they are
+                dropped = {name: change for name, change in correction.changes.items() if change.dropped}
+                moving = replace(correction, changes=dropped)
+            moved = files.moved_names(moving, kind, set(names))
+            if kind == "tiny-imagenet":
+                replaced |= files.corrected_boxes(names, tree.read, moved)
+        return _Plan(kind, correction, moved, replaced), names
 
     def _say(self, plan: _Plan) -> None:
         say("decisions: " + ", ".join(f"{count:,} {word}" for word, count in plan.correction.counts.items()))
+        for name in plan.correction.emptied:
+            say(f"no training image of {name!r} is left")
         names = plan.correction.class_names
         changes = list(plan.correction.changes.values())
         for change in changes[:_LISTED] if self.dry_run else []:
@@ -158,9 +175,9 @@ class Apply(Subcommand):
 
     def _write(self, plan: _Plan, names: list[str], advance: Callable[[int], None]) -> None:
         if plan.kind == "npz":
-            dropped = self.out.with_name(f"{self.out.stem}_dropped.npz")
-            aside = atomic_path(dropped) if plan.correction.dropped else nullcontext(dropped)
-            with aside as second, atomic_path(self.out) as first:
+            dropped = self._dropped_file
+            aside = atomic_path(dropped, replace=False) if plan.correction.dropped else nullcontext(dropped)
+            with aside as second, atomic_path(self.out, replace=False) as first:
                 shards.correct_npz(self.source, first, second, plan.correction)
             return
         if plan.kind in ("parquet", "webdataset"):
@@ -176,7 +193,7 @@ class Apply(Subcommand):
                 (folder / DROPPED_FOLDER / "undo.csv").write_bytes(undo)
             say(f"{links:,} of {len(names):,} files are hard links" + ("" if links else ": all are copies"))
             return
-        with atomic_path(self.out) as archive:
+        with atomic_path(self.out, replace=False) as archive:
             write = files.copy_zip if self.source.suffix.lower() == ".zip" else files.copy_tar
             write(self.source, archive, plan.moved, plan.replaced, undo)
 
@@ -192,13 +209,13 @@ class Apply(Subcommand):
 
         def correct(source: Path, out: Path, dropped: Path, changes: dict[Any, Change]) -> None:
             if plan.kind == "parquet":
-                shards.correct_parquet(source, out, dropped, changes, _LABEL_COLUMNS)
+                shards.correct_parquet(source, out, dropped, changes, plan.correction.class_names)
             else:
                 shards.correct_shard(source, out, dropped, changes)
 
         if self.source.is_file():
-            dropped = self.out.with_name(f"{self.out.stem}_dropped{self.out.suffix}")
-            with atomic_path(self.out) as first:
+            dropped = self._dropped_file
+            with atomic_path(self.out, replace=False) as first:
                 correct(self.source, first, dropped, by_file.get(self.source.name, by_file.get("", {})))
             return
         with atomic_folder(self.out) as folder:

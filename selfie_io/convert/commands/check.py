@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tyro
 
+from selfie_io.console import harmless
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, parse_shape, progress
 
 if TYPE_CHECKING:
@@ -27,14 +28,19 @@ class Check(Subcommand):
     image that is in the training split makes every test error too good. Nothing is changed.
     """
 
+    EXAMPLES = (
+        "selfie-convert check data/digits",
+        "selfie-convert check data/cifar10 --near 0 --labels worse_label --all",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The data set."""
-    near: float = 0.4
+    near: float = 0.45
     """How far the pixels of near duplicates may differ, in units of the image's contrast; 0: exact
     duplicates alone.
     """
     labels: str | None = None
-    """Compare the labels of this overlay instead of the stored ones."""
+    """Compare the labels of this overlay; by default the stored ones."""
     all: bool = False
     """List everything, not the first ten of each kind."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
@@ -55,8 +61,7 @@ class Check(Subcommand):
 
         dataset = open_dataset(self.folder, shape=parse_shape(self.shape) if self.shape else None)
         labels = None if self.labels is None else dataset.train.labels_from(self.labels)
-        with progress("read", sum(map(len, dataset.splits.values()))) as advance:
-            found = check_dataset(dataset, labels, near=self.near, advance=advance)
+        found = check_dataset(dataset, labels, near=self.near, progress=progress)
         if self.json:
             print(json.dumps(found.to_json()))
         else:
@@ -101,6 +106,6 @@ class Check(Subcommand):
         print(f"{total:,} {title}")
         shown = lines if self.all else lines[:_LISTED]
         for line in shown:
-            print("  " + "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
+            print(f"  {harmless(line, keep='')}")
         if total > len(shown):
             print(f"  and {total - len(shown):,} more: --all or --json lists them")

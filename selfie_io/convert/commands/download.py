@@ -2,18 +2,25 @@
 MD5.
 """
 
+import contextlib
 import hashlib
 import http.client
+import os
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import tyro
 
+from selfie_io.console import without_secrets
 from selfie_io.convert.sources.published_digests import MD5
+from selfie_io.convert.storage.part_file import PartFile, own_part
+from selfie_io.convert.storage.transfer import Pace, TransferError, answer_of, content_length
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
 from selfie_io.records.atomic import sync
+from selfie_io.records.full_disk import FullDisk, named_errors
+from selfie_io.records.plain_files import open_plain
 
 _CHUNK_BYTES = 1 << 18
 _MAX_BYTES = 1 << 30  # of one file
@@ -66,12 +73,18 @@ class Download(Subcommand):
     and Tiny-ImageNet come from their authors, on their terms.)
     """
 
+    EXAMPLES = (
+        "selfie-convert download cifar10 downloads",
+        "selfie-convert pack downloads data/cifar10",
+    )
+
     name: tyro.conf.Positional[str]
     """The set: cifar10, cifar100, fashion-mnist or svhn."""
     folder: tyro.conf.Positional[Path]
     """The folder for the files."""
     mirror: str | None = None
-    """Another URL with the same files; their MD5 must match."""
+    """Another URL with the same files; their MD5 must match; by default the
+    publisher's."""
 
     def run(self) -> int:
         """Fetch what is not there yet."""
@@ -81,11 +94,17 @@ class Download(Subcommand):
         say(f"{self.name}: {published.terms}")
         self.folder.mkdir(parents=True, exist_ok=True)
         base = (self.mirror or published.url).rstrip("/")
+        if "?" in base or "#" in base:
+            raise CommandError(f"--mirror must be a URL that names follow, without a query, got {base}")
         for name, md5 in published.files.items():
             target = self.folder / name
             if target.exists() and _md5(target) == md5:
                 print(f"{target}: is there already")
                 continue
+            if os.path.lexists(target):
+                raise CommandError(
+                    f"FOLDER must not hold another {name}, {target} has not the published MD5: move it away"
+                )
             fetch(f"{base}/{name}", target, md5)
             print(f"{target}: {target.stat().st_size:,} bytes, MD5 as published")
         return DONE
@@ -97,59 +116,67 @@ def fetch(url: str, target: Path, md5: str) -> None:
     Raises OSError if the server cannot be reached, ValueError if the content is not the published
     one.
     """
-    part = target.with_name(f".{target.name}.part")
-    for attempt in range(_ATTEMPTS):
-        try:
-            _continue(url, part)
-            break
-        except (OSError, http.client.HTTPException) as error:
-            final = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if final or attempt == _ATTEMPTS - 1:
-                raise OSError(f"{url}: {error}; run it again to go on") from error
-    found = _md5(part)
-    if found != md5:
-        part.unlink()
-        raise ValueError(f"{url}: MD5 {found}, published is {md5}: nothing was kept")
-    sync(part)
-    part.replace(target)
+    with own_part(target) as part:
+        for attempt in range(_ATTEMPTS):
+            try:
+                _continue(url, part, target)
+                break
+            except (OSError, http.client.HTTPException) as error:
+                final = isinstance(error, TransferError | FullDisk)
+                final = final or (isinstance(error, urllib.error.HTTPError) and error.code < 500)
+                if final or attempt == _ATTEMPTS - 1:
+                    raise OSError(without_secrets(f"{url}: {error}; run it again to go on")) from error
+        found = _md5(part.path)
+        if found != md5:
+            part.path.unlink()
+            raise ValueError(f"{without_secrets(url)}: MD5 {found}, published is {md5}: nothing was kept")
+        sync(part.path)
+        part.path.replace(target)
 
 
-def _continue(url: str, part: Path) -> None:
+def _continue(url: str, part: PartFile, target: Path) -> None:
     """Fetch what `part` does not have yet; raises OSError if the connection ends early."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and have:  # nothing after these bytes: all are there
-            return
-        raise
-    with response:
-        goes_on = response.status == 206 and response.headers.get("Content-Range", "").startswith(
-            f"bytes {have}-"
-        )
+    have = part.file.seek(0, os.SEEK_END)
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with contextlib.ExitStack() as stack:
+        try:
+            answer = stack.enter_context(answer_of(url, headers, _TIMEOUT_SECONDS))
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416 and have:  # nothing after these bytes: all are there
+                return
+            raise
+        told = answer.headers.get("Content-Range", "")
+        goes_on = answer.status == 206 and told.startswith(f"bytes {have}-")
         have = have if goes_on else 0
-        length = int(response.headers.get("Content-Length") or 0)
-        with (
-            part.open("ab" if goes_on else "wb") as file,
-            progress(part.name[1:-5], have + length, "bytes") as advance,
-        ):
-            advance(have)
-            while content := response.read(_CHUNK_BYTES):
-                have += len(content)
-                if have > _MAX_BYTES:
-                    raise OSError(f"more than {_MAX_BYTES} bytes")
-                file.write(content)
-                advance(len(content))
-                length -= len(content)
-    if length > 0:
-        raise OSError(f"the connection ended {length} bytes early")
+        length = content_length(answer.headers)
+        if have + (length or 0) > _MAX_BYTES:
+            raise TransferError(f"more than {_MAX_BYTES} bytes")
+        part.file.truncate(have)
+        part.file.seek(have)
+        advance = stack.enter_context(progress(target.name, have + (length or 0), "bytes"))
+        advance(have)
+        came = 0
+        needed = have + length if length else None
+        for content in answer.chunks(Pace(_MAX_BYTES - have, _TIMEOUT_SECONDS)):
+            came += len(content)
+            with named_errors(target, part.path, needed_bytes=needed):
+                _write_all(part.file, content)
+            advance(len(content))
+    if came < (length or 0):
+        raise OSError(f"the connection ended {(length or 0) - came} bytes early")
+
+
+def _write_all(file: BinaryIO, content: bytes) -> None:
+    """Write to a file without a buffer, which may take a part at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _md5(path: Path) -> str:
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while content := file.read(_CHUNK_BYTES):
             digest.update(content)
     return digest.hexdigest()

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from selfie_io.convert.png_file import check_png_target, save_png
 from selfie_io.convert.sources.source import missing_extra
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, parse_shape, shape_text
-from selfie_io.records.atomic import atomic_path
 from selfie_io.records.files import guess_shape
 from selfie_io.records.manifest import read_manifest
 from selfie_io.records.overlay_reader import list_overlays
@@ -26,6 +26,12 @@ class Info(Subcommand):
     program needs that of the training split; this one reads any distinct ids.
     """
 
+    EXAMPLES = (
+        "selfie-convert info data/digits",
+        "selfie-convert info data/digits --overlay pair-0.4 --image matrix.png",
+        "selfie-convert info data/digits --json",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The data set."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
@@ -33,9 +39,11 @@ class Info(Subcommand):
     fits.
     """
     overlay: str | None = None
-    """Describe this label overlay instead: noise rate of all records and of each class, matrix."""
+    """Describe this label overlay: noise rate of all records and of each class, matrix; by default the
+    data set."""
     image: Path | None = None
-    """With --overlay: also draw the observed matrix into this PNG file."""
+    """With --overlay: also draw the observed matrix into this PNG file; by default nothing is
+    drawn."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -51,11 +59,11 @@ class Info(Subcommand):
         if self.json:
             print(json.dumps(facts))
             return DONE
-        from rich.console import Console
-        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=escape(facts["name"]), show_header=False, title_justify="left")
+        from selfie_io.rich_console import RichConsole
+
+        table = Table(title=facts["name"], show_header=False, title_justify="left")
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for key in ("folder", "shape", "num_classes", "channel_mean", "channel_std", "overlays", "defects"):
@@ -65,7 +73,7 @@ class Info(Subcommand):
             elif isinstance(value, list):
                 value = ", ".join(f"{one:.4f}" if isinstance(one, float) else one for one in value)
             if value not in ("", None):
-                table.add_row(key.replace("_", " "), escape(str(value)))
+                table.add_row(key.replace("_", " "), str(value))
         for split, found in facts["splits"].items():
             ids = "0..N-1" if found["contiguous_ids"] else "not 0..N-1"
             counts = found["records_per_class"]
@@ -74,18 +82,18 @@ class Info(Subcommand):
                 f"{found['records']:,} records in {found['files']} files, ids {ids}, "
                 f"{min(counts):,} to {max(counts):,} a class",
             )
-        table.add_row("classes", escape(", ".join(facts["class_names"])))
+        table.add_row("classes", ", ".join(facts["class_names"]))
         if facts["provenance"] is not None:
-            table.add_row("provenance", escape(json.dumps(facts["provenance"])))
-        Console().print(table)
+            table.add_row("provenance", json.dumps(facts["provenance"]))
+        RichConsole().print(table)
         return DONE
 
     def _tell_overlay(self, name: str) -> int:
         from selfie_io.labels.describe import describe_overlay, print_overlay
         from selfie_io.records.dataset import open_dataset
 
-        if self.image is not None and self.image.suffix.lower() != ".png":
-            raise CommandError(f"--image must be a .png file, got {self.image}")
+        if self.image is not None:
+            check_png_target(self.image, "--image")
         dataset = open_dataset(self.folder, shape=parse_shape(self.shape) if self.shape else None)
         facts = describe_overlay(dataset, name)
         if self.json:
@@ -97,8 +105,7 @@ class Info(Subcommand):
                 from selfie_io.labels.matrix_image import matrix_image
             except ImportError as error:
                 raise ModuleNotFoundError(missing_extra("Pillow", "--image")) from error
-            with atomic_path(self.image) as temporary:
-                matrix_image(facts["observed_matrix"], dataset.class_names).save(temporary, format="PNG")
+            save_png(matrix_image(facts["observed_matrix"], dataset.class_names), self.image)
         return DONE
 
     def _facts(self) -> dict[str, Any]:

@@ -23,12 +23,19 @@ class Labels(Subcommand):
     file is run.
     """
 
+    EXAMPLES = (
+        "selfie-convert labels data/cifar10 CIFAR-10_human.pt --key worse_label",
+        "selfie-convert labels data/digits labels.csv --key noisy_label --name second",
+        "selfie-convert labels data/digits decisions.csv --name reviewed",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The data set."""
     file: tyro.conf.Positional[Path]
     """The file with the labels."""
     key: str | None = None
-    """The labels to import: worse_label, noisy_label, suggested_label, ... Not for a decisions.csv."""
+    """The labels to import: worse_label, noisy_label, suggested_label, ... No default; not for a
+    decisions.csv."""
     name: str | None = None
     """The name of the overlay; by default KEY, or "decisions"."""
     base: str | None = None

@@ -22,6 +22,7 @@ from selfie_io.convert.shard_plan import (
 from selfie_io.convert.storage.locations import (
     check_target,
     clear_url,
+    foreign_names,
     is_url,
     open_url,
     read_file,
@@ -52,6 +53,11 @@ class Merge(Subcommand):
     The shards are removed at the end. A second merge reports that OUT is there and changes nothing.
     """
 
+    EXAMPLES = (
+        "selfie-convert merge plan.json",
+        "selfie-convert merge plan.json --force --json",
+    )
+
     plan: tyro.conf.Positional[str]
     """The plan: a path or a URL."""
     force: bool = False
@@ -63,8 +69,9 @@ class Merge(Subcommand):
         """Check that each shard is there, link its files into OUT and write the manifest."""
         plan = read_plan(self.plan)
         out = place_of(self.plan, plan.out)
-        results = [read_result(shard_place(out, shard), plan) for shard in range(plan.num_shards)]
-        missing = [str(shard) for shard, result in enumerate(results) if result is None]
+        busy = sorted({file.shard for file in plan.files})  # the others have nothing to do
+        results = [read_result(shard_place(out, shard), plan) for shard in busy]
+        missing = [str(shard) for shard, result in zip(busy, results, strict=True) if result is None]
         manifest = _merged(plan, self.plan, out) if missing or not self.force else None
         if manifest is None:
             check_target(out, self.plan, force=self.force)
@@ -74,7 +81,7 @@ class Merge(Subcommand):
             if is_url(out):
                 _copy(plan, out, manifest)
             else:
-                _link(plan, Path(out), manifest)
+                _link(plan, Path(out), manifest, replace=self.force)
         remove_folder(shards_place(out))  # killed here, the next merge finds OUT merged
         print(json.dumps(summary(out, manifest)) if self.json else f"{out}: {describe(manifest)}")
         return DONE
@@ -132,9 +139,9 @@ def _manifest(plan: ShardPlan, out: str, results: list[ShardResult]) -> Manifest
     )
 
 
-def _link(plan: ShardPlan, out: Path, manifest: Manifest) -> None:
+def _link(plan: ShardPlan, out: Path, manifest: Manifest, *, replace: bool) -> None:
     """Give the finished files a second name in OUT, or copy them where that cannot be."""
-    with atomic_folder(out, replace=out.exists()) as temporary:
+    with atomic_folder(out, replace=replace, foreign=foreign_names) as temporary:
         for place, name in _files(plan, str(out), manifest, lambda place: Path(place).stat().st_size):
             try:
                 (temporary / name).hardlink_to(place)

@@ -32,15 +32,22 @@ class Noise(Subcommand):
                   writes the new data set OUT, because an overlay holds labels alone
     """
 
+    EXAMPLES = (
+        "selfie-convert noise data/digits --kind pair --rate 0.4",
+        "selfie-convert noise data/digits --kind symmetric --rate 0.2 --seed 1 --exact",
+        "selfie-convert noise data/digits --matrix confusion.csv --name mine",
+        "selfie-convert noise data/mine --kind open-set --rate 0.2 --other data/others --out data/open",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The data set."""
     kind: str = "pair"
     """The kind of noise."""
     rate: float | None = None
-    """The fraction of the labels to change, for example 0.4."""
+    """The fraction of the labels to change, for example 0.4. No default: --rate or --matrix must be given."""
     matrix: Path | None = None
     """Instead of --kind and --rate: a CSV file; row i holds the probabilities of each noisy class
-    given class i.
+    given class i. By default --kind and --rate decide.
     """
     seed: int = 0
     """The seed of the draw."""
@@ -51,9 +58,9 @@ class Noise(Subcommand):
     name: str | None = None
     """The name of the overlay; by default KIND-RATE, for example pair-0.4."""
     other: Path | None = None
-    """open-set: the data set whose training images are inserted."""
+    """open-set: the data set whose training images are inserted. No default."""
     out: Path | None = None
-    """open-set: the new folder to write."""
+    """open-set: the new folder to write. No default."""
     json: bool = False
     """Print the result as JSON."""
 

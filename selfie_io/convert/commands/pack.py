@@ -54,6 +54,13 @@ class Pack(Reading, Subcommand):
     before.
     """
 
+    EXAMPLES = (
+        "selfie-convert pack digits data/digits",
+        "selfie-convert pack photos/ data/photos --size 64x64 --test-fraction 0.2",
+        "selfie-convert pack cifar-10-python.tar.gz data/cifar10",
+        "selfie-convert pack images.zip data/images --size 32x32 --skip-bad --workers 4",
+    )
+
     source: tyro.conf.Positional[str]
     """Where the images are: a path, a URL (with the extra [remote]), or the word digits."""
     out: tyro.conf.Positional[str | Path]
@@ -62,7 +69,7 @@ class Pack(Reading, Subcommand):
     """Processes that decode images; the result is the same for any number."""
     skip_bad: bool = False
     """Leave out what is bad or does not belong (images, rows, other files) and list it, instead of
-    " "failing."""
+    failing."""
     force: bool = False
     """Replace OUT, and the label overlays in it, if it is a data set."""
     json: bool = False
@@ -89,10 +96,11 @@ class Pack(Reading, Subcommand):
         layout = RecordLayout(rule.channels, rule.height, rule.width)
         class_names = self.all_class_names(source)
         workers = worker_count(self.workers)
+        needed = sum(source.splits.values()) * layout.record_bytes
         turned = 0
         skipped: list[dict[str, str]] = []
         with (
-            new_folder(str(self.out), last=MANIFEST_NAME) as folder,
+            new_folder(str(self.out), last=MANIFEST_NAME, replace=self.force, needed_bytes=needed) as folder,
             Decoder(rule, workers) as decoder,
             DatasetWriter(folder, layout, len(class_names), records_per_file=self.records_per_file) as writer,
         ):

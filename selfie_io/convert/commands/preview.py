@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
+from selfie_io.convert.png_file import check_png_target, save_png
 from selfie_io.convert.sources.source import missing_extra
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, parse_shape
-from selfie_io.records.atomic import atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
@@ -28,6 +28,11 @@ _LEGEND = "Red: a label that the overlay changes, with the stored class."
 class Preview(Subcommand):
     """Draw images of FOLDER as a grid, one row per class with its name, into the PNG file OUT."""
 
+    EXAMPLES = (
+        "selfie-convert preview data/digits grid.png",
+        "selfie-convert preview data/digits noisy.png --noisy pair-0.4 --columns 20",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The data set."""
     out: tyro.conf.Positional[Path]
@@ -39,7 +44,8 @@ class Preview(Subcommand):
     rows: int = 20
     """The most classes to show, spread over all of them."""
     noisy: str | None = None
-    """Show images under the labels of this overlay, changed ones marked red."""
+    """Show images under the labels of this overlay, changed ones marked red; by default under the
+    stored ones."""
     seed: int = 0
     """The seed of the choice of images."""
     shape: Annotated[str | None, tyro.conf.arg(metavar="C,H,W")] = None
@@ -51,8 +57,7 @@ class Preview(Subcommand):
         """Draw the grid and write it."""
         if not self.folder.is_dir():
             raise CommandError(f"FOLDER must be a folder, there is none at {self.folder}")
-        if self.out.suffix.lower() != ".png":
-            raise CommandError(f"OUT must be a .png file, got {self.out}")
+        check_png_target(self.out, "OUT")
         if self.columns < 1 or self.rows < 1:
             raise CommandError(f"--columns and --rows must be positive, got {self.columns} and {self.rows}")
         from selfie_io.records.dataset import open_dataset
@@ -61,8 +66,7 @@ class Preview(Subcommand):
         if self.split not in dataset.splits:
             raise CommandError(f"--split must be one of {', '.join(dataset.splits)}, got {self.split}")
         image = self._draw(dataset)
-        with atomic_path(self.out) as temporary:
-            image.save(temporary, format="PNG")
+        save_png(image, self.out)
         print(f"{self.out}: {image.width}x{image.height} pixels")
         return DONE
 

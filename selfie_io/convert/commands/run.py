@@ -38,12 +38,17 @@ class RunShard(Subcommand):
     is.
     """
 
+    EXAMPLES = (
+        "selfie-convert run plan.json --shard 3",
+        "selfie-convert run s3://bucket/plan.json --shard 0 --workers 8",
+    )
+
     plan: tyro.conf.Positional[str]
     """The plan: a path or a URL."""
     shard: int
     """The shard, from 0."""
     source: str | None = None
-    """Where SOURCE is on this machine, if not where the plan says."""
+    """Where SOURCE is on this machine; by default where the plan says."""
     workers: Annotated[int, tyro.conf.arg(help_behavior_hint="(default: one per core)")] = 0
     """Processes that decode images; the result is the same for any number."""
 
@@ -66,7 +71,7 @@ class RunShard(Subcommand):
         ):
             if source_digest(source) != plan.source_digest:
                 raise ValueError(f"{location}: is not the source of {self.plan}, or has changed since")
-            with new_folder(folder, last=SHARD_NAME) as temporary:
+            with new_folder(folder, last=SHARD_NAME, replace=True) as temporary:
                 result = _write_shard(plan, mine, source, location, temporary, workers, advance)
                 (temporary / SHARD_NAME).write_bytes(msgspec.json.encode(result))
         print(f"{folder}: {sum(file.records for file in result.files):,} records")

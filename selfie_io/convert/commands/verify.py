@@ -31,6 +31,11 @@ class Verify(Subcommand):
     MiB.
     """
 
+    EXAMPLES = (
+        "selfie-convert verify data/digits",
+        "selfie-convert verify data/digits --deep --json",
+    )
+
     folder: tyro.conf.Positional[Path]
     """The data set."""
     deep: bool = False
@@ -40,7 +45,7 @@ class Verify(Subcommand):
     fits.
     """
     num_classes: int | None = None
-    """The number of classes, for a folder without manifest."""
+    """The number of classes, for a folder without manifest; by default no label is too large."""
     json: bool = False
     """Print the report as JSON."""
 

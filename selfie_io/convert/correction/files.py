@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from selfie_io.convert.correction.plan import DROPPED_FOLDER, Change, Correction
-from selfie_io.records.csv_cells import harmless_cell
+from selfie_io.records.csv_cells import harmless_row, original_cell
 
 _TABLES = (".csv", ".tsv")
 
@@ -27,8 +27,14 @@ def moved_names(correction: Correction, kind: str, taken: set[str]) -> dict[str,
     """
     taken = set(taken)
     moved = {}
+    level = _class_level(correction) if kind != "animal10n" else None
     for name, change in correction.changes.items():
-        target = f"{DROPPED_FOLDER}/{name}" if change.dropped else _renamed(name, change, correction, kind)
+        if change.dropped:
+            target = f"{DROPPED_FOLDER}/{name}"
+        elif kind == "animal10n":
+            target = _renumbered(name, change)
+        else:
+            target = _in_folder(name, change, correction.folder_names, level)
         path, number = PurePosixPath(target), 1
         while str(path) in taken:
             suffix = f"_from_{_plain(correction.class_names[change.given])}" + (
@@ -40,19 +46,64 @@ def moved_names(correction: Correction, kind: str, taken: set[str]) -> dict[str,
     return moved
 
 
-def _renamed(name: str, change: Change, correction: Correction, kind: str) -> str:
-    given, label = (correction.class_names[number] for number in (change.given, change.label))
-    parts = name.split("/")
-    if kind == "animal10n":
-        prefix, line, rest = parts[-1].partition("_")
-        if not line or not prefix.isdecimal():
-            raise ValueError(f"{name}: must be named LABEL_anything")
-        return "/".join([*parts[:-1], f"{change.label}_{rest}"])
-    places = [place for place, part in enumerate(parts[:-1]) if part == given]
-    if not places:
+def _renumbered(name: str, change: Change) -> str:
+    folder, slash, file = name.rpartition("/")
+    prefix, line, rest = file.partition("_")
+    if not line or not prefix.isdecimal():
+        raise ValueError(f"{name}: must be named LABEL_anything")
+    return f"{folder}{slash}{change.label}_{rest}"
+
+
+def _class_level(correction: Correction) -> int | None:
+    """The level of the path at which every item has the folder of its class; the deepest of several.
+
+    So a class that is called as its split, or as a folder around everything, is not taken for that.
+    """
+    levels: set[int] | None = None
+    for name, label in correction.given.items():
+        folder = correction.folder_names[label]
+        here = {level for level, part in enumerate(name.split("/")[:-1]) if part == folder}
+        levels = here if levels is None else levels & here
+        if not levels:
+            return None
+    return max(levels) if levels else None
+
+
+def _in_folder(name: str, change: Change, folders: Sequence[str], level: int | None) -> str:
+    given, parts = folders[change.given], name.split("/")
+    if level is None:
+        level = next((place for place, part in enumerate(parts[:-1]) if part == given), None)
+    if level is None:
         raise ValueError(f"{name}: no folder in this path is called as its class, {given!r}")
-    parts[places[0]] = label
+    parts[level] = folders[change.label]
     return "/".join(parts)
+
+
+def corrected_boxes(
+    names: Sequence[str], read: Callable[[str], bytes], moved: Mapping[str, str]
+) -> dict[str, bytes]:
+    """`WNID_boxes.txt` of Tiny-ImageNet, lines of moved images in the file of their new class."""
+    lines: dict[str, list[bytes]] = {}
+    there = set(names)
+    for name, target in moved.items():
+        old, new = _boxes_of(name), _boxes_of(target)
+        for table in (old, new):
+            if table in there and table not in lines:
+                lines[table] = read(table).splitlines(keepends=True)
+        image = name.rpartition("/")[2].encode() + b"\t"
+        if old in lines:
+            own = [line for line in lines[old] if line.startswith(image)]
+            lines[old] = [line for line in lines[old] if not line.startswith(image)]
+            if new in lines:
+                lines[new] += [
+                    target.rpartition("/")[2].encode() + b"\t" + line[len(image) :] for line in own
+                ]
+    return {table: b"".join(of_table) for table, of_table in lines.items()}
+
+
+def _boxes_of(name: str) -> str:
+    folder = name.rpartition("/")[0].removesuffix("/images")
+    return f"{folder}/{folder.rpartition('/')[2]}_boxes.txt"
 
 
 def _plain(class_name: str) -> str:
@@ -75,13 +126,15 @@ def corrected_table(content: bytes, suffix: str, correction: Correction) -> byte
         for key in (name, *("/".join(path.parts[start:]) for start in range(1, len(path.parts))), path.stem):
             by_cell[key] = name if by_cell.setdefault(key, name) == name else ""
     width = min(map(len, rows), default=0)
-    counts = [sum(bool(by_cell.get(row[column])) for row in rows[1:]) for column in range(width)]
+
+    def named(cell: str) -> str:
+        return by_cell.get(cell) or by_cell.get(original_cell(cell), "")
+
+    counts = [sum(bool(named(row[column])) for row in rows[1:]) for column in range(width)]
     if not counts or not max(counts):
         return None
     files = counts.index(max(counts))
-    listed = {
-        place: by_cell[row[files]] for place, row in enumerate(rows) if place and by_cell.get(row[files])
-    }
+    listed = {place: named(row[files]) for place, row in enumerate(rows) if place and named(row[files])}
     labels = [
         column
         for column in range(width)
@@ -108,7 +161,7 @@ def corrected_table(content: bytes, suffix: str, correction: Correction) -> byte
 def _is_class(cell: str, correction: Correction, name: str) -> bool:
     """Whether a cell is the class of an item, as a number or by name."""
     given = correction.given[name]
-    return cell.strip() in (str(given), correction.class_names[given])
+    return original_cell(cell.strip()) in (str(given), correction.class_names[given])
 
 
 def undo_list(correction: Correction, moved: Mapping[str, str]) -> bytes:
@@ -126,7 +179,7 @@ def undo_list(correction: Correction, moved: Mapping[str, str]) -> bytes:
             change.label,
             new_class,
         ]
-        writer.writerow([harmless_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+        writer.writerow(harmless_row(cells))
     return out.getvalue().encode("utf-8", "surrogatepass")
 
 

@@ -35,17 +35,26 @@ class Correction:
     """The changes of a source, by the names of its items, and what was decided in all.
 
     given: the label of each training item, by its name
+    folder_names: what the folders of the classes are called
     """
 
     class_names: list[str]
     changes: dict[str, Change]
     counts: dict[str, int]
     given: dict[str, int]
+    folder_names: list[str]
 
     @property
     def items(self) -> int:
         """The number of training items."""
         return len(self.given)
+
+    @property
+    def emptied(self) -> list[str]:
+        """The classes that lose their last training item."""
+        left = dict(self.given) | {name: change.label for name, change in self.changes.items()}
+        lost = set(self.given.values()) - set(left.values())
+        return [self.class_names[label] for label in sorted(lost)]
 
     @property
     def dropped(self) -> int:
@@ -81,7 +90,8 @@ def plan_correction(source: Source, path: Path, *, unsure: str) -> Correction:
     of_name = {name: label for label, name in items}
     if len(of_name) != len(items):
         raise ValueError("two training items have one name: a corrected copy cannot tell them apart")
-    return Correction(list(source.class_names), changes, counts, of_name)
+    class_names = list(source.class_names)
+    return Correction(class_names, changes, counts, of_name, list(source.folder_names or class_names))
 
 
 def _changes(decided: Decisions, given: np.ndarray, names: list[str | None]) -> Iterator[Change]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from selfie_io.convert.correction.plan import Change, Correction
+from selfie_io.convert.sources.parquet import image_and_label_columns
+from selfie_io.convert.sources.source import SourceOptions
 
 _LABELS = {"y_train", "train_labels"}
 _TRAIN_WORDS = ("_train", "train_")
@@ -47,11 +50,11 @@ def correct_npz(source: Path, out: Path, dropped: Path, correction: Correction) 
 
 
 def correct_parquet(
-    source: Path, out: Path, dropped: Path, changes: dict[int, Change], label_columns: tuple[str, ...]
+    source: Path, out: Path, dropped: Path, changes: dict[int, Change], class_names: Sequence[str]
 ) -> None:
     """Write one file with other labels; its rows that were dropped go, as they were, to `dropped`.
 
-    changes: by row of this file
+    changes: by row of this file; class_names: what a column of text gets
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -59,7 +62,7 @@ def correct_parquet(
     taken: list[Any] = []
     with pq.ParquetFile(source) as table:
         schema = table.schema_arrow
-        column = next(name for name in label_columns if name in schema.names)
+        _, column, text = image_and_label_columns(schema, SourceOptions())
         codec = table.metadata.row_group(0).column(0).compression if table.num_row_groups else "SNAPPY"
         with pq.ParquetWriter(out, schema, compression=codec) as writer:
             first = 0
@@ -74,7 +77,8 @@ def correct_parquet(
                     mask = np.ones(len(rows), bool)
                     for row, change in here.items():
                         mask[row] = not change.dropped
-                        labels[row] = labels[row] if change.dropped else change.label
+                        if not change.dropped:
+                            labels[row] = class_names[change.label] if text else change.label
                     taken.append(rows.filter(pa.array(~mask)))
                     place = schema.get_field_index(column)
                     rows = rows.set_column(

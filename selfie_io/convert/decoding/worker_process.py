@@ -7,7 +7,6 @@ parent does.
 
 import contextlib
 import fcntl
-import json
 import os
 import pickle
 import signal
@@ -15,6 +14,8 @@ import subprocess
 import sys
 import threading
 from typing import IO, TYPE_CHECKING, cast
+
+from selfie_io.isolated_python import isolated_python
 
 if TYPE_CHECKING:
     from selfie_io.convert.decoding.images import Decoded, ImageRule
@@ -24,22 +25,12 @@ if TYPE_CHECKING:
 _PIPE_BYTES = 1 << 20  # holds a chunk's images, so a worker need not wait until they are fetched
 
 
-_START = """import sys
-import json
-sys.path[:] = json.loads(sys.argv[1])
-from selfie_io.convert.decoding.worker_process import main
-main()"""
-
-
 class WorkerProcess:
     """The parent's end of a decoding process; several threads may use it."""
 
     def __init__(self) -> None:
-        # Isolated (-I): neither the current folder nor PYTHONPATH may bring a module of its own. The paths
-        # are those of this process, less the empty one, which is the current folder.
-        paths = json.dumps([path for path in sys.path if path])
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _START, paths],
+            isolated_python("selfie_io.convert.decoding.worker_process"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

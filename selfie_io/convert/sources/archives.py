@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from selfie_io.convert.sources.file_tree import MAX_FILE_BYTES, FileTree, FolderTree, Tree
+from selfie_io.records.full_disk import named_errors
+from selfie_io.records.plain_files import open_plain
 
 # A compressed tar is unpacked into one unnamed temporary file; a bomb is more than both of these.
 _TAR_RATIO = 100
@@ -54,7 +56,7 @@ class ZipTree(Tree):
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, OverflowError) as error:
             raise ValueError(f"{path}: {error}") from error
-        self._file = path.open("rb")
+        self._file = open_plain(path)
         self._bytes = path.stat().st_size
         self._members: dict[str, zipfile.ZipInfo] = {}
         try:
@@ -209,7 +211,7 @@ def open_tree(path: str | Path) -> Tree:
     path = Path(path)
     if path.is_dir():
         return FolderTree(path)
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         start = file.read(512)
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return ZipTree(path)
@@ -247,7 +249,7 @@ def _holds_tar(path: Path, start: bytes) -> bool:
 
 def _plain_tar(path: Path) -> BinaryIO:
     """The tar itself, open; decompressed where it is compressed."""
-    file = path.open("rb")
+    file = open_plain(path)
     start = file.read(8)
     file.seek(0)
     opener = next((opener for magic, opener in _DECOMPRESSORS.items() if start.startswith(magic)), None)
@@ -261,7 +263,8 @@ def _plain_tar(path: Path) -> BinaryIO:
             while content := compressed.read(1 << 20):
                 if plain.tell() + len(content) > limit:
                     raise ValueError(f"{path}: grows beyond {limit} bytes when it is decompressed")
-                plain.write(content)
+                with named_errors(Path(tempfile.gettempdir())):
+                    plain.write(content)
     except BaseException as error:
         plain.close()
         if isinstance(error, _DAMAGE) or (isinstance(error, OSError) and error.errno is None):

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import IO, BinaryIO, TypeVar, cast
 
 from selfie_io.convert.sources.split_words import counted, some
+from selfie_io.records.plain_files import open_plain
 
 MAX_FILE_BYTES = 1 << 28  # of one file that is read whole
 _LITTER = {
@@ -213,7 +214,7 @@ class FolderTree(Tree):
         return str(self.path / name)
 
     def _open(self, name: str) -> IO[bytes]:
-        return (self.path / name).open("rb")
+        return open_plain(self.path / name)
 
 
 class FileTree(Tree):
@@ -226,7 +227,7 @@ class FileTree(Tree):
         return str(self.path)
 
     def _open(self, name: str) -> IO[bytes]:  # noqa: ARG002
-        return self.path.open("rb")
+        return open_plain(self.path)
 
 
 def _is_litter(name: str) -> bool:

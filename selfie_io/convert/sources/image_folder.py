@@ -10,6 +10,7 @@ from selfie_io.convert.sources.folder_layout import FolderLayout, class_folders,
 from selfie_io.convert.sources.image_files import is_image
 from selfie_io.convert.sources.source import FileListSource, Seen, SourceOptions, read_classes, read_lines
 from selfie_io.convert.sources.split_words import class_order, counted, some
+from selfie_io.records.csv_cells import original_cell
 
 # What an export to a folder writes beside the images: their order, and all class names in order.
 RECORDS_NAME, CLASSES_NAME = "records.csv", "classes.txt"
@@ -145,7 +146,7 @@ def _read_records(tree: Tree, prefix: str, folders: Iterable[str]) -> dict[str, 
             raise ValueError(
                 f"{place}: line {line}: a row must be file, train or test, record id, label, got {row}"
             )
-        name = prefix + row[0]
+        name = prefix + original_cell(row[0])
         if name not in tree or name in listed:
             raise ValueError(
                 f"{place}: line {line}: {row[0]!r} is {'there twice' if name in listed else 'not there'}"

@@ -22,6 +22,7 @@ from selfie_io.convert.sources.split_words import (
     split_of_path,
     splits_in,
 )
+from selfie_io.records.csv_cells import original_cell
 
 _FILE_COLUMNS = (
     "file", "filename", "filepath", "path", "image", "imagename", "imagepath", "imagefile", "imagefilename",
@@ -168,6 +169,9 @@ class _Index:
 
     def find(self, text: str, folder: str, split: str | None) -> list[str]:
         """The files that `text` of a table in `folder` can mean; of several those of `split`."""
+        return self._find(text, folder, split) or self._find(original_cell(text), folder, split)
+
+    def _find(self, text: str, folder: str, split: str | None) -> list[str]:
         wanted = re.sub(r"^(\./|/)+", "", text.strip().replace("\\", "/"))
         for name in (folder + wanted, wanted):
             if name in self._tree:
@@ -249,7 +253,7 @@ def _read_table(
             _Row(
                 line,
                 str(row.get(file_column) or ""),
-                str(row.get(label_column) or "").strip() if label_column else "",
+                original_cell(str(row.get(label_column) or "").strip()) if label_column else "",
                 str(row.get(split_column) or "") if split_column else "",
             )
         )

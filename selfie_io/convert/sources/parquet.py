@@ -18,25 +18,27 @@ from selfie_io.convert.sources.source import (
     missing_low_classes,
 )
 from selfie_io.convert.sources.split_files import named_splits, split_files
-from selfie_io.convert.sources.split_words import TRAIN, choose_splits
+from selfie_io.convert.sources.split_words import TRAIN, choose_splits, class_order
 from selfie_io.records.layout import MAX_CLASSES
 
 _IMAGE_COLUMNS = ("img", "image")
 _LABEL_COLUMNS = ("label", "fine_label", "labels")
 _ROWS = 64
+_MAX_TEXT = 1000  # characters of a label: a damaged length must not become a class name
 
 
 class _File(NamedTuple):
     path: Path
     name: str
     image_column: str
-    labels: list[int | None]
+    labels: list[int | str | None]  # text stays where it is no class of the training split
 
 
 class Parquet(Source):
-    """An image column (struct of bytes and path) and a column of integer labels.
+    """An image column (struct of bytes and path) and a column of labels, integers or text.
 
-    The path tells the split (train-00000-of-00001.parquet), the metadata the class names.
+    The path tells the split (train-00000-of-00001.parquet). The metadata have the class names of
+    integers; the distinct texts of the training split, sorted as those of a table, are classes.
     """
 
     kind = "parquet"
@@ -54,7 +56,7 @@ class Parquet(Source):
         except ImportError as error:
             raise ModuleNotFoundError(missing_extra("pyarrow", "reading parquet")) from error
         self._options = options
-        self._columns: tuple[str, str] | None = None
+        self._columns: tuple[str, str, bool] | None = None
         self.class_names: list[str] = []
         names = [name for name in tree.names if name.endswith(".parquet")]
         found, split_notes, pooled = split_files(tree, names, options)
@@ -64,19 +66,19 @@ class Parquet(Source):
         }
         notes = list(split_notes)
         for split, files in list(read.items()):
-            if split != TRAIN and all(label in (None, -1) for file in files for label in file.labels):
+            if split != TRAIN and all(label in (None, "", -1) for file in files for label in file.labels):
                 notes.append(f"the {split} split ({files[0].name}) has no labels: it is left out")
                 del read[split]
         self._files, chosen = choose_splits(read, named_splits(found))
-        labels = {
-            split: [one for file in files for one in file.labels] for split, files in self._files.items()
-        }
-        self.splits = {split: len(of_split) for split, of_split in labels.items()}
-        known = [one for of_split in labels.values() for one in of_split if one is not None]
+        self.splits = {split: sum(len(file.labels) for file in files) for split, files in self._files.items()}
+        if self._columns is not None and self._columns[2]:
+            self.notes = [*notes, *chosen, *self._number_the_text()]
+            return
+        known = {split: _numbers(files) for split, files in self._files.items()}
         if not self.class_names:
-            self.class_names = [str(label) for label in range(max(known, default=0) + 1)]
-        low = missing_low_classes([one for one in labels[TRAIN] if one is not None])
-        self.notes = [*notes, *chosen, *low]
+            largest = max((max(of_split, default=0) for of_split in known.values()), default=0)
+            self.class_names = [str(label) for label in range(largest + 1)]
+        self.notes = [*notes, *chosen, *missing_low_classes(known[TRAIN])]
 
     def items(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         return self._rows(self._files[split], start, self.splits[split] if stop is None else stop)
@@ -84,7 +86,21 @@ class Parquet(Source):
     def entries(self, split: str) -> Iterator[Entry]:
         for file in self._files[split]:
             for row, label in enumerate(file.labels):
-                yield Entry(0 if label is None else label, f"{file.name}:{row}")
+                yield Entry(label if isinstance(label, int) else 0, f"{file.name}:{row}")
+
+    def _number_the_text(self) -> list[str]:
+        """Make classes of the training split's labels and numbers of all labels; returns notes."""
+        texts = {str(label) for file in self._files[TRAIN] for label in file.labels if label}
+        if len(texts) >= MAX_CLASSES:
+            raise ValueError(f"there must be fewer than {MAX_CLASSES} classes, got {len(texts)}")
+        self.class_names, order = class_order(texts)
+        label_of: dict[Any, int | None] = {name: label for label, name in enumerate(self.class_names)}
+        label_of[""] = None
+        self._files = {
+            split: [file._replace(labels=[label_of.get(one, one) for one in file.labels]) for file in files]
+            for split, files in self._files.items()
+        }
+        return order
 
     def _rows(self, files: list[_File], start: int, stop: int) -> Iterator[Item]:
         first = 0
@@ -111,20 +127,20 @@ class Parquet(Source):
 
         try:
             with pyarrow.parquet.ParquetFile(path) as table:
-                columns = _columns(table.schema_arrow, self._options)
+                columns = image_and_label_columns(table.schema_arrow, self._options)
                 if self._columns not in (None, columns):
-                    raise ValueError(f"has the columns {columns}, other files {self._columns}")
+                    raise ValueError(f"has {_told(columns)}, other files {_told(self._columns)}")
                 self._columns = columns
+                if columns[2]:
+                    return _File(path, name, columns[0], list(_texts(path, columns[1])))
                 names = _class_names(table.schema_arrow, columns[1])
                 if self.class_names and names != self.class_names:
                     raise ValueError("has other class names than the files before it")
                 self.class_names = names
                 labels: list[Any] = []
-                size = path.stat().st_size
                 for batch in table.iter_batches(columns=[columns[1]]):
                     labels += batch.column(0).to_pylist()
-                    if len(labels) > size:  # a run of equal labels takes few bytes, an image does not
-                        raise ValueError(f"has more than {size} rows in {size} bytes")
+                    _check_rows(len(labels), path)
         except _damage() as error:
             raise ValueError(f"{path}: {error}") from error
         largest = max((label for label in labels if label is not None), default=0)
@@ -155,26 +171,78 @@ def _item(file: _File, row: int, encoded: bytes | None) -> Item:
     name = f"{file.name}#{row}"
     if label is None:
         return Item(ValueError("there is no label"), 0, name)
+    if isinstance(label, str):
+        return Item(ValueError(f"the class {label!r} is in no training row"), 0, name)
     if encoded is None:
         return Item(ValueError(f"there are no bytes of an image in {file.image_column!r}"), label, name)
     return Item(encoded, label, name)
 
 
-def _columns(schema: Any, options: SourceOptions) -> tuple[str, str]:
-    """The names of the image and the label column."""
+def image_and_label_columns(schema: Any, options: SourceOptions) -> tuple[str, str, bool]:
+    """The names of the image and the label column, and whether the labels are text.
+
+    A column of integers is taken before one of text. Raises ValueError if there is none.
+    """
     import pyarrow.types
 
     images = _IMAGE_COLUMNS if options.image_key is None else (options.image_key,)
     labels = _LABEL_COLUMNS if options.label_key is None else (options.label_key,)
-    for image in images:
-        for label in labels:
-            if {image, label} <= set(schema.names) and pyarrow.types.is_integer(schema.field(label).type):
-                return image, label
+    for fits in (pyarrow.types.is_integer, _is_text):
+        for image in images:
+            for label in labels:
+                if {image, label} <= set(schema.names) and fits(schema.field(label).type):
+                    return image, label, fits is _is_text
     raise ValueError(
-        f"an image column ({' or '.join(images)}) and an integer label column ({', '.join(labels)}) "
-        "must be there,"
+        f"an image column ({' or '.join(images)}) and a label column of integers or text "
+        f"({', '.join(labels)}) must be there,"
         f" got {', '.join(schema.names)}; --image-key and --label-key name others"
     )
+
+
+def _is_text(column_type: Any) -> bool:
+    import pyarrow.types
+
+    if pyarrow.types.is_dictionary(column_type):
+        column_type = column_type.value_type
+    return bool(pyarrow.types.is_string(column_type) or pyarrow.types.is_large_string(column_type))
+
+
+def _told(columns: tuple[str, str, bool]) -> str:
+    image, label, text = columns
+    return f"the columns {image} and {label} of {'text' if text else 'integers'}"
+
+
+def _texts(path: Path, column: str) -> Iterator[str]:
+    """The labels of a column of text without spaces around them, "" where there is none.
+
+    The column stays a dictionary, so that a long text that repeats is in memory once.
+    """
+    import pyarrow.parquet
+
+    rows = 0
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=[column]) as table:
+        for batch in table.iter_batches(columns=[column]):
+            coded = batch.column(0)
+            rows += len(coded)
+            _check_rows(rows, path)
+            if not hasattr(coded, "dictionary"):
+                coded = coded.dictionary_encode()
+            longest = max((len(text) for text in coded.dictionary.to_pylist() if text), default=0)
+            if longest > _MAX_TEXT:
+                raise ValueError(f"a label must have at most {_MAX_TEXT} characters, got {longest}")
+            texts = [(text or "").strip() for text in coded.dictionary.to_pylist()]
+            yield from ("" if code is None else texts[code] for code in coded.indices.to_pylist())
+
+
+def _numbers(files: list[_File]) -> list[int]:
+    return [label for file in files for label in file.labels if isinstance(label, int)]
+
+
+def _check_rows(rows: int, path: Path) -> None:
+    """Raise ValueError for more rows than bytes: a run of equal labels takes few, an image does not."""
+    size = path.stat().st_size
+    if rows > size:
+        raise ValueError(f"has more than {size} rows in {size} bytes")
 
 
 def _class_names(schema: Any, column: str) -> list[str]:

@@ -77,6 +77,7 @@ class Source(ABC):
     takes_keys: ClassVar[bool] = False  # whether image_key and label_key mean something
     names_splits = True  # False: one pool of records, of which the user says how much is for testing
     default_test_fraction: ClassVar[float | None] = None
+    folder_names: Sequence[str] | None = None  # of the classes, where they are not the class names
     published = False  # labels are those of a published set, held to be clean
     channels: int | None = None  # None: what the first image has
     tree: Tree | None = None  # its files; None if there are none

@@ -46,6 +46,7 @@ class TinyImageNet(FileListSource, RootedSource):
         self._tree = tree
         root = self.root(tree)
         wnids = read_classes(tree, root + "wnids.txt")
+        self.folder_names = wnids
         self._label_of = {wnid: label for label, wnid in enumerate(wnids)}
         if len(self._label_of) != len(wnids):
             raise ValueError(f"{tree.place(root + 'wnids.txt')}: a class is there twice")

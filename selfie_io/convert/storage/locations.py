@@ -9,16 +9,18 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from selfie_io.console import without_secrets
 from selfie_io.convert.subcommand import CommandError
-from selfie_io.records.atomic import atomic_folder, atomic_path
+from selfie_io.records.atomic import atomic_folder, atomic_path, scratch_folder
+from selfie_io.records.lock import LOCK_NAME
 from selfie_io.records.manifest import MANIFEST_NAME, read_manifest
 from selfie_io.records.names import NAMES_SUFFIX, names_path
 from selfie_io.records.overlay_reader import OVERLAY_FOLDER
+from selfie_io.records.plain_files import read_plain
 
 _RECORD_FILE = re.compile(r"(data_batch_[0-9]+|test_batch)\.(bin|names)", re.ASCII)
 
@@ -37,17 +39,44 @@ def open_url(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError as error:
-        raise ModuleNotFoundError(f"{url} needs fsspec: pip install 'selfie-io[remote]'") from error
+        raise ModuleNotFoundError(
+            f"{without_secrets(url)} needs fsspec: pip install 'selfie-io[remote]'"
+        ) from error
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise CommandError(f"{url}: {error}") from error
+        raise CommandError(without_secrets(f"{url}: {error}")) from error
     system.invalidate_cache()  # others may have written since it was last looked at
-    return system, path.rstrip("/")
+    return _Remote(system, url), path.rstrip("/")
+
+
+class _Remote:
+    """A file system whose own kinds of errors are OSErrors that name the URL."""
+
+    def __init__(self, system: Any, url: str) -> None:
+        self._system = system
+        self._url = url
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._system, name)
+        return self._guarded(found) if callable(found) else found
+
+    def _guarded(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*arguments: Any, **named: Any) -> Any:
+            try:
+                return call(*arguments, **named)
+            except (OSError, MemoryError, NotImplementedError):
+                raise
+            except Exception as error:  # of aiohttp, botocore, paramiko, ...
+                kind = type(error).__name__
+                raise OSError(without_secrets(f"{self._url}: {kind}: {error}")) from error
+
+        return guarded
 
 
 def name_of(place: str) -> str:
-    """The last part of a place, which names a data set."""
+    """The last part of a place, without the secrets of a URL; it names a data set."""
+    place = without_secrets(place)
     return place.rstrip("/").rsplit("/", 1)[-1] if is_url(place) else Path(place).resolve().name
 
 
@@ -60,18 +89,20 @@ def beside(place: str, name: str) -> str:
 
 def read_file(place: str, most_bytes: int) -> bytes:
     """The content of a small file; raises FileNotFoundError, or ValueError if it is larger."""
-    system, path = open_url(place) if is_url(place) else (None, place)
-    with Path(path).open("rb") if system is None else system.open(path, "rb") as file:
+    if not is_url(place):
+        return read_plain(place, most_bytes)
+    system, path = open_url(place)
+    with system.open(path, "rb") as file:
         content: bytes = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise ValueError(f"{place}: has more than {most_bytes} bytes")
+        raise ValueError(f"{without_secrets(place)}: has more than {most_bytes} bytes")
     return content
 
 
 def write_file(place: str, content: bytes) -> None:
     """Write a small file, whole or not at all."""
     if not is_url(place):
-        with atomic_path(place) as temporary:
+        with atomic_path(place, needed_bytes=len(content)) as temporary:
             temporary.write_bytes(content)
         return
     system, path = open_url(place)
@@ -81,18 +112,21 @@ def write_file(place: str, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(place: str, *, last: str) -> Iterator[Path]:
+def new_folder(
+    place: str, *, last: str, replace: bool = False, needed_bytes: int | None = None
+) -> Iterator[Path]:
     """Yield an empty local folder, which takes the place of what is at `place` when the block ends
-    well.
+    well: of nothing, of an empty folder or, with `replace`, of a data set.
 
-    `last` names the file that makes it whole. Raises OSError if `place` cannot be written.
+    `last` names the file that makes it whole. Raises OSError if `place` cannot be written, Busy if
+    another process writes it, FileExistsError if something else came there meanwhile.
     """
     if not is_url(place):
-        with atomic_folder(place, replace=Path(place).exists()) as folder:
+        foreign = foreign_names if last == MANIFEST_NAME else None
+        with atomic_folder(place, replace=replace, foreign=foreign, needed_bytes=needed_bytes) as folder:
             yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="selfie-") as temporary:
-        folder = Path(temporary)
+    with scratch_folder() as folder:
         yield folder
         clear_url(place, first=last)
         system, path = open_url(place)
@@ -146,7 +180,7 @@ def check_target(out: str, source: str, *, force: bool) -> None:
         there = os.path.lexists(here)
         folder = here.is_dir() and not here.is_symlink()
         names = {path.name for path in here.iterdir()} if folder else set()
-        foreign = _foreign(here) if folder else []
+        foreign = foreign_names(here) if folder else []
     if there and not folder:
         raise CommandError(f"OUT must be a folder, got {out}")
     if names and not names & {MANIFEST_NAME, "data_batch_1.bin"}:
@@ -170,13 +204,13 @@ def _refuse_nested(out: str, source: str, out_path: str, source_path: str) -> No
         raise CommandError(f"OUT must not be inside SOURCE; got OUT {out}, SOURCE {source}")
 
 
-def _foreign(folder: Path) -> list[str]:
+def foreign_names(folder: Path) -> list[str]:
     """What a folder holds that is no part of a data set: neither in its manifest nor an overlay."""
     try:
         manifest = read_manifest(folder)
     except (OSError, ValueError):  # a damaged one: the names of record files tell
         manifest = None
-    own = {MANIFEST_NAME}
+    own = {MANIFEST_NAME, LOCK_NAME}
     if manifest is None:
         own |= {path.name for path in folder.iterdir() if _RECORD_FILE.fullmatch(path.name)}
     else:

@@ -10,12 +10,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from selfie_io.convert.storage.locations import is_url, open_url
+from selfie_io.console import without_secrets
+from selfie_io.convert.storage.locations import is_url, name_of, open_url
+from selfie_io.convert.storage.transfer import Pace
 from selfie_io.convert.subcommand import CommandError, say
 from selfie_io.records.atomic import atomic_folder
+from selfie_io.records.plain_files import open_plain, read_json
 
 _DIGESTS = "sha256.json"
 _CHUNK_BYTES = 1 << 20
+_MOST_UNKNOWN_BYTES = 64 << 30  # of a file whose server tells no size
+_WAIT_SECONDS = 24 * 3600.0  # for another process that fetches the same
 
 
 def find_source(source: str) -> str:
@@ -42,14 +47,14 @@ def _local_copy(url: str) -> Path:
     found = system.find(path) if system.isdir(path) else [path] if system.exists(path) else []
     files = sorted(file for file in found if not file.endswith("/"))
     if not files:
-        raise CommandError(f"SOURCE must exist, there is none at {url}")
+        raise CommandError(f"SOURCE must exist, there is none at {without_secrets(url)}")
     state = [(file, system.size(file), str(system.ukey(file))) for file in files]
     key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:32]
     folder = _cache() / key
-    name = path.rsplit("/", 1)[-1]
+    name = name_of(url)
     damaged = folder.exists() and not _is_whole(folder, name)
     if damaged:
-        say(f"{folder}: is damaged, {url} is fetched again")
+        say(f"{folder}: is damaged, {without_secrets(url)} is fetched again")
     if damaged or not folder.exists():
         try:
             _fetch(system, path, files, folder, name, replace=damaged)
@@ -65,7 +70,7 @@ def _cache() -> Path:
 
 
 def _fetch(system: Any, path: str, files: list[str], folder: Path, name: str, *, replace: bool) -> None:
-    with atomic_folder(folder, replace=replace) as temporary:
+    with atomic_folder(folder, replace=replace, wait_seconds=_WAIT_SECONDS) as temporary:
         digests = {}
         for file in files:
             relative = file[len(path) :].strip("/")
@@ -73,15 +78,28 @@ def _fetch(system: Any, path: str, files: list[str], folder: Path, name: str, *,
                 raise ValueError(f"{file}: leads out of {path}")
             target = temporary / "content" / name / relative
             target.parent.mkdir(parents=True, exist_ok=True)
-            system.get_file(file, str(target))
+            size = system.size(file)
+            most = _MOST_UNKNOWN_BYTES if size is None else size
+            system.get_file(file, str(target), callback=_paced(Pace(most)))
             digests[relative] = _sha256(target)
         (temporary / _DIGESTS).write_text(json.dumps(digests))
+
+
+def _paced(pace: Pace) -> Any:
+    """What fsspec tells of a transfer, with its bounds of time and size."""
+    from fsspec.callbacks import Callback
+
+    class Paced(Callback):  # type: ignore[misc]
+        def relative_update(self, inc: int = 1) -> None:
+            pace.add(inc)
+
+    return Paced()
 
 
 def _is_whole(folder: Path, name: str) -> bool:
     """Whether a copy is what was fetched; whatever is wrong with it, it can be fetched again."""
     try:
-        digests = json.loads((folder / _DIGESTS).read_bytes())
+        digests = read_json(folder / _DIGESTS)
         return all(_sha256(folder / "content" / name / file) == digests[file] for file in digests)
     except (OSError, ValueError, TypeError):
         return False
@@ -89,7 +107,7 @@ def _is_whole(folder: Path, name: str) -> bool:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while content := file.read(_CHUNK_BYTES):
             digest.update(content)
     return digest.hexdigest()

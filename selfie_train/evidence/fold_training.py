@@ -1,0 +1,183 @@
+"""One fold: a network learns the records outside it and says of each record inside it which class it is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from selfie_io.loading.augment import Augment
+from selfie_io.loading.loader import Loader
+from selfie_io.loading.options import PerImage
+from selfie_io.records.atomic import atomic_path
+from selfie_io.records.split import RecordSplit
+from selfie_train.models.airnet import AirNet
+from selfie_train.models.builder import model_builder
+from selfie_train.models.muon import Muon, set_learning_rate
+
+STEM_IMAGES = 2000
+STEPS = 20  # of an epoch, at least
+MUON_RATE, MUON_MOMENTUM, MUON_DECAY = 0.12, 0.8, 2.4e-3  # the rate at batch 512
+SGD_RATE, SGD_DECAY = 0.05, 5e-4
+LAST_RATE = 0.02  # share of the rate at the end
+LABEL_SMOOTHING = 0.1
+SMALLEST_FLIPPED = 24  # pixels
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """What a process needs to complete one fold; it can be pickled."""
+
+    split: RecordSplit
+    given: NDArray[np.int64]  # (N,)
+    num_classes: int
+    learnt: NDArray[np.int64]  # positions that are trained on
+    judged: NDArray[np.int64]  # positions whose probabilities are wanted
+    model: str
+    epochs: int
+    seed: int
+    threads: int  # of torch: the result's last bits depend on it
+    path: Path  # float32 (len(judged), k) as .npy
+
+
+def complete_fold(task: FoldTask, advance: Callable[[int], None]) -> None:
+    """Train, and write the probabilities to the task's path; `advance` is told of every epoch."""
+    with _threads(task.threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        way = _Way(device)
+        network = model_builder(task.model)(task.split.layout.shape, task.num_classes)
+        prepare = getattr(network, "prepare", None)  # airnet makes its stem from images
+        if prepare is not None:
+            count = min(len(task.learnt), STEM_IMAGES)
+            chosen = task.learnt[np.linspace(0, len(task.learnt) - 1, count).astype(np.int64)]
+            with Loader(task.split, batch_size=count, normalize=PerImage(), indices=chosen) as stem:
+                prepare(next(iter(stem)).images)
+        network = way.place(network)
+        with _training_loader(task, way) as loader:
+            _train(network, loader, task.epochs, way, advance)
+        found = _judge(network, task, way)
+    with atomic_path(task.path) as temporary, temporary.open("wb") as file:
+        np.save(file, found)
+
+
+class _Way:
+    """Device, precision and memory order: by what the processor can do, never by a clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        # NHWC is the faster order of airnet everywhere that was measured.
+        self.half = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+    def place(self, network: nn.Module) -> nn.Module:
+        placed: nn.Module = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
+
+    def images(self, images: Tensor) -> Tensor:
+        """NCHW in name, NHWC in memory."""
+        return images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+
+    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        """float32 (b, k)."""
+        if not self.half:
+            return network(images).float()  # type: ignore[no-any-return]
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits: Tensor = network(images)
+        return logits.float()
+
+
+def _training_loader(task: FoldTask, way: _Way) -> Loader:
+    height, width = task.split.layout.height, task.split.layout.width
+    # As runs augment photographs; the flip of a digit is none.
+    photographs = task.split.layout.channels == 3 and min(height, width) >= SMALLEST_FLIPPED
+    augment = Augment(
+        pad=max(height // 16, 1),
+        crop=(height, width),
+        pad_mode="reflect",
+        flip="alternate" if photographs else "none",
+    )
+    return Loader(
+        task.split,
+        batch_size=batch_size(len(task.learnt)),
+        shuffle=True,
+        drop_last=True,
+        seed=task.seed,
+        labels=task.given,
+        augment=augment,
+        normalize=PerImage(),
+        indices=task.learnt,
+        layout="NHWC",
+        pin_memory=way.device.type == "cuda",
+    )
+
+
+def batch_size(records: int) -> int:
+    """The largest power of two that leaves STEPS steps an epoch, in 16..512; all records if fewer."""
+    fits = 1 << (max(records // STEPS, 1).bit_length() - 1)
+    return min(max(16, min(512, fits)), records)
+
+
+def _train(
+    network: nn.Module, loader: Loader, epochs: int, way: _Way, advance: Callable[[int], None]
+) -> None:
+    """Muon on airnets, SGD on others; the learning rate falls in a line."""
+    optimizer: torch.optim.Optimizer
+    if isinstance(network, AirNet):
+        rate = MUON_RATE * (loader.batch_size / 512) ** 0.5
+        optimizer = Muon(network, rate, MUON_MOMENTUM, MUON_DECAY)
+    else:
+        rate = SGD_RATE
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=SGD_DECAY
+        )
+    steps, step = max(epochs * len(loader), 1), 0
+    network.train()
+    for _ in range(epochs):
+        for batch in loader:
+            set_learning_rate(optimizer, rate * (1 + (LAST_RATE - 1) * step / steps))
+            optimizer.zero_grad(set_to_none=True)
+            logits = way.logits(network, way.images(batch.images))
+            labels = batch.labels.to(way.device, non_blocking=True)
+            loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            step += 1
+        advance(1)
+
+
+def _judge(network: nn.Module, task: FoldTask, way: _Way) -> NDArray[np.float32]:
+    """The probabilities of the judged records: means over each image and its mirror image."""
+    network.eval()
+    found = np.empty((len(task.judged), task.num_classes), np.float32)
+    done = 0
+    with (
+        torch.inference_mode(),
+        Loader(
+            task.split, batch_size=256, normalize=PerImage(), indices=task.judged, layout="NHWC"
+        ) as loader,
+    ):
+        for batch in loader:
+            images = way.images(batch.images)
+            shares = F.softmax(way.logits(network, images), 1)
+            shares = shares + F.softmax(way.logits(network, images.flip(3)), 1)
+            found[done : done + len(images)] = (shares / 2).cpu().numpy()
+            done += len(images)
+    return found
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[Any]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

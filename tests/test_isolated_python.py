@@ -1,0 +1,43 @@
+"""Processes that the packages start take no module from the current folder, nor from PYTHONPATH."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import selfie_io
+from selfie_io.isolated_python import isolated_python
+
+ROOT = Path(selfie_io.__file__).parents[1]
+
+
+def test_it_runs_main_of_the_module_with_the_paths_of_this_process(monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", "/somewhere", *sys.path])
+    paths = json.loads(isolated_python("this")[-1])
+    assert paths == [path for path in sys.path if path]
+
+
+@pytest.mark.parametrize("place", ["current folder", "PYTHONPATH"])
+def test_a_download_that_holds_a_module_of_the_library_is_not_run(tmp_path, place):
+    (tmp_path / "json.py").write_text("print('ran'); raise SystemExit(0)")
+    (tmp_path / "task.py").write_text(
+        "import json\ndef main():\n    print(len(json.dumps([])))\n    return 3\n"
+    )
+    command = isolated_python("task")
+    command[-1] = json.dumps([*sys.path, str(tmp_path)])
+    environment = {"PYTHONPATH": str(tmp_path)} if place == "PYTHONPATH" else {}
+    folder = tmp_path if place == "current folder" else ROOT
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (3, "2\n"), ended.stderr
+
+
+def test_no_module_starts_python_in_another_way():
+    starts = [
+        path.relative_to(ROOT)
+        for package in ("selfie_io", "selfie_train")
+        for path in (ROOT / package).rglob("*.py")
+        if "sys.executable" in path.read_text() and path.name != "isolated_python.py"
+    ]
+    assert starts == []
