@@ -181,6 +181,8 @@ def check_target(out: str, source: str, *, force: bool) -> None:
         names = {name.rstrip("/").rsplit("/", 1)[-1] for name in files}
     else:
         here = Path(out)
+        if here.name in ("", ".."):
+            raise CommandError(f"OUT must end in the name of a folder, got {out!r}")
         if Path(source).exists():
             _refuse_nested(out, source, f"{here.resolve()}/", f"{Path(source).resolve()}/")
         there = os.path.lexists(here)
