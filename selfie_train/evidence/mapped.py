@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def pieces(array: NDArray[np.generic], rows: int) -> Iterator[tuple[int, NDArray[np.generic]]]:
+def pieces(array: NDArray[Any], rows: int) -> Iterator[tuple[int, NDArray[Any]]]:
     """(first row, its rows) of each piece in turn; the pages of a mapped file are given back after each."""
     for begin in range(0, len(array), rows):
         yield begin, np.asarray(array[begin : begin + rows])
         give_back(array)
 
 
-def give_back(array: NDArray[np.generic]) -> None:
+def give_back(array: NDArray[Any]) -> None:
     """Let go of the pages of a mapped file; they are read again when asked for. Others are left alone."""
     mapping = getattr(array, "_mmap", None)
     if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -105,7 +105,8 @@ def _fitted(
 
     def capped(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
         weights = np.exp(log_weights)
-        return weights * max(1.0, least / weights.sum())
+        raised: NDArray[np.float64] = weights * max(1.0, least / weights.sum())
+        return raised
 
     def loss(weights: NDArray[np.float64]) -> float:
         return maximise_likelihood(_pool(parts, weights), labels, num_classes, steps=_SEARCH_STEPS)[1]
