@@ -52,7 +52,7 @@ def parse(
     """Make the command that the arguments name; SystemExit after help, and with status 2 for a wrong one."""
     overview = not arguments or arguments[0] not in commands
     asks = "-h" in arguments or "--help" in arguments
-    named = tuple(
+    named: Any = tuple(
         Annotated[
             command,
             tyro.conf.subcommand(name, description=first_sentence(command) if overview else _DESCRIPTION),
@@ -60,9 +60,11 @@ def parse(
         for name, command in commands.items()
     )
 
+    chosen: Any = Union[named]  # noqa: UP007
+
     def make() -> Any:
         return tyro.cli(
-            Union[named],  # type: ignore[arg-type]  # noqa: UP007
+            chosen,
             prog=program,
             description=_DESCRIPTION,
             args=arguments,
@@ -225,10 +227,9 @@ def _rule(commands: tuple[type, ...]) -> Callable[[StructTypeInfo], StructConstr
         grouped = {name for names in groups.values() for name in names}
         specs = [spec for name, spec in fields.items() if name not in grouped]
         for title, names in groups.items():
-            group = type(title, (OptionGroup,), {"fields": tuple(fields[name] for name in names)})
-            specs.append(
-                StructFieldSpec(title, tyro.conf.OmitArgPrefixes[group], tyro.MISSING, helptext="")  # type: ignore[valid-type]
-            )
+            group: Any = type(title, (OptionGroup,), {"fields": tuple(fields[name] for name in names)})
+            hint: Any = Annotated[group, tyro.conf.OmitArgPrefixes]
+            specs.append(StructFieldSpec(title, hint, tyro.MISSING, helptext=""))
 
         def make(**given: Any) -> Any:
             inside = {name: value for title in groups for name, value in given.pop(title).items()}

@@ -12,6 +12,7 @@ from selfie_io import __version__
 from selfie_io._extras import advice
 from selfie_io.command_line import parse
 from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
+from selfie_io.termination import interrupted_by_sigterm
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
 from selfie_train.commands.demo import Demo
@@ -74,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported: its threads share the cores with the loader's, and by default each of them
     # spins while it waits for the others. On two busy cores that made training ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    with quiet_on_broken_pipe():
-        return _run(sys.argv[1:] if arguments is None else arguments)
+    with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
+        return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from selfie_train.recipes import AUTO, PAPER
 from selfie_train.registry import KINDS, check_model_name, known_names, look_up
 
 MOST_CONFIG_BYTES = 1 << 24
+DEFAULT_TIMEOUT = 40.0  # with torchrun's 30 seconds until it kills what is stopped, all are gone in 70
 NOISE_KINDS = ("none", "pair", "symmetric", "asymmetric", "overlay")
 DATA_KEY = "data"  # in config.json, beside the settings: what runs.data_identity says
 _NOISE_ALIASES = {"pairflip": "pair", "symmetry": "symmetric"}
@@ -123,6 +124,8 @@ class TrainConfig:
     """Batch statistics over all processes (CUDA only)."""
     checkpoint_batches: int = 0
     """Also write a checkpoint every so many batches; 0: after epochs only, at least ten seconds apart."""
+    timeout: float = DEFAULT_TIMEOUT
+    """Of several processes: seconds without a sign of life of one, after which the others end and name it."""
     tensorboard: bool = False
     """Also write TensorBoard events to RUN/tensorboard."""
     shape: tuple[int, int, int] | None = None
@@ -144,12 +147,12 @@ class TrainConfig:
         if _fits(self.imports, tuple[str, ...]):
             object.__setattr__(self, "imports", tuple(import_plugin(module) for module in self.imports))
         _one_of("method", self.method, known_names("method"))
-        check_model_name(self.model)
         for name, hint in get_type_hints(TrainConfig).items():
             if getattr(hint, "__origin__", None) is Literal:
                 _one_of(name, getattr(self, name), get_args(hint))
             elif not _fits(getattr(self, name), hint):
                 raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(self, name)!r}")
+        check_model_name(self.model)
         if self.recipe == "paper":
             for name, value in PAPER.items():
                 if self._is_auto(name):
@@ -170,6 +173,8 @@ class TrainConfig:
             value = getattr(self, name)
             if not self._is_auto(name) and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and not negative, got {value}")
+        if not 5 <= self.timeout <= 1e6:
+            raise ValueError(f"timeout must be in 5..1,000,000 seconds, got {self.timeout}")
         for name in ("label_smoothing", "ema"):
             if not self._is_auto(name) and not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")

@@ -1,6 +1,7 @@
 """Record folders for tests, written byte by byte from the format's definition, without the package."""
 
 import os
+import shutil
 import struct
 import sys
 
@@ -71,6 +72,30 @@ def members():
                 pixels = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
                 files[f"{split}/{name}/{number}.png"] = encoded(pixels)
     return files
+
+
+@pytest.fixture
+def shared_embeddings(monkeypatch, tmp_path_factory):
+    """Embeddings of the same images are made once for all tests: those of the digits take 15 s."""
+    from selfie_train.evidence import embedding
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of this session, too
+    make = embedding._fill
+
+    def take_or_make(path, split, network, size, advance):
+        kept = folder / path.name  # it names the digest of images and network
+        if not kept.exists():
+            make(path, split, network, size, advance)
+            copy = folder / f"{path.name}.{os.getpid()}"
+            shutil.copyfile(path, copy)
+            copy.replace(kept)
+        else:
+            shutil.copyfile(kept, path)
+            advance(len(split))
+
+    monkeypatch.setattr(embedding, "_fill", take_or_make)
 
 
 @pytest.fixture(autouse=True)

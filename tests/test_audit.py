@@ -187,6 +187,7 @@ def test_what_is_nothing_of_the_kind_is_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.embeddings
+@pytest.mark.usefixtures("shared_embeddings")
 def test_a_run_of_unknown_noise_is_told_the_rate_before_it_starts(noisy, tmp_path, monkeypatch):
     dataset = sio.open_dataset(noisy)
     labels = dataset.train.labels_from("noisy")

@@ -13,6 +13,7 @@ from converting import complaint, run
 
 from selfie_io.convert.commands import download
 from selfie_io.convert.sources.published_digests import MD5
+from selfie_io.convert.storage.part_file import own_part
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -102,6 +103,24 @@ def test_what_an_earlier_run_left_is_used(tmp_path, serve):
     (tmp_path / ".a.tar.gz.part").write_bytes(CONTENT)
     assert run("download", "cifar10", tmp_path, "--mirror", url) == 0
     assert names(tmp_path) == ["a.tar.gz"]
+
+
+def test_each_process_has_a_part_of_its_own_and_follows_no_link(tmp_path, serve, capsys):
+    url, requests = serve("whole")
+    (tmp_path / "precious").write_bytes(b"mine")
+    (tmp_path / ".a.tar.gz.part").symlink_to("precious")
+    (tmp_path / ".a.tar.gz.part-1-aaaaaaaa").hardlink_to(tmp_path / "precious")
+    with own_part(tmp_path / "a.tar.gz") as living:
+        living.file.write(b"of another process")
+        assert run("download", "cifar10", tmp_path, "--mirror", url) == 0
+    assert requests == [0]
+    assert (tmp_path / "precious").read_bytes() == b"mine"
+    assert living.path.read_bytes() == b"of another process"
+    (tmp_path / "a.tar.gz").write_bytes(b"mine")
+    assert "must not hold another a.tar.gz" in complaint(
+        capsys, 2, "download", "cifar10", tmp_path, "--mirror", url
+    )
+    assert (tmp_path / "a.tar.gz").read_bytes() == b"mine"
 
 
 def test_other_content_is_refused_and_nothing_kept(tmp_path, serve, capsys):

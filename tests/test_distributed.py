@@ -192,7 +192,7 @@ def test_a_network_with_batch_norm_trains_in_four_processes(runs):
 )
 def test_what_several_processes_cannot_do_is_refused(digits, tmp_path, monkeypatch, options, message):
     monkeypatch.setattr(
-        selfie_train.training.components, "join_processes", lambda _: ProcessGroup(0, 2, torch.device("cpu"))
+        selfie_train.training.components, "join_processes", lambda *_: ProcessGroup(0, 2, torch.device("cpu"))
     )
     with pytest.raises(ValueError, match=message):
         train(small(digits, tmp_path / "run", **options), quiet=True)

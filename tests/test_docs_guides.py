@@ -13,7 +13,7 @@ import selfie_io.convert.cli
 import selfie_train.cli
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("start", "sources", "loader", "audit", "clusters")  # noise, tutorial: tests of their own
+GUIDES = ("start", "sources", "loader", "audit", "clusters")  # noise, tutorial with use: tests of their own
 COMMANDS = {"selfie-convert": selfie_io.convert.cli.main, "selfie-train": selfie_train.cli.main}
 MODULES = {"selfie_io": selfie_io.convert.cli.main, "selfie_train": selfie_train.cli.main}
 
@@ -44,15 +44,8 @@ def run_line(line):
         assert status == 0, line
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("page", GUIDES)
-def test_a_guide_runs_as_it_stands(page, tmp_path, monkeypatch, digits):
-    monkeypatch.chdir(tmp_path)
-    if page != "start":
-        shutil.copytree(digits, "data/digits")
-    if page == "audit":  # as a review exports it
-        Path("decisions.csv").write_text("index,decision,label\n3,relabel,8\n7,drop,-1\n")
+def run_page(page):
+    """Run all that is on a page, in the working folder."""
     for kind, text in blocks(page):
         if kind == "json":
             Path("grid.json").write_text(text)
@@ -62,6 +55,19 @@ def test_a_guide_runs_as_it_stands(page, tmp_path, monkeypatch, digits):
             assert kind == "sh"
             for line in text.strip().splitlines():
                 run_line(line)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", GUIDES)
+@pytest.mark.usefixtures("shared_embeddings")
+def test_a_guide_runs_as_it_stands(page, tmp_path, monkeypatch, digits):
+    monkeypatch.chdir(tmp_path)
+    if page != "start":
+        shutil.copytree(digits, "data/digits")
+    if page == "audit":  # as a review exports it
+        Path("decisions.csv").write_text("index,decision,label\n3,relabel,8\n7,drop,-1\n")
+    run_page(page)
 
 
 def test_the_installation_page_names_targets_and_options_that_exist(tmp_path, monkeypatch, capsys):

@@ -183,3 +183,11 @@ with atomic_{kind}({str(target)!r}) as temporary:
     with {"path": atomic_path, "folder": lambda path: atomic_folder(path, replace=True)}[kind](target):
         assert not leftover.exists()
     assert names(tmp_path) == ["set[1]"]
+
+
+def test_a_name_too_long_to_be_drawn_is_refused():
+    from selfie_io.records.manifest import check_name_lengths
+
+    check_name_lengths(["x" * 1000])
+    with pytest.raises(ValueError, match="at most 1,000 characters, got 30,000"):
+        check_name_lengths(["cat", "x" * 30_000])

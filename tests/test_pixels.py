@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,7 +165,10 @@ def test_backends_get_the_scale_and_shift(authors_folder):
 
 @pytest.mark.parametrize("isa", ["generic", "avx2", "avx512", "neon"])
 def test_every_instruction_set(isa):
-    """The tests above in a process of their own, on an instruction set that the processor has."""
+    """The tests above, and those of resizing and colour, on an instruction set that the processor has.
+
+    They run in a process of their own, which reads the environment when it loads the core.
+    """
     probe = [sys.executable, "-c", "from selfie_io import _core; print(_core.isa())"]
     environment = {**os.environ, "SELFIE_IO_ISA": isa}
     answer = subprocess.run(probe, env=environment, capture_output=True, text=True)
@@ -174,7 +178,9 @@ def test_every_instruction_set(isa):
     assert answer.stdout.strip() == isa
     if isa == _core.isa():
         return  # the tests above ran on it
-    chosen = "dtypes_and_layouts or shapes or any_augmentation or flat_image"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen]
+    chosen = "(test_pixels and (dtypes_and_layouts or shapes or any_augmentation or flat_image))"
+    chosen += " or (test_resize_colour and (reference or any_window))"
+    files = [__file__, str(Path(__file__).with_name("test_resize_colour.py"))]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", chosen]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:]

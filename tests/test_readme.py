@@ -2,11 +2,10 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from test_docs_guides import run_line
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -31,18 +30,18 @@ def test_make_targets_are_run_by_ci():
 
 
 @pytest.mark.slow
-def test_commands_and_example(tmp_path):
-    for words in commands():
-        if words[0] == "make":
-            continue
-        program = Path(sys.executable).with_name(words[0])
-        result = subprocess.run([program, *words[1:]], cwd=tmp_path, capture_output=True, text=True)
-        assert result.returncode == 0, f"{words}: {result.stdout}{result.stderr}"
+@pytest.mark.usefixtures("shared_embeddings")
+def test_commands_and_example(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            if line and not line.startswith("make "):
+                run_line(line)
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "data/digits/labels/pair-0.4.npy").exists()
     (example,) = blocks("python")
-    printed = subprocess.run(
-        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout
+    capsys.readouterr()
+    exec(compile(example, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
     assert printed.count("torch.Size([128, 1, 8, 8]) tensor([") == 11
     assert printed.count("torch.Size([30, 1, 8, 8])") == 1

@@ -1,9 +1,6 @@
 """Resizing, mixed colours, erasing: the slow reference to the bit, on every instruction set and backend."""
 
 import itertools
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import selfie_io as sio
-from selfie_io import _core
 
 JITTER = {"brightness": 30.0, "contrast": (0.5, 1.5), "saturation": (0.2, 1.8), "hue": 0.2, "grayscale": 0.3}
 CASES = [
@@ -197,27 +193,3 @@ def test_changes_that_do_not_fit_the_images_are_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             sio.Loader(split, augment=sio.Augment(**options))
-
-
-@pytest.mark.parametrize("isa", ["generic", "avx2", "avx512", "neon"])
-def test_every_instruction_set(isa):
-    environment = {**os.environ, "SELFIE_IO_ISA": isa}
-    probe = [sys.executable, "-c", "from selfie_io import _core; print(_core.isa())"]
-    answer = subprocess.run(probe, env=environment, capture_output=True, text=True)
-    if answer.returncode:
-        pytest.skip(f"this processor has no {isa}")
-    if isa == _core.isa():
-        return  # the tests above ran on it
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        __file__,
-        "-k",
-        "reference or any_window",
-    ]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout[-3000:]

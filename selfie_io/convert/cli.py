@@ -23,6 +23,7 @@ from selfie_io.convert.commands.preview import Preview
 from selfie_io.convert.commands.run import RunShard
 from selfie_io.convert.commands.verify import Verify
 from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, DONE, CommandError, Subcommand, tool
+from selfie_io.termination import interrupted_by_sigterm
 
 COMMANDS: dict[str, type[Subcommand]] = {
     "download": Download,
@@ -67,8 +68,8 @@ command that fails or is killed leaves the old state or the new one, never half 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    with quiet_on_broken_pipe():
-        return _run(sys.argv[1:] if arguments is None else arguments)
+    with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
+        return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(given: Sequence[str]) -> int:

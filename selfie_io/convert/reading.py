@@ -11,6 +11,7 @@ from selfie_io.convert.sources.source import Source, SourceOptions
 from selfie_io.convert.storage.locations import name_of
 from selfie_io.convert.subcommand import CommandError, parse_size, tool
 from selfie_io.records.layout import RecordLayout
+from selfie_io.records.manifest import check_name_lengths
 from selfie_io.records.plain_files import read_text
 
 _MAX_NAMES_BYTES = 1 << 26
@@ -73,7 +74,9 @@ class Reading:
 
     def all_class_names(self, source: Source) -> list[str]:
         """The class names: those given, or the source's."""
-        return read_class_names(self.class_names, len(source.class_names)) or source.class_names
+        names = read_class_names(self.class_names, len(source.class_names)) or source.class_names
+        check_name_lengths(names)  # before anything is packed
+        return names
 
     def image_rule(self, source: Source, *, skip_bad: bool, hint: str) -> ImageRule:
         """The shape that all images get; the first image decides what no option says.

@@ -119,6 +119,16 @@ def cut(splits: dict[str, int], records_per_file: int, shards: int) -> list[File
     return files
 
 
+def check_plan_target(place: str) -> None:
+    """Raise CommandError if something else than a plan is at `place`, a path."""
+    if is_url(place) or not os.path.lexists(place):
+        return
+    try:
+        read_plan(place)
+    except ValueError as error:
+        raise CommandError(f"PLAN must be absent or a plan, {place} is another file") from error
+
+
 def write_plan(place: str, plan: ShardPlan) -> None:
     """Write a plan, whole or not at all."""
     write_file(place, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
@@ -215,11 +215,14 @@ class Loader:
         and what is made of them must agree; batch_size * world_size may differ if the position is a
         multiple of it. A state of version 1 does not tell its data: that is not checked.
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"a state must be what state_dict() gave, got {state!r}")
         expected = {"version": STATE_VERSION, **self._identity(), **self._content}
         if state.get("version") == 1:
             expected = {"version": 1, **self._identity()}
-        if state.get("files") is None or expected.get("files") is None:  # one was without a manifest
-            expected.pop("files", None)
+        for key in ("files", "content"):  # one was without a manifest, large, or of an earlier version
+            if state.get(key) is None or expected.get(key) is None:
+                expected.pop(key, None)
         for key, value in expected.items():
             if state.get(key) != value:
                 raise ValueError(

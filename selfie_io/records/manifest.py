@@ -4,6 +4,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ FORMAT_MAJOR = 1
 FORMAT_VERSION = f"{FORMAT_MAJOR}.1"  # 1.1 added `labels`
 BLOCK_BYTES = 1 << 20  # the digests of blocks tell which part of a file is damaged
 MAX_MANIFEST_BYTES = 1 << 28
+MAX_NAME_LETTERS = 1000
 
 # Kinds of source whose published labels are the reference that noise is measured against.
 _CLEAN_KINDS = ("cifar10", "cifar10-bin", "cifar100", "cifar100-bin", "tiny-imagenet", "svhn", "digits")
@@ -153,6 +155,7 @@ def check_manifest(manifest: Manifest) -> None:
         )
     if len(set(manifest.class_names)) != manifest.num_classes:
         raise ValueError("class_names must be distinct, got one of them twice")
+    check_name_lengths([manifest.name, *manifest.class_names])
     for key in ("channel_mean", "channel_std"):
         values = getattr(manifest, key)
         if len(values) != manifest.channels or not all(math.isfinite(v) and 0 <= v <= 1 for v in values):
@@ -170,6 +173,16 @@ def check_manifest(manifest: Manifest) -> None:
             if file.name != expected:
                 raise ValueError(f"file {position} of split {split!r} must be {expected}, got {file.name!r}")
             _check_file(file, record_bytes)
+
+
+def check_name_lengths(names: Sequence[str]) -> None:
+    """Raise ValueError for a name too long to be shown: pages, images and terminals draw each of them."""
+    for name in names:
+        if len(name) > MAX_NAME_LETTERS:
+            raise ValueError(
+                f"the name of a class or data set must have at most {MAX_NAME_LETTERS:,} characters, got "
+                f"{len(name):,}: {name[:40]!r}..."
+            )
 
 
 def _check_file(file: FileEntry, record_bytes: int) -> None:

@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+from selfie_io.records.lock import LOCK_NAME
+
 
 def adopt(new: Path, old: Path, *, writable: bool = False) -> None:
     """Give `new` the mode, owner and group of `old`, if that exists; `writable`: and leave it to be written.
@@ -30,7 +32,7 @@ def adopt_tree(new: Path, old: Path) -> None:
         return
     widest = 0
     for inner, _, files in os.walk(old):
-        for name in files:
+        for name in set(files) - {LOCK_NAME}:
             widest |= stat.S_IMODE(Path(inner, name).lstat().st_mode)
     for inner, folders, files in os.walk(new):
         for name in (*folders, *files):

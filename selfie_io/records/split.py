@@ -22,6 +22,7 @@ from selfie_io.records.selection import check_selection
 if TYPE_CHECKING:
     import torch
 
+CONTENT_BYTES = 1 << 28  # so much is read whole to tell a split from another one: less than a second
 FileIo = Literal["mmap", "pread", "direct"]
 
 
@@ -148,10 +149,11 @@ class RecordSplit:
 
     @cached_property
     def identity(self) -> dict[str, str | None]:
-        """What tells this split from another one, cheaply: two SHA-256 in hex.
+        """What tells this split from another one: SHA-256 in hex.
 
         "files" is of the manifest's digests, None without a manifest; "records" is of the number of records,
-        their shape, and the bytes of 64 records that are spread evenly.
+        their shape, and the bytes of 64 records that are spread evenly; "content" is of all bytes, None of a
+        split that is larger than CONTENT_BYTES.
         """
         files = None
         if self.file_digests is not None:
@@ -166,7 +168,17 @@ class RecordSplit:
                     file.seek((position - begin) * self.layout.record_bytes)
                     records.update(file.read(self.layout.record_bytes))
             begin += count
-        return {"files": files, "records": records.hexdigest()}
+        return {"files": files, "records": records.hexdigest(), "content": self._content_digest()}
+
+    def _content_digest(self) -> str | None:
+        if len(self) * self.layout.record_bytes > CONTENT_BYTES:
+            return None
+        content = hashlib.sha256()
+        for path in self.files:
+            with open_plain(path) as file:
+                while block := file.read(1 << 20):
+                    content.update(block)
+        return content.hexdigest()
 
     def images(self, indices: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """The pixels of some records, uint8 (n, C, H, W). Raises IndexError for an index outside

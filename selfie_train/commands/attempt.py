@@ -13,7 +13,7 @@ from selfie_train.runs.result import Divergence, Stopped
 from selfie_train.runs.run_lock import RunBusy
 
 # Settings that may differ between a stored run and what is asked for: they change no result.
-_FREE = ("out", "device", "checkpoint_batches")
+_FREE = ("out", "device", "checkpoint_batches", "timeout")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ from selfie_train.commands.audit_run import add_run, run_note
 from selfie_train.commands.audit_subject import Subject, open_subject
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.runs.label_issues import SHARED_FIGURES, LabelIssues, summarise, write_issues
+from selfie_train.runs.own_files import OwnFiles
 
+_OWN = ("issues.csv", "audit.json", "audit.html", "review.html", "review_images")  # beside the cache
 _SHOWN = (
     "records",
     "flagged",
@@ -191,6 +193,7 @@ def audit(
     out = Path(out)
     started = time.perf_counter()
     subject = open_subject(str(what), out, noise, None if dataset is None else Path(dataset))
+    own = OwnFiles(out, _OWN, is_earlier=_is_earlier_audit)
     out.mkdir(parents=True, exist_ok=True)  # not before: a refused audit leaves nothing behind
     num_classes = subject.dataset.num_classes
     gathered = gather(
@@ -223,18 +226,17 @@ def audit(
         | {"suggested_probability": scores.posterior[rows, scores.suggested]},
     )
     notes = [*subject.notes, *gathered.notes]
-    if word := run_note(subject, gathered, scores):
-        notes.append(word)
+    if of_run := run_note(subject, gathered, scores):
+        notes.append(of_run)
     if scores.is_weak:
         notes.append(
             f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "
             "so only what is nearly sure is flagged and the noise rate is rough"
         )
-    overlays, folder, told = _save_overlays(
+    overlays, folder, said = _save_overlays(
         subject, scores.relabelled(subject.given), scores.without_doubtful(subject.given), out
     )
-    notes += told
-    write_issues(out / "issues.csv", issues)
+    notes += said
     rate = scores.rate
     summary: dict[str, Any] = {
         "records": len(rows),
@@ -259,9 +261,11 @@ def audit(
         "notes": notes,
         "seconds": time.perf_counter() - started,
     }
-    _write_json(out / "audit.json", summary)
     pages = AuditPages(issues, summary, scores.posterior, gathered)
-    pages.write(out, notes.append)
+    with own.being_written():
+        write_issues(out / "issues.csv", issues)
+        _write_json(out / "audit.json", summary)
+        pages.write(out, notes.append)
     return AuditResult(out, subject.dataset.path, summary, scores.score, scores.suggested, scores.flagged)
 
 
@@ -285,6 +289,15 @@ def _save_overlays(
             folder = out
             save_overlay(subject.dataset, name, labels, {"kind": "audit"}, folder=folder)
     return overlays, folder, notes
+
+
+def _is_earlier_audit(out: Path) -> bool:
+    """Whether version 0.1 wrote an audit into a folder."""
+    try:
+        values = json.loads((out / "audit.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"records", "flagged", "overlays"} <= values.keys()
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

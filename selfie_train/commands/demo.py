@@ -17,6 +17,7 @@ from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.config import TrainConfig
 from selfie_train.report.attempt import try_report
 from selfie_train.runs.comparison import RunGroup, terminal_table
+from selfie_train.runs.own_files import OwnFiles
 from selfie_train.runs.result import read_refurbished
 
 NOISE_RATE = 0.4
@@ -146,7 +147,9 @@ def _report(dataset: RecordDataset, groups: list[RunGroup], out: Path, console: 
             more=[] if gallery is None else [gallery],
         )
 
-    if not try_report(report, draw, say=console.print):
+    with OwnFiles(out, ("report.html",)).being_written():
+        drawn = try_report(report, draw, say=console.print)
+    if not drawn:
         return None
     console.print(f"report: {report}", soft_wrap=True)
     return report

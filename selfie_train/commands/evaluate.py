@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table as RichTable
 
+from selfie_io.rich_console import RichConsole
 from selfie_train.commands.subcommand import DONE, TrainCommand
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Evaluate(TrainCommand):
         if self.json:
             print(json.dumps(told))
             return DONE
-        console = Console(highlight=False, markup=False)
+        console = RichConsole()
         if not trained.finished:
             console.print(
                 f"the run is not finished: these are the weights of epoch {trained.epoch}", soft_wrap=True

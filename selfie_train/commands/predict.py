@@ -68,7 +68,7 @@ class Predict(TrainCommand):
         shown = names if self.out is None else names[:LISTED]
         for name, row in zip(shown, shares, strict=False):
             label = int(row.argmax())
-            print(f"{_printable(name)},{label},{_printable(trained.class_names[label])},{row[label]:.4f}")
+            print(f"{name},{label},{trained.class_names[label]},{row[label]:.4f}")
         if self.out is not None:
             if len(names) > LISTED:
                 print(f"and {len(names) - LISTED:,} more")
@@ -109,9 +109,4 @@ class Predict(TrainCommand):
 
 
 def _say(line: str) -> None:
-    print(f"selfie-train: {_printable(line)}", file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    """Names come from the data: they must not control the terminal."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    print(f"selfie-train: {line}", file=sys.stderr)

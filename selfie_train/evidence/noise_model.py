@@ -104,9 +104,9 @@ def _fitted(
     parts, labels = [log[searched] for log in logs], given[searched]
 
     def capped(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights = np.exp(log_weights)
-        raised: NDArray[np.float64] = weights * max(1.0, least / weights.sum())
-        return raised
+        weights: NDArray[np.float64] = np.exp(log_weights)
+        factor: float = max(1.0, least / weights.sum())
+        return weights * factor
 
     def loss(weights: NDArray[np.float64]) -> float:
         return maximise_likelihood(_pool(parts, weights), labels, num_classes, steps=_SEARCH_STEPS)[1]

@@ -44,7 +44,8 @@ class Evaluation:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """The class with the largest probability, int64 (n,)."""
-        return self.probabilities.argmax(1).astype(np.int64)
+        predicted: NDArray[np.int64] = self.probabilities.argmax(1)
+        return predicted
 
     def to_json(self) -> dict[str, Any]:
         """The figures as JSON values, without those of single records; None where there is none."""

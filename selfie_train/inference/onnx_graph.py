@@ -31,10 +31,11 @@ class FedByBytes(nn.Module):
         centred = values - values.mean((1, 2, 3), keepdim=True)
         std = centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(least)
         normalised = centred / std
-        total = self.networks[0](normalised).softmax(1)
+        total: Tensor = self.networks[0](normalised).softmax(1)
         for network in list(self.networks)[1:]:
             total = total + network(normalised).softmax(1)
-        return total / len(self.networks)
+        averaged: Tensor = total / len(self.networks)
+        return averaged
 
 
 def write_onnx(run: TrainedRun, path: Path) -> None:

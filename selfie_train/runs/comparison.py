@@ -24,7 +24,16 @@ from selfie_train.runs.log import Row, read_log
 from selfie_train.runs.paper_errors import paper_error
 
 # Settings that do not make a run another experiment.
-_NOT_COMPARED = ("seed", "out", "dataset", "device", "checkpoint_batches", "tensorboard", "imports")
+_NOT_COMPARED = (
+    "seed",
+    "out",
+    "dataset",
+    "device",
+    "checkpoint_batches",
+    "timeout",
+    "tensorboard",
+    "imports",
+)
 # Figures of summary.json -> their heads in the table, all in percent.
 FIGURES = {
     "best_test_error": "best error",

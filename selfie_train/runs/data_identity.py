@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 _NAMES = {
     "train_files": "the training record files",
     "train_records": "the training records",
+    "train_content": "the content of the training records",
     "train_labels": "the stored training labels",
     "test_files": "the test record files",
     "test_records": "the test records",
+    "test_content": "the content of the test records",
     "given_labels": "the labels to learn",
 }
 
@@ -37,13 +39,16 @@ def open_run_dataset(config: TrainConfig) -> RecordDataset:
 
 def data_identity(dataset: RecordDataset, labels: TrainingLabels) -> dict[str, str | None]:
     """Digests (SHA-256, hex) of a data set's records and labels; None where there is nothing to digest."""
-    test = dataset.splits["test"].identity if "test" in dataset.splits else {"files": None, "records": None}
+    nothing: dict[str, str | None] = {"files": None, "records": None, "content": None}
+    test = dataset.splits["test"].identity if "test" in dataset.splits else nothing
     return {
         "train_files": dataset.train.identity["files"],
         "train_records": dataset.train.identity["records"],
+        "train_content": dataset.train.identity["content"],
         "train_labels": _digest(dataset.train.record_ids, dataset.train.labels),
         "test_files": test["files"],
         "test_records": test["records"],
+        "test_content": test["content"],
         "given_labels": _digest(labels.given),
     }
 
@@ -63,6 +68,11 @@ def differences(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:
         files, records = f"{split}_files", f"{split}_records"
         if files in different and (records in different or None in (stored[files], found[files])):
             different.remove(files)
+        content = f"{split}_content"  # tells more than the others, and only if all of it was read
+        if content in different and (
+            None in (stored[content], found[content]) or {files, records} & {*different}
+        ):
+            different.remove(content)
     return [_NAMES[key] for key in different]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.full_disk import named_errors
 from selfie_io.records.plain_files import open_plain_text
 
 Row = dict[str, Any]
@@ -30,6 +31,18 @@ COLUMNS = (
 )
 
 
+def checked_rows(rows: Any) -> list[Row]:
+    """The rows that a checkpoint tells; raises ValueError unless each has a number or None in each column."""
+    if not isinstance(rows, list):
+        raise ValueError(f"rows must be a list, got {type(rows).__name__}")
+    for row in rows:
+        if not isinstance(row, dict) or set(row) != set(COLUMNS):
+            raise ValueError(f"a row must have the columns {', '.join(COLUMNS)}, got {str(row)[:100]}")
+        if not all(value is None or isinstance(value, int | float) for value in row.values()):
+            raise ValueError(f"a row must hold numbers, got {str(row)[:100]}")
+    return rows
+
+
 def write_log(folder: Path, rows: list[Row]) -> None:
     """Make RUN/log.csv hold exactly `rows`, whatever a killed process left in it."""
     with atomic_path(folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
@@ -40,7 +53,8 @@ def write_log(folder: Path, rows: list[Row]) -> None:
 
 def append_row(folder: Path, row: Row) -> None:
     """Add one epoch to RUN/log.csv."""
-    with (folder / "log.csv").open("a", newline="") as file:
+    path = folder / "log.csv"
+    with named_errors(path), path.open("a", newline="") as file:
         csv.DictWriter(file, COLUMNS).writerow(row)
 
 

@@ -7,14 +7,16 @@ changed since is no longer its.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.lock import folder_lock
 
 RUN_FILES = (
     "log.csv",
@@ -24,17 +26,20 @@ RUN_FILES = (
     "labels.csv",
     "confusion.csv",
     "report.html",
-    "tensorboard",
     "evidence",
 )
 LIST_NAME = ".selfie-files.json"
 _BEING_WRITTEN = ""
+_WAIT_SECONDS = 600.0
 
 
-def refuse_foreign_files(folder: Path) -> None:
-    """Raise FileExistsError, naming them, if a folder without a run holds files that a run would write."""
-    if not (folder / "config.json").exists():
-        _refuse(folder, [name for name in RUN_FILES if os.path.lexists(folder / name)])
+def check_new_run(folder: Path) -> None:
+    """Raise FileExistsError if a folder holds a run, or files of others that a run would replace."""
+    if (folder / "config.json").exists():
+        raise FileExistsError(
+            f"a new run needs a new folder, but {folder} holds a run already: resume it, or choose another"
+        )
+    _refuse(folder, [name for name in RUN_FILES if os.path.lexists(folder / name)])
 
 
 class OwnFiles:
@@ -48,27 +53,30 @@ class OwnFiles:
         self, folder: Path, names: Sequence[str], *, is_earlier: Callable[[Path], bool] = lambda _: False
     ) -> None:
         self.folder, self.names = folder, names
-        self._listed = _read(folder)
-        if self._listed is None and is_earlier(folder):
-            self._listed = dict.fromkeys(names, _BEING_WRITTEN)
-        self._listed = self._listed or {}
+        listed = _read(folder)
+        if listed is None and is_earlier(folder):
+            listed = dict.fromkeys(names, _BEING_WRITTEN)
+        self._listed = listed or {}
         _refuse(folder, [name for name in names if self._is_foreign(name)])
 
     def _is_foreign(self, name: str) -> bool:
         path = self.folder / name
         if not os.path.lexists(path):
             return False
-        listed = (self._listed or {}).get(name)
+        listed = self._listed.get(name)
         return listed is None or listed not in (_BEING_WRITTEN, _digest(path))
 
-    def begin(self) -> None:
-        """Note that the files are being written: what a killed command leaves of them is replaced."""
-        self._write({**(self._listed or {}), **dict.fromkeys(self.names, _BEING_WRITTEN)})
+    @contextlib.contextmanager
+    def being_written(self) -> Iterator[None]:
+        """Within the block the files are written: what a killed command leaves of them is replaced later.
 
-    def end(self) -> None:
-        """Note the files as they are now."""
-        there = [name for name in self.names if os.path.lexists(self.folder / name)]
-        self._write({**(self._listed or {}), **{name: _digest(self.folder / name) for name in there}})
+        The digests of what is there in the end are noted. Two commands at once take turns.
+        """
+        with folder_lock(self.folder, wait_seconds=_WAIT_SECONDS):
+            self._write({**(_read(self.folder) or {}), **dict.fromkeys(self.names, _BEING_WRITTEN)})
+            yield
+            there = [name for name in self.names if os.path.lexists(self.folder / name)]
+            self._write({**self._listed, **{name: _digest(self.folder / name) for name in there}})
 
     def _write(self, listed: dict[str, str]) -> None:
         self._listed = listed

@@ -38,7 +38,7 @@ class Components:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        self.group = join_processes(config.device)
+        self.group = join_processes(config.device, config.timeout)
         if config.batch_size % self.group.world_size:
             raise ValueError(
                 f"batch_size must be a multiple of the number of processes, {self.group.world_size}, "

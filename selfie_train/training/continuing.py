@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,12 @@ def config_to_continue(
     return config, earlier
 
 
-def write_config(folder: Path, config: TrainConfig, data: dict[str, Any], earlier_epochs: list[int]) -> None:
+def write_config(
+    folder: Path, config: TrainConfig, data: dict[str, Any], earlier_epochs: Sequence[int]
+) -> None:
     """Write config.json: the settings, which data they were used on, the epochs before it was extended."""
     if earlier_epochs:
-        data = data | {_EXTENDED: earlier_epochs}
+        data = data | {_EXTENDED: list(earlier_epochs)}
     with atomic_path(folder / "config.json") as temporary:
         temporary.write_text(json.dumps(config.to_json() | {DATA_KEY: data}, indent=1))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,17 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from selfie_io.loading.batch import Batch
+from selfie_train.config import DEFAULT_TIMEOUT
 from selfie_train.runs.run_lock import RunBusy, run_lock
+from selfie_train.training.life_signs import LifeSigns
+
+_START_SECONDS = 300.0  # for processes that start on many machines
+_life_signs: list[LifeSigns] = []  # of this process, once it has met the others
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class ProcessGroup:
     rank: int
     world_size: int
     device: torch.device
+    life: LifeSigns | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_first(self) -> bool:
@@ -65,6 +75,10 @@ class ProcessGroup:
         joined = torch.from_numpy(rows)
         images = joined[3:].T.reshape(-1, *batch.images.shape[1:]).to(batch.images.dtype)
         return Batch(images.contiguous(), *joined[:3].long())
+
+    def explain(self, error: RuntimeError) -> Exception:
+        """What to raise for an error of torch: one that names the lost processes, if it was an exchange."""
+        return error if self.life is None else self.life.explain(error)
 
     def alone(self) -> ProcessGroup:
         """This process as a group of its own."""
@@ -110,20 +124,22 @@ def hold_run(folder: Path, group: ProcessGroup) -> Iterator[None]:
         yield
 
 
-def join_processes(device: str) -> ProcessGroup:
+def join_processes(device: str, timeout: float = DEFAULT_TIMEOUT) -> ProcessGroup:
     """Join the processes that torchrun started; `device` is cpu, cuda, cuda:N or auto.
 
-    Raises ValueError for a device that this machine does not have.
+    timeout: seconds without a sign of life after which a process counts as gone, and the others end
+    Raises ValueError for a device that this machine does not have or variables of torchrun that make no
+    sense, OSError if the others do not come.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world_size = _place_in_environment()
     place = choose_device(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if world_size == 1:
         return ProcessGroup(0, 1, place)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    return ProcessGroup(dist.get_rank(), world_size, place)
+        _meet(rank, world_size, place, timeout)
+    return ProcessGroup(dist.get_rank(), world_size, place, _life_signs[0] if _life_signs else None)
 
 
 def choose_device(device: str) -> torch.device:
@@ -146,3 +162,60 @@ def choose_device(device: str) -> torch.device:
     elif place.type != "cpu":
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}")
     return place
+
+
+def _place_in_environment() -> tuple[int, int]:
+    """RANK and WORLD_SIZE, as torchrun sets them. Raises ValueError for others."""
+    told = {name: os.environ.get(name) for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")}
+    size = told["WORLD_SIZE"] or "1"
+    if not (size.isascii() and size.isdecimal() and 1 <= int(size) <= 1 << 20):
+        raise ValueError(f"WORLD_SIZE must be a positive integer, as torchrun sets it, got {size!r}")
+    if int(size) == 1:
+        return 0, 1
+    missing = [name for name, value in told.items() if not value]
+    if missing:
+        raise ValueError(
+            f"{', '.join(missing)} must be set for {size} processes (WORLD_SIZE), as torchrun does; "
+            "start them by torchrun, or unset WORLD_SIZE"
+        )
+    for name, most in (("RANK", int(size) - 1), ("MASTER_PORT", 65535)):
+        value = told[name] or ""
+        if not (value.isascii() and value.isdecimal() and int(value) <= most):
+            raise ValueError(f"{name} must be in 0..{most}, got {value!r}")
+    return int(told["RANK"] or 0), int(size)
+
+
+def _meet(rank: int, world_size: int, place: torch.device, timeout: float) -> None:
+    """Find the other processes, in a thread, so that Ctrl-C ends the wait."""
+    seconds = max(timeout, _START_SECONDS)
+    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    failure: list[BaseException] = []
+
+    def meet() -> None:
+        try:
+            limit = timedelta(seconds=seconds)
+            store, _, _ = next(rendezvous("env://", timeout=limit))
+            store.set_timeout(limit)
+            life = LifeSigns(PrefixStore("life", store), rank, world_size, timeout)
+            dist.init_process_group(
+                "nccl" if place.type == "cuda" else "gloo",
+                store=PrefixStore("group", store),
+                rank=rank,
+                world_size=world_size,
+                # The life signs end a wait for a lost process. Waiting for one that works is no fault.
+                timeout=None if place.type == "cuda" else timedelta(days=1),
+            )
+            life.start()
+            _life_signs.append(life)
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=meet, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if failure:
+        text = " ".join(str(failure[0]).split())[:200]
+        raise OSError(
+            f"{world_size} processes must meet at {where} within {seconds:g} s, rank {rank} gave up: {text}"
+        ) from failure[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from selfie_io.loading.loader import Loader
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import Scores
 from selfie_train.runs.data_identity import check_identity, data_description, data_identity
-from selfie_train.runs.log import Row
-from selfie_train.runs.own_files import refuse_foreign_files
+from selfie_train.runs.log import Row, checked_rows
+from selfie_train.runs.own_files import check_new_run
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training import continuing
 from selfie_train.training.checkpoint import Checkpoint, write_checkpoint
@@ -48,21 +49,17 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
     files of others that it would replace, RunBusy if another process trains it, Divergence if the loss is no
     longer finite, Stopped after Ctrl-C or SIGTERM.
     """
-    refuse_foreign_files(config.run_folder)
+    if config.out is not None:  # before anything takes time
+        check_new_run(config.run_folder)
     settled = settle(config)
     config = settled.config
     config.check_method()
-    config = dataclasses.replace(
-        config, dataset=str(Path(config.dataset).absolute())
-    )  # to resume from anywhere
+    dataset = str(Path(config.dataset).absolute())  # to resume from anywhere
+    config = dataclasses.replace(config, dataset=dataset)
     folder = config.run_folder
     training = Training(config, folder, quiet=quiet)
     with hold_run(folder, training.group):
-        if (folder / "config.json").exists():
-            raise FileExistsError(
-                f"a new run needs a new folder, but {folder} holds a run already: "
-                "resume it, or choose another"
-            )
+        check_new_run(folder)
         training.group.barrier()  # until every process has looked
         if training.group.is_first:
             training.write_config()
@@ -81,9 +78,8 @@ def resume(
 ) -> TrainResult:
     """Continue the run in `folder` at the batch after its last whole checkpoint; raises as `train` does.
 
-    `dataset` is where its data set lies now, if it moved. `epochs` extends the run. `from_start` trains it
-    again from the beginning, over what it has. The number of processes and the device may differ from before.
-    `quiet` prints nothing. Raises OSError if there is no run, ValueError if the data, the labels or the
+    dataset: where its data set lies now, if it moved; epochs: to extend the run; from_start: train it again
+    from the beginning; quiet: print nothing. Raises OSError if there is no run, ValueError if data, labels or
     settings are not those that the run learnt with, or if no checkpoint is whole.
     """
     folder = Path(folder)
@@ -132,12 +128,14 @@ class Training:
         self.checkpoint_time = time.monotonic()
         self.log = RunLog(folder, is_first=self.group.is_first, quiet=quiet, tensorboard=config.tensorboard)
         self.learner.start_run(0)
+        if self.group.life is not None:
+            self.group.life.advice = f"continue with: selfie-train resume {folder}"
 
-    def write_config(self, earlier_epochs: list[int] | None = None) -> None:
+    def write_config(self, earlier_epochs: Sequence[int] = ()) -> None:
         """Write config.json: the settings, and which data they were used on."""
         dataset = self.components.dataset
         data = data_identity(dataset, self.labels) | data_description(dataset)
-        continuing.write_config(self.folder, self.config, data, earlier_epochs or [])
+        continuing.write_config(self.folder, self.config, data, earlier_epochs)
 
     def run(self) -> TrainResult:
         """Train what is left, and write the results."""
@@ -162,8 +160,11 @@ class Training:
                     self._start_next_run()
             selected_epoch = self._select_epoch()
         except Divergence as error:
+            self.log.write_row()
             self.log.event("divergence", message=str(error))
             raise
+        except RuntimeError as error:
+            raise self.group.explain(error) from error
         except OSError as error:  # a full disk, a data set that is gone
             raise continuing.stopped_by(error, self.last_checkpoint, self.folder) from error
         finally:
@@ -290,7 +291,7 @@ class Training:
             noise_rate=method.noise_rate if knows_rate else None,
         )
         self.rows.append(row)
-        self._unlogged = row, position.images_per_second, self.metrics.label_precisions()
+        self.log.hold_row(row, position.images_per_second, self.metrics.label_precisions())
         position.epoch, position.batch = position.epoch + 1, 0
         self.metrics = EpochMetrics(self.group, self.labels, method)
 
@@ -301,19 +302,11 @@ class Training:
         )
         due = best or self._should_stop_early or self.position.epoch == self.config.epochs
         due = due or (self.group.is_first and self.last_checkpoint is None)
-        try:
-            if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
-                self._checkpoint()
-                if self.early_stopping is not None and self.group.is_first:
-                    self.early_stopping.forget_older(self.checkpoints)
-        except Divergence:
-            self._log_epoch()
-            raise
-        self._log_epoch()  # only now: a killed run that has a log has a checkpoint
-
-    def _log_epoch(self) -> None:
-        row, images_per_second, precisions = self._unlogged
-        self.log.row(row, images_per_second, label_precisions=precisions)
+        if self.group.any(due or time.monotonic() - self.checkpoint_time >= CHECKPOINT_SECONDS):
+            self._checkpoint()
+            if self.early_stopping is not None and self.group.is_first:
+                self.early_stopping.forget_older(self.checkpoints)
+        self.log.write_row()  # only now: a killed run that has a log has a checkpoint
 
     @property
     def _should_stop_early(self) -> bool:
@@ -371,11 +364,12 @@ class Training:
         values = checkpoint.values
         try:
             self.components.load_state(checkpoint)
-            self.noise_rates = values["noise_rates"]
+            self.noise_rates = [float(rate) for rate in values["noise_rates"]]
             self.train_loader.load_state_dict(values["loader"])
-            self.position = Position(**values["position"])
+            limits = {"runs": self.num_runs, "epochs": self.config.epochs, "batches": len(self.train_loader)}
+            self.position = Position.read(values["position"], **limits)
             self.metrics.load_state(values)
-            self.rows = values["rows"]
+            self.rows = checked_rows(values["rows"])
             errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
             self.report.load_state(checkpoint.arrays, errors)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass
@@ -15,6 +16,25 @@ class Position:
     step: int = 0  # batches over all runs
     images: int = 0  # trained on over all runs
     seconds: float = 0.0  # that took
+
+    @classmethod
+    def read(cls, told: dict[str, Any], *, runs: int, epochs: int, batches: int) -> Position:
+        """The position that a checkpoint tells; raises ValueError for one outside of the run."""
+        position = cls(**told)
+        most = {
+            "run": runs,
+            "epoch": epochs,
+            "batch": batches,
+            "step": runs * epochs * batches,
+            "images": 2**62,
+        }
+        for name, limit in most.items():
+            value = getattr(position, name)
+            if not isinstance(value, int) or not 0 <= value <= limit:
+                raise ValueError(f"{name} must be an integer in 0..{limit}, got {value!r}")
+        if not isinstance(position.seconds, int | float) or not 0 <= position.seconds < 1e12:
+            raise ValueError(f"seconds must be a number that is not negative, got {position.seconds!r}")
+        return position
 
     @property
     def images_per_second(self) -> float:

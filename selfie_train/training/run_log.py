@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from selfie_io.records.full_disk import named_errors
 from selfie_io.rich_console import RichConsole
 from selfie_train.runs.log import Row, append_row, write_log
 
@@ -38,13 +39,15 @@ class RunLog:
         self.console = TrainingConsole(quiet=quiet or not is_first)
         self._progress: Progress | None = None
         self._headed = False
+        self._held: tuple[Row, float, Any] | None = None
         self._board = _tensorboard_writer(folder / "tensorboard") if tensorboard and is_first else None
 
     def event(self, kind: str, **values: Any) -> None:
         """Append one line to events.jsonl: the time (seconds since 1970), the kind, `values`."""
         if self.is_first:
             line = json.dumps({"time": round(time.time(), 3), "event": kind, **values})
-            with (self.folder / "events.jsonl").open("a") as file:
+            path = self.folder / "events.jsonl"
+            with named_errors(path), path.open("a") as file:
                 file.write(line + "\n")
 
     def say(self, text: str) -> None:
@@ -56,12 +59,19 @@ class RunLog:
         if self.is_first:
             write_log(self.folder, rows)
 
-    def row(self, row: Row, images_per_second: float, **details: Any) -> None:
-        """Log one epoch everywhere; `details` go to events.jsonl alone."""
-        if not self.is_first:
+    def hold_row(self, row: Row, images_per_second: float, label_precisions: Any) -> None:
+        """Keep what there is to say of an epoch until `write_row`."""
+        self._held = row, images_per_second, label_precisions
+
+    def write_row(self) -> None:
+        """Log the epoch that is held, if any, everywhere; its label_precisions go to events.jsonl alone."""
+        if not self.is_first or self._held is None:
             return
+        row, images_per_second, precisions = self._held
+        self._held = None
         append_row(self.folder, row)
-        self.event("epoch", images_per_second=round(images_per_second, 1), **row, **details)
+        speed = round(images_per_second, 1)
+        self.event("epoch", images_per_second=speed, **row, label_precisions=precisions)
         if not self._headed:
             self.say(_HEAD)
             self._headed = True

@@ -42,7 +42,7 @@ def settle(config: TrainConfig) -> Settled:
 
     Raises ValueError where model and data do not fit, OSError if the data cannot be read.
     """
-    group = join_processes(config.device)
+    group = join_processes(config.device, config.timeout)
     dataset = open_run_dataset(config)
     asked = config
     facts = Facts(len(dataset.train), dataset.layout.shape, group.device.type == "cuda")

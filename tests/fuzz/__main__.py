@@ -103,8 +103,10 @@ def fuzz_core(seconds: float, seed: int, keep: bool) -> tuple[dict, str]:
             print((result.stdout + result.stderr)[-4000:], file=sys.stderr)
             print(f"FAILED: {name}, seed {seed}; inputs are in {work}", file=sys.stderr, flush=True)
         elif keep and how == "libFuzzer":
-            merge = [folder / f"{name}_fuzzer", "-merge=1", str(corpus), str(work)]
+            merge = [folder / f"{name}_fuzzer", "-set_cover_merge=1", str(corpus), str(work)]
             subprocess.run(merge, cwd=work, capture_output=True)
+            for path in corpus.iterdir():
+                path.rename(path.with_suffix(".bin"))
     return found, how
 
 

@@ -8,9 +8,11 @@ import shutil
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from converting import as_zip, encoded
 
+from selfie_io.records.overlay_reader import load_overlay
 from soak.starter import Starter
 from soak.trial import Trial, expect
 
@@ -27,21 +29,21 @@ PLAN = ("plan", "source.zip", "plan.json", "--shards", 2, "--records-per-file", 
 SHARDS = [("run", "plan.json", "--shard", shard) for shard in range(2)]
 NOISE = ("noise", "set", "--kind", "symmetric", "--name", "soak", "--rate")
 LABELS = ("labels", "set", "new.csv", "--key", "label", "--name", "soak")
-# What is killed, and what is run before it.
+# What is killed, what is run before it, and what then shows its work where nothing is seen of it yet.
 COMMANDS = {
-    "pack": (PACK, []),
-    "pack --force": ((*PACK, "--force"), [OLD_PACK]),
-    "run --shard": (SHARDS[1], [PLAN, SHARDS[0]]),
-    "merge": (("merge", "plan.json"), [PLAN, *SHARDS]),
-    "noise, first": ((*NOISE, 0.4), [PACK]),
-    "noise, again": ((*NOISE, 0.4), [PACK, (*NOISE, 0.2)]),
-    "labels": (LABELS, [PACK, (*NOISE, 0.2)]),
-    "apply": (("apply", "source.zip", "decisions.csv", "corrected.zip"), []),
-    "apply to a folder": (("apply", "source", "decisions.csv", "corrected"), []),
-    "export folder": (("export", "set", "exported"), [PACK]),
-    "export npz": (("export", "set", "exported.npz", "--to", "npz"), [PACK]),
-    "export parquet": (("export", "set", "exported", "--to", "parquet"), [PACK]),
-    "export webdataset": (("export", "set", "exported", "--to", "webdataset"), [PACK]),
+    "pack": (PACK, [], []),
+    "pack --force": ((*PACK, "--force"), [OLD_PACK], []),
+    "run --shard": (SHARDS[1], [PLAN, SHARDS[0]], [("merge", "plan.json")]),
+    "merge": (("merge", "plan.json"), [PLAN, *SHARDS], []),
+    "noise, first": ((*NOISE, 0.4), [PACK], []),
+    "noise, again": ((*NOISE, 0.4), [PACK, (*NOISE, 0.2)], []),
+    "labels": (LABELS, [PACK, (*NOISE, 0.2)], []),
+    "apply": (("apply", "source.zip", "decisions.csv", "corrected.zip"), [], []),
+    "apply to a folder": (("apply", "source", "decisions.csv", "corrected"), [], []),
+    "export folder": (("export", "set", "exported"), [PACK], []),
+    "export npz": (("export", "set", "exported.npz", "--to", "npz"), [PACK], []),
+    "export parquet": (("export", "set", "exported", "--to", "parquet"), [PACK], []),
+    "export webdataset": (("export", "set", "exported", "--to", "webdataset"), [PACK], []),
 }
 
 
@@ -69,12 +71,21 @@ def make_inputs(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict:
-    """Every file that a user sees below a folder, with its content; unfinished ones begin with a dot."""
-    return {
+    """Every file that a user sees below a folder, with its content; unfinished ones begin with a dot.
+
+    An overlay is what a reader gets: while it is replaced, its JSON file fits the old array and the new one.
+    """
+    files = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
+    for name in [name for name in files if "/labels/" in name and name.endswith(".json")]:
+        path = folder / name
+        entry, labels = load_overlay(path.parent.parent, path.stem)
+        files.pop(name.removesuffix(".json") + ".npy")
+        files[name] = repr({**msgspec.to_builtins(entry), "previous": None, "labels": labels.tolist()})
+    return files
 
 
 def leftovers(*folders: Path) -> list:
@@ -99,17 +110,17 @@ class Kills:
         """(old folder, old tree, new tree, seconds, calls, system calls) of a command."""
         starter, work = self.start(trial), trial.folder("kill-work")
         if name not in self.prepared:
-            command, before = COMMANDS[name]
+            command, before, after = COMMANDS[name]
             make_inputs(work)
-            for one in before:
-                expect(starter.run(one, work) == 0, f"{one}: {starter.output()}")
+            self.then(before, work)
             old = trial.scratch / f"old-{len(self.prepared)}"
             shutil.rmtree(old, ignore_errors=True)
             shutil.copytree(work, old)
             seconds = time.monotonic()
             expect(starter.run(command, work) == 0, f"{command}: {starter.output()}")
-            seconds, new = time.monotonic() - seconds, tree(work)
-            calls, system_calls = starter.calls(), 0
+            seconds, calls, system_calls = time.monotonic() - seconds, starter.calls(), 0
+            self.then(after, work)
+            new = tree(work)
             if starter.strace:
                 self.lay(old, work)
                 starter.run(command, work, kill=("system call", 0))
@@ -117,6 +128,11 @@ class Kills:
             expect(new != tree(old), f"{name} changes nothing")
             self.prepared[name] = (old, tree(old), new, seconds, calls, system_calls)
         return self.prepared[name]
+
+    def then(self, commands, work: Path) -> None:
+        """Run commands that must succeed."""
+        for one in commands:
+            expect(self.starter.run(one, work) == 0, f"{one}: {self.starter.output()}")
 
     @staticmethod
     def lay(old: Path, work: Path) -> None:
@@ -147,6 +163,7 @@ class Kills:
         if state == "old":
             status = starter.run(COMMANDS[name][0], work)
             expect(status == 0, told + f"the next run gave {status}: {starter.output()}")
+            self.then(COMMANDS[name][2], work)
             expect(tree(work) == new_tree, told + "the next run wrote something else")
             left = leftovers(work, starter.temporary) + [str(one) for one in starter.temporary.iterdir()]
             expect(not left, told + f"the next run left {left}")

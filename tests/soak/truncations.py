@@ -13,12 +13,12 @@ import numpy as np
 from conftest import write_records
 
 import selfie_io as sio
-from selfie_io.loading import reader
+from selfie_io.loading import reading
 from soak.trial import Failure, Trial, expect
 
 SHAPE, CLASSES, CUTS = (3, 8, 8), 10, 25
 RECORD_BYTES = 8 + 3 * 8 * 8
-MODES = ["auto", "ahead", "mmap", "pread", "resident"]
+MODES = ["auto", "ahead", "mmap", "pread"]
 TOLD = re.compile(r"record \d+ \(byte \d+\) can no longer be read.*data_batch_\d\.bin|data_batch_\d\.bin")
 
 
@@ -89,32 +89,29 @@ def one_cut(trial, folder):
     write(folder, counts)
     split = sio.open_dataset(folder, shape=SHAPE, num_classes=CLASSES).train
     mode, order = random.choice(MODES), random.choice(["sequential", "permutation", "independent", "quasi"])
-    fits = reader.fits_in_memory
-    reader.fits_in_memory = (lambda _: False) if mode == "ahead" else fits
+    fits = reading.fits_in_memory
+    reading.fits_in_memory = (lambda _: False) if mode == "ahead" else fits
     loader = sio.Loader(
         split, batch_size=random.choice([1, 8, 50]), shuffle=order != "sequential",
         order="permutation" if order == "sequential" else order, normalize=None, dtype="uint8",
         seed=random.randrange(1000), io=mode if mode in ("mmap", "pread") else "auto",
-        backend="resident" if mode == "resident" else "native",
         num_threads=random.choice([1, 2, 4]), prefetch_batches=random.choice([1, 4]),
     )  # fmt: skip
-    reader.fits_in_memory = fits
+    reading.fits_in_memory = fits
     kind = random.choice(KINDS if random.random() < 0.8 else ["replace", "delete", "grow"])
     moment = random.choice([0, 0, 1, random.randrange(len(loader))])
     victim = random.choice(split.files)
     whole = random.random() < 0.7  # else the split itself is read, not by a loader
-    epochs = 2 if mode == "resident" else 1
     must_fail = False
     try:
-        for epoch in range(epochs):
-            for number, batch in enumerate(loader):
-                check(batch.indices.numpy(), batch.labels.numpy(), batch.images.numpy())
-                if epoch == 0 and number == moment:
-                    must_fail = cut(random, victim, kind)
-                    if not whole:
-                        check(np.arange(sum(counts)), split.labels, split.images(np.arange(sum(counts))))
+        for number, batch in enumerate(loader):
+            check(batch.indices.numpy(), batch.labels.numpy(), batch.images.numpy())
+            if number == moment:
+                must_fail = cut(random, victim, kind)
+                if not whole:
+                    check(np.arange(sum(counts)), split.labels, split.images(np.arange(sum(counts))))
         # Batches that were decoded before the cut may be all there are; the next look must see it.
-        if must_fail and mode != "resident":
+        if must_fail:
             check(np.arange(sum(counts)), split.labels, split.images(np.arange(sum(counts))))
             raise Failure(f"{victim.name} was cut ({kind}, {mode}, {order}), and nobody said so")
     except OSError as error:

@@ -5,17 +5,21 @@ MD5.
 import contextlib
 import hashlib
 import http.client
+import os
 import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import tyro
 
-from selfie_io.console import without_secrets
+from selfie_io.console import hidden, without_secrets
 from selfie_io.convert.sources.published_digests import MD5
+from selfie_io.convert.storage.part_file import PartFile, own_part
 from selfie_io.convert.storage.transfer import Pace, TransferError, answer_of, content_length
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
 from selfie_io.records.atomic import sync
+from selfie_io.records.full_disk import FullDisk, named_errors
 from selfie_io.records.plain_files import open_plain
 
 _CHUNK_BYTES = 1 << 18
@@ -97,6 +101,10 @@ class Download(Subcommand):
             if target.exists() and _md5(target) == md5:
                 print(f"{target}: is there already")
                 continue
+            if os.path.lexists(target):
+                raise CommandError(
+                    f"FOLDER must not hold another {name}, {target} has not the published MD5: move it away"
+                )
             fetch(f"{base}/{name}", target, md5)
             print(f"{target}: {target.stat().st_size:,} bytes, MD5 as published")
         return DONE
@@ -108,27 +116,27 @@ def fetch(url: str, target: Path, md5: str) -> None:
     Raises OSError if the server cannot be reached, ValueError if the content is not the published
     one.
     """
-    part = target.with_name(f".{target.name}.part")
-    for attempt in range(_ATTEMPTS):
-        try:
-            _continue(url, part)
-            break
-        except (OSError, http.client.HTTPException) as error:
-            final = isinstance(error, TransferError)
-            final = final or (isinstance(error, urllib.error.HTTPError) and error.code < 500)
-            if final or attempt == _ATTEMPTS - 1:
-                raise OSError(without_secrets(f"{url}: {error}; run it again to go on")) from error
-    found = _md5(part)
-    if found != md5:
-        part.unlink()
-        raise ValueError(f"{without_secrets(url)}: MD5 {found}, published is {md5}: nothing was kept")
-    sync(part)
-    part.replace(target)
+    with own_part(target) as part:
+        for attempt in range(_ATTEMPTS):
+            try:
+                _continue(url, part, target)
+                break
+            except (OSError, http.client.HTTPException) as error:
+                final = isinstance(error, TransferError | FullDisk)
+                final = final or (isinstance(error, urllib.error.HTTPError) and error.code < 500)
+                if final or attempt == _ATTEMPTS - 1:
+                    raise OSError(hidden(f"{url}: {error}; run it again to go on", url)) from None
+        found = _md5(part.path)
+        if found != md5:
+            part.path.unlink()
+            raise ValueError(f"{without_secrets(url)}: MD5 {found}, published is {md5}: nothing was kept")
+        sync(part.path)
+        part.path.replace(target)
 
 
-def _continue(url: str, part: Path) -> None:
+def _continue(url: str, part: PartFile, target: Path) -> None:
     """Fetch what `part` does not have yet; raises OSError if the connection ends early."""
-    have = part.stat().st_size if part.exists() else 0
+    have = part.file.seek(0, os.SEEK_END)
     headers = {"Range": f"bytes={have}-"} if have else {}
     with contextlib.ExitStack() as stack:
         try:
@@ -144,16 +152,26 @@ def _continue(url: str, part: Path) -> None:
         length = content_length(answer.headers)
         if have + (length or 0) > _MAX_BYTES:
             raise TransferError(f"more than {_MAX_BYTES} bytes")
-        file = stack.enter_context(part.open("ab" if goes_on else "wb"))
-        advance = stack.enter_context(progress(part.name[1:-5], have + (length or 0), "bytes"))
+        part.file.truncate(have)
+        part.file.seek(have)
+        advance = stack.enter_context(progress(target.name, have + (length or 0), "bytes"))
         advance(have)
         came = 0
+        needed = have + length if length else None
         for content in answer.chunks(Pace(_MAX_BYTES - have, _TIMEOUT_SECONDS)):
             came += len(content)
-            file.write(content)
+            with named_errors(target, part.path, needed_bytes=needed):
+                _write_all(part.file, content)
             advance(len(content))
     if came < (length or 0):
         raise OSError(f"the connection ended {(length or 0) - came} bytes early")
+
+
+def _write_all(file: BinaryIO, content: bytes) -> None:
+    """Write to a file without a buffer, which may take a part at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _md5(path: Path) -> str:

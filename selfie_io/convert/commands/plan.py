@@ -9,7 +9,15 @@ import tyro
 from selfie_io.console import without_secrets
 from selfie_io.convert.packing import PLAN_HINT, opened_source
 from selfie_io.convert.reading import Reading
-from selfie_io.convert.shard_plan import MAX_SHARDS, ShardPlan, cut, named_in, source_digest, write_plan
+from selfie_io.convert.shard_plan import (
+    MAX_SHARDS,
+    ShardPlan,
+    check_plan_target,
+    cut,
+    named_in,
+    source_digest,
+    write_plan,
+)
 from selfie_io.convert.storage.locations import name_of
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, say
 
@@ -46,6 +54,7 @@ class Plan(Reading, Subcommand):
         self.check()
         if not self.plan.endswith(".json"):
             raise CommandError(f"PLAN must be a .json file, got {self.plan}")
+        check_plan_target(self.plan)
         if not 1 <= self.shards <= MAX_SHARDS:
             raise CommandError(f"--shards must be in 1..{MAX_SHARDS}, got {self.shards}")
         out = self.out or self.plan.removesuffix(".json")
