@@ -103,7 +103,9 @@ def assert_same_but_for_rounding(one, other):
             assert same[name] == (value if value is None else pytest.approx(value, rel=1e-5, abs=1e-9)), name
     labels = [np.genfromtxt(path / "labels.csv", delimiter=",", names=True) for path in (one, other)]
     for name in labels[0].dtype.names:
-        np.testing.assert_allclose(labels[1][name], labels[0][name], rtol=1e-4, atol=2e-6, err_msg=name)
+        # Two losses that rounding lets change places move the ranks of both records.
+        atol = 1e-3 if name == "loss_rank" else 2e-6
+        np.testing.assert_allclose(labels[1][name], labels[0][name], rtol=1e-4, atol=atol, err_msg=name)
 
 
 @pytest.mark.slow

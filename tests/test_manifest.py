@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from selfie_io.records.atomic import atomic_folder, atomic_path
+from selfie_io.records.lock import Busy
 from selfie_io.records.manifest import (
     MANIFEST_NAME,
     FileEntry,
@@ -172,15 +173,19 @@ with atomic_{kind}({str(target)!r}) as temporary:
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as writer:
         leftover = Path(writer.stdout.readline().strip())
-        atomic = {"path": atomic_path, "folder": atomic_folder}[kind]
-        with atomic(target) as temporary:
-            if kind == "path":
+        if kind == "path":
+            with atomic_path(target) as temporary:
                 temporary.write_text("new")
-            assert leftover.exists(), "work in progress is left alone"
+        else:
+            with pytest.raises(Busy, match=f"process {writer.pid}"), atomic_folder(target):
+                pass
+        assert leftover.exists(), "work in progress is left alone"
         writer.send_signal(signal.SIGKILL)
         writer.wait()
     assert leftover.exists()
-    with {"path": atomic_path, "folder": lambda path: atomic_folder(path, replace=True)}[kind](target):
+    with {"path": atomic_path, "folder": atomic_folder}[kind](target) as temporary:
+        if kind == "path":
+            temporary.write_text("new")
         assert not leftover.exists()
     assert names(tmp_path) == ["set[1]"]
 

@@ -2,6 +2,8 @@
 
 import csv
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ RECORDS, CLASSES = 7, 4
 
 
 class Alone:
+    rank = 0
     world_size = 1
     device = "cpu"
 
@@ -101,39 +104,66 @@ def test_the_columns_are_what_their_definitions_say():
             assert columns["other_label"][index] == counts.argmax()
 
 
-def test_two_processes_count_what_one_does(monkeypatch):
+class Pair:
+    """Both processes of a run, as threads."""
+
+    world_size, device = 2, "cpu"
+
+    def __init__(self):
+        self.values = [None, None]
+        self.barrier = threading.Barrier(2)
+
+    def do(self, work):
+        """Call `work` with the process of each rank."""
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(work, [Process(self, rank) for rank in range(2)]))
+
+
+class Process:
+    world_size, device = 2, "cpu"
+
+    def __init__(self, pair, rank):
+        self.pair, self.rank = pair, rank
+
+    def sum(self, values):
+        self.pair.values[self.rank] = values
+        self.pair.barrier.wait(20)
+        total = sum(self.pair.values)
+        self.pair.barrier.wait(20)
+        return total
+
+
+def test_two_processes_count_what_one_does():
     together = [TrainingStatistics(RECORDS, CLASSES) for _ in range(2)]
     alone = TrainingStatistics(RECORDS, CLASSES)
-
-    class Pair:
-        """Both processes of a run, one after the other: the second one's call gives the sum of both."""
-
-        world_size, device = 2, "cpu"
-
-        def __init__(self):
-            self.values = []
-
-        def sum(self, values):
-            self.values.append(values)
-            return values
-
+    pair = Pair()
     for batches in epochs_of_outputs():
-        pair = Pair()
         for statistics, outputs in zip(together, batches, strict=True):
             alone.record(outputs)
             statistics.record(outputs)
-            # what each brings
-            clone = TrainingStatistics(RECORDS, CLASSES)
-            clone._table[:], clone._touched[:] = statistics._table, statistics._touched
-            clone._pending = list(statistics._pending)
-            clone.merge(pair)
-        total = sum(pair.values)
-        monkeypatch.setattr(pair, "sum", lambda _, total=total: total)
-        for statistics in together:
-            statistics.end_epoch(pair)
+        pair.do(lambda process: together[process.rank].end_epoch(process))
         alone.end_epoch(Alone())
         for statistics in together:
             np.testing.assert_array_equal(statistics._table, alone._table)
+
+
+def test_a_record_that_both_processes_had_counts_twice():
+    together = [TrainingStatistics(RECORDS, CLASSES) for _ in range(2)]
+    alone = TrainingStatistics(RECORDS, CLASSES)
+    pair = Pair()
+    for batches in epochs_of_outputs():
+        for statistics, outputs in zip(together, [batches[0], batches[0]], strict=True):
+            alone.record(outputs)
+            statistics.record(outputs)
+        pair.do(lambda process: together[process.rank].end_epoch(process))
+        alone.end_epoch(Alone())
+    for statistics in together:
+        found, expected = statistics.columns(), alone.columns()
+        for name in ("epochs_seen", "wrong_events", "given_last", "other_last"):
+            np.testing.assert_array_equal(found[name], expected[name])
+        for name in ("margin", "given_mean", "other_mean"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-12)
+        assert found["other_label"].max() < CLASSES
 
 
 def test_batches_wait_for_each_other_but_not_for_ever():

@@ -32,6 +32,10 @@ class Processes(Protocol):
     """The processes of a run, as far as they are needed here."""
 
     @property
+    def rank(self) -> int:
+        """The number of this one."""
+
+    @property
     def world_size(self) -> int:
         """How many there are."""
 
@@ -56,13 +60,17 @@ class TrainingStatistics:
     """The statistics of N records, of one run from its first weights on.
 
     With several processes each keeps the records of its own batches; `merge` joins them, and the sums of a
-    record are then those of one process.
+    record are then those of one process. Of a record that several processes had since the last merge, what
+    tells of the last visit comes from the process of the highest rank.
     """
 
     def __init__(self, num_samples: int, num_classes: int) -> None:
         self.num_samples, self.num_classes = num_samples, num_classes
         self._table = np.zeros((num_samples, kernels.COLUMNS))
-        self._touched = np.zeros(num_samples, np.bool_)  # since the last merge
+        self._merged = np.zeros_like(
+            self._table
+        )  # after the last merge; pages that are not used cost nothing
+        self._touched = np.zeros(num_samples, np.bool_)  # since then
         self._pending: list[Outputs] = []
         self.restart()
 
@@ -71,6 +79,7 @@ class TrainingStatistics:
         self._pending.clear()
         self._table[:] = 0
         self._table[:, kernels.LOSS] = np.nan
+        self._merged[:] = 0
         self._touched[:] = False
 
     def record(self, outputs: Outputs | None) -> None:
@@ -95,12 +104,25 @@ class TrainingStatistics:
         if group.world_size > 1:
             import torch
 
-            mine = np.where(self._touched[:, None], self._table, 0.0)
-            mine = np.column_stack([mine, self._touched])
-            mine[np.isnan(mine)] = 0.0
-            everyone = group.sum(torch.from_numpy(mine).to(group.device)).cpu().numpy()
-            found = everyone[:, -1] > 0
-            self._table[found] = everyone[found, :-1]
+            def everyones(mine: NDArray[np.float64]) -> NDArray[np.float64]:
+                """The sum over the processes."""
+                total: NDArray[np.float64] = group.sum(torch.from_numpy(mine).to(group.device)).cpu().numpy()
+                return total
+
+            table = np.where(self._touched[:, None], np.nan_to_num(self._table), 0.0)
+            touched = np.zeros((self.num_samples, group.world_size))
+            touched[:, group.rank] = self._touched
+            total = everyones(np.column_stack([table, touched]))
+            by = total[:, kernels.COLUMNS :] > 0
+            count = by.sum(1)
+            self._table[count > 0] = total[count > 0, : kernels.COLUMNS]
+            shared = np.flatnonzero(count > 1)  # an order that draws a record twice in an epoch
+            if len(shared):
+                self._table[shared] -= (count[shared, None] - 1) * self._merged[shared]
+                last = group.world_size - 1 - by[shared, ::-1].argmax(1)
+                ours = table[np.ix_(shared, np.array(kernels.LAST))] * (last == group.rank)[:, None]
+                self._table[np.ix_(shared, np.array(kernels.LAST))] = everyones(ours)
+            self._merged[:] = np.nan_to_num(self._table)
         self._touched[:] = False
 
     def end_epoch(self, group: Processes) -> None:
@@ -111,6 +133,8 @@ class TrainingStatistics:
         order = seen[np.argsort(losses[seen], kind="stable")]
         self._table[order, kernels.RANK_SUM] += np.arange(len(order)) / max(len(order) - 1, 1)
         losses[:] = np.nan
+        if group.world_size > 1:
+            self._merged[:] = np.nan_to_num(self._table)
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns for labels.csv, each (N,): int64 counts and classes, float64 with NaN if not seen."""
@@ -147,3 +171,4 @@ class TrainingStatistics:
             raise ValueError(f"the statistics must be {self._table.shape}, got {table.shape}")
         self.restart()
         self._table[:] = table
+        self._merged[:] = np.nan_to_num(table)

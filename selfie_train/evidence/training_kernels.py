@@ -12,6 +12,7 @@ from numba import njit
 SEEN, MARGIN_SUM, GIVEN_SUM, GIVEN, OTHER_SUM, OTHER, OTHER_CLASS, OTHER_VOTES = range(8)
 WRONG, FORGOTTEN, WAS_RIGHT, LOSS, RANK_SUM = range(8, 13)
 COLUMNS = 13
+LAST = (GIVEN, OTHER, OTHER_CLASS, OTHER_VOTES, WAS_RIGHT, LOSS)  # of the last visit; the others are sums
 
 
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
