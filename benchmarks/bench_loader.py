@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bar_chart import Bar, Panel
 from contender import Contender, race
-from environments import NEEDS, install, python_of
+from environments import LOADERS, install, python_of
 from outcome import machine, read, write
 from random_records import write_records
 
@@ -55,7 +55,7 @@ def contenders(data, side, threads, table, program):
     ours = rival(OURS, work, label="selfie")
     if table == "rivals":
         roofs = [roof(program, side, number) for number in THREADS]
-        return [ours, *roofs, *(rival(name, work) for name in NEEDS if side == 32 or name not in TOO_LARGE)]
+        return [ours, *roofs, *(rival(name, work) for name in LOADERS if side == 32 or name not in TOO_LARGE)]
     other = next(number for number in THREADS if number != threads)
     others = rival(OURS, (data, side, other), label=f"{other} threads")
     return [ours, others, *(variant(work, label, options) for label, options in VARIANTS.items())]

@@ -1,23 +1,27 @@
 """Data sets that memory holds, holds once they are read, and does not hold, beside the disk's own rates.
 
-Needs root and the memory controller of cgroup v1 or v2. Each row reads 1.2 GB (100,000 records of
-3x64x64) for some seconds in a process of its own. The disk's own rates come from disk.cpp in the same
-run: random reads of a record's size, 32 at once, and reads of 1 MiB one after the other, past the page
-cache. Two figures describe a shuffle: the median distance on disk between neighbours of a batch, as a
-fraction of the data set (0.29 for a full shuffle), and the share of a batch within one block (85
+Needs root and the memory controller of cgroup v1 or v2. Each row reads 2.4 GB (200,000 records of
+3x64x64) for some seconds in a process of its own. The disk's own rates come from disk.cpp right before
+each cold row, past the page cache: random reads of a record's size, 32 at once, and reads of 1 MiB one
+after the other. Rows that name one of them are also told as a part of it; rows of io="auto" are measured
+--rounds times. Two figures describe a shuffle: the median distance on disk between neighbours of a batch,
+as a fraction of the data set (0.29 for a full shuffle), and the share of a batch within one block (85
 records) of another record of it.
 
-Run: python benchmarks/bench_memory.py [--limit-megabytes 700] [--seconds 12] [--records 100000]
+Run: python benchmarks/bench_memory.py [--limit-megabytes 700] [--seconds 6] [--records 200000]
+    [--rounds 3]
 """
 
 import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +31,20 @@ from random_records import write_records
 
 RECORD_BYTES = 8 + 3 * 64 * 64
 SEQUENTIAL, QUASI, SHUFFLE = {"shuffle": False}, {"shuffle": True, "order": "quasi"}, {"shuffle": True}
-# Row -> options of the loader, whether memory is limited, whether the page cache is empty at first.
+RANDOM_READS, SEQUENTIAL_READS = "random records, 32 at once", "sequential"
+# Row -> options of the loader, whether memory is limited, the rate of the disk to compare with. Rows with a
+# rate, and those called so, begin with an empty page cache.
 ROWS = {
-    "fits: shuffle": (SHUFFLE, False, False),
-    "fits: shuffle, io=mmap": ({**SHUFFLE, "io": "mmap"}, False, False),
-    "fits, cold: shuffle": (SHUFFLE, False, True),
-    "too large: on disk": (SEQUENTIAL, True, True),
-    "too large: quasi": (QUASI, True, True),
-    "too large: shuffle": (SHUFFLE, True, True),
-    "too large: quasi, io=mmap": ({**QUASI, "io": "mmap"}, True, True),
-    "too large: shuffle, io=mmap": ({**SHUFFLE, "io": "mmap"}, True, True),
+    "fits: shuffle": (SHUFFLE, False, None),
+    "fits: shuffle, io=mmap": ({**SHUFFLE, "io": "mmap"}, False, None),
+    "fits, cold: shuffle": (SHUFFLE, False, None),
+    "too large: on disk": (SEQUENTIAL, True, SEQUENTIAL_READS),
+    "too large: quasi": (QUASI, True, SEQUENTIAL_READS),
+    "too large: shuffle": (SHUFFLE, True, RANDOM_READS),
+    "too large: quasi, io=mmap": ({**QUASI, "io": "mmap"}, True, SEQUENTIAL_READS),
+    "too large: shuffle, io=mmap": ({**SHUFFLE, "io": "mmap"}, True, RANDOM_READS),
 }
-DISK = {"random records, 32 at once": (RECORD_BYTES, 32, "random"), "sequential": (1 << 20, 4, "sequential")}
+DISK = {RANDOM_READS: (RECORD_BYTES, 32, "random"), SEQUENTIAL_READS: (1 << 20, 4, "sequential")}
 
 
 def limited_group(limit):
@@ -49,6 +55,17 @@ def limited_group(limit):
     group.mkdir()
     (group / ("memory.limit_in_bytes" if version_1 else "memory.max")).write_text(str(limit))
     return group
+
+
+def peak_of(group):
+    """The most memory that the group had in use since the last call, page cache included; None if unknown."""
+    for name in ("memory.max_usage_in_bytes", "memory.peak"):
+        if (group / name).exists():
+            peak = int((group / name).read_text())
+            with suppress(OSError):  # version 2 keeps the peak of all rows in older kernels
+                (group / name).write_text("0")
+            return peak
+    return None
 
 
 def forget(folder):
@@ -101,8 +118,9 @@ def measure(folder, group, name, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--limit-megabytes", type=int, default=700)
-    parser.add_argument("--seconds", type=float, default=12)
-    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -113,28 +131,60 @@ def main():
     except OSError as error:
         print(f"skipped: needs root and a memory cgroup: {error}")
         return
-    rows, rates = [], []
+    runs, rates = [], []
     try:
         with tempfile.TemporaryDirectory() as folder:
             program = Path(folder) / "disk"
             source = Path(__file__).with_name("disk.cpp")
             subprocess.run(["c++", "-O2", "-std=c++17", "-pthread", source, "-o", program], check=True)
             write_records(Path(folder), arguments.records, (3, 64, 64))
-            for name, (_, _, cold) in ROWS.items():
-                if cold:
-                    forget(folder)
-                    rates.append(disk(program, folder, min(3, arguments.seconds)))
-                command = [sys.executable, __file__, "--seconds", str(arguments.seconds), "--measure"]
-                result = subprocess.run(
-                    [*command, folder, str(group), name], stdout=subprocess.PIPE, text=True, check=True
-                )
-                rows.append(json.loads(result.stdout))
-                print(rows[-1], rates[-1] if cold else "", flush=True)
+            for number in range(arguments.rounds):
+                for name, (options, _, disk_rate) in ROWS.items():
+                    if number > 0 and "io" in options:
+                        continue
+                    if disk_rate or "cold" in name:
+                        forget(folder)
+                    if disk_rate:
+                        rates.append(disk(program, folder, min(2, arguments.seconds)))
+                    peak_of(group)
+                    command = [sys.executable, __file__, "--seconds", str(arguments.seconds), "--measure"]
+                    result = subprocess.run(
+                        [*command, folder, str(group), name], stdout=subprocess.PIPE, text=True, check=True
+                    )
+                    run = json.loads(result.stdout)
+                    if disk_rate:
+                        run["of_disk"] = run["per_second"] / rates[-1][disk_rate]
+                    if ROWS[name][1]:
+                        run["peak_group_bytes"] = peak_of(group)
+                    runs.append(run)
+                    print(run, flush=True)
     finally:
         group.rmdir()
     own = {name: [rate[name] for rate in rates] for name in DISK}
-    content = {"machine": machine(), "limit_megabytes": arguments.limit_megabytes, "disk": own, "rows": rows}
+    rows = [together([run for run in runs if run["row"] == name]) for name in ROWS]
+    content = {
+        "machine": machine(),
+        "records": arguments.records,
+        "limit_megabytes": arguments.limit_megabytes,
+        "disk": own,
+        "rows": rows,
+    }
     print(write("bench_memory", content, [panel(rows)]))
+
+
+def together(runs):
+    """Medians of the runs of one row, and the values of each where they tell the spread."""
+    row = {"row": runs[0]["row"]}
+    for key in ("per_second", "distance", "near", "of_disk"):
+        if key in runs[0]:
+            row[key] = statistics.median(run[key] for run in runs)
+    for key in ("per_second", "of_disk"):
+        if key in runs[0]:
+            row[f"{key}_of_runs"] = [round(run[key], 3) for run in runs]
+    for key in ("peak_resident_bytes", "peak_group_bytes"):
+        if key in runs[0]:
+            row[key] = max(run[key] for run in runs)
+    return row
 
 
 def panel(rows):

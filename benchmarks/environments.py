@@ -19,9 +19,13 @@ NEEDS = {
     "tf_data": ("tensorflow", ["tensorflow-cpu==2.21.0", "numpy"]),
     "hf_datasets": ("datasets", ["datasets==5.2.0", TORCH, "numpy"]),
     "webdataset_loader": ("webdataset", ["webdataset==1.0.2", TORCH, "numpy"]),
+    "dali_augment": ("nvidia.dali", ["nvidia-dali-cuda130==2.4.0", "numpy"]),
     # torchvision's wheels fit one version of torch, and not its builds for CPUs.
     "torchvision_loader": ("torchvision", ["torchvision==0.29.1", "torch==2.14.1", "numpy"]),
+    "torchvision_batches": ("torchvision", ["torchvision==0.29.1", "torch==2.14.1", "numpy"]),
 }
+# Those of bench_loader; the others are of bench_augment.
+LOADERS = [name for name in NEEDS if name not in ("dali_augment", "torchvision_batches")]
 
 
 def python_of(rival):

@@ -93,11 +93,15 @@ def opening():
 def memory():
     content = read("bench_memory")
     own = {name: sorted(rates)[len(rates) // 2] for name, rates in content["disk"].items()}
-    names = ["images per second", "median distance of neighbours", "near another of the batch"]
-    rows = [[f"the disk itself: {name}", f"{rate:,.0f}", "", ""] for name, rate in own.items()]
+    names = ["images per second", "of the disk's rate", "distance of neighbours", "near another of the batch"]
+    rows = [[f"the disk itself: {name}", f"{rate:,.0f}", "", "", ""] for name, rate in own.items()]
     for row in content["rows"]:
+        runs = row.get("of_disk_of_runs", [])
+        part = f"{row['of_disk']:.2f}" if runs else ""
+        if len(runs) > 1:
+            part += f" ({min(runs):.2f} to {max(runs):.2f})"
         shares = [f"{row['distance']:.3f}", f"{row['near']:.0%}"]
-        rows.append([row["row"], f"{row['per_second']:,.0f}", *shares])
+        rows.append([row["row"], f"{row['per_second']:,.0f}", part, *shares])
     return markdown(["set, order", *names], rows)
 
 

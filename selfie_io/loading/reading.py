@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from selfie_io._core import RecordFiles
 
 RECORD_READS = 32  # at once: enough for a disk's own queue
-BLOCK_READS = 4  # at once, of about 1 MiB each
+BLOCK_READS = 8  # at once, of about 1 MiB each: more than a disk needs, for a busy processor
 WINDOWS_PART = 0.25  # of the memory: what two windows of blocks may take
 USED_PART = 0.5  # of each block: what a rank must use, or single records are less to read
 
