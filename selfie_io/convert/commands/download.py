@@ -125,7 +125,8 @@ def fetch(url: str, target: Path, md5: str) -> None:
                 final = isinstance(error, TransferError | FullDisk)
                 final = final or (isinstance(error, urllib.error.HTTPError) and error.code < 500)
                 if final or attempt == _ATTEMPTS - 1:
-                    raise OSError(hidden(f"{url}: {error}; run it again to go on", url)) from None
+                    told = " ".join(str(error).split())[:300]  # a server's own words
+                    raise OSError(hidden(f"{url}: {told}; run it again to go on", url)) from None
         found = _md5(part.path)
         if found != md5:
             part.path.unlink()
