@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -19,6 +20,13 @@ void check_side(const char* name, std::int64_t side, std::int64_t pad, PadMode m
         throw std::invalid_argument(std::string("crop ") + name + " must be in 1.." +
                                     std::to_string(side + 2 * pad) + " (the padded image), got " +
                                     std::to_string(crop));
+}
+
+// NaN fails every comparison. Windows are made of these numbers: none may become an integer out of range.
+void check_range(const char* name, double low, double high, double most) {
+    if (!(low >= 0 && low <= high && high <= most))
+        throw std::invalid_argument(std::string(name) + " must be finite and ascend from 0, got " +
+                                    std::to_string(low) + ".." + std::to_string(high));
 }
 
 struct Rectangle {
@@ -154,6 +162,13 @@ void check_augment(const AugmentOptions& options, const RecordLayout& layout) {
                                     std::to_string(options.crop_width));
     if (options.cutout < 0 || options.cutout > kMaxPlanePixels)
         throw std::invalid_argument("cutout must not be negative, got " + std::to_string(options.cutout));
+    constexpr double kLargest = std::numeric_limits<double>::max();
+    check_range("scale", options.scale_low, options.scale_high, 1);
+    check_range("ratio", options.ratio_low, options.ratio_high, kLargest);
+    check_range("erase_scale", options.erase_scale_low, options.erase_scale_high, 1);
+    check_range("erase_ratio", options.erase_ratio_low, options.erase_ratio_high, kLargest);
+    if (options.ratio_low == 0 || options.erase_ratio_low == 0)
+        throw std::invalid_argument("a ratio must be positive, got 0");
     if (options.has_colour() && layout.channels != 3)
         throw std::invalid_argument("saturation, hue and grayscale need 3 channels, got " +
                                     std::to_string(layout.channels));

@@ -210,7 +210,7 @@ void test_closing() {
             EpochOrder order;
             order.num_records = files->size();
             for (std::uint64_t start = 0; start < 200; start += 50) decoder.submit(order, start, 50);
-            kept = decoder.next(std::chrono::milliseconds(1000));
+            while (!kept) kept = decoder.next(std::chrono::milliseconds(1000));
             std::thread closer([&] { decoder.close(); });
             decoder.close();
             closer.join();
