@@ -96,8 +96,9 @@ def measure(folder, group, name, seconds):
 
     split = sio.open_dataset(folder, shape=(3, 64, 64)).train
     loader = sio.Loader(split, batch_size=256, num_threads=2, normalize=None, dtype="uint8", **options)
-    start, images, distances, near = time.perf_counter(), 0, [], []
+    start, images, distances, near, epochs = time.perf_counter(), 0, [], [], []
     while (taken := time.perf_counter() - start) < seconds:
+        begin, before = taken, images
         for batch in loader:
             images += len(batch.indices)
             indices = batch.indices.numpy()
@@ -105,11 +106,14 @@ def measure(folder, group, name, seconds):
             near.append(np.mean(np.diff(np.sort(indices)) < 85))
             if (taken := time.perf_counter() - start) >= seconds:
                 break
+        else:
+            epochs.append((images - before) / (time.perf_counter() - start - begin))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "row": name,
         "peak_resident_bytes": peak,
         "per_second": images / taken,
+        **({"first_epoch_of_second": epochs[0] / epochs[1]} if len(epochs) > 1 else {}),
         "distance": float(np.median(distances)) / len(split),
         "near": float(np.mean(near)),
     }
@@ -178,9 +182,9 @@ def together(runs):
     for key in ("per_second", "distance", "near", "of_disk"):
         if key in runs[0]:
             row[key] = statistics.median(run[key] for run in runs)
-    for key in ("per_second", "of_disk"):
+    for key in ("per_second", "of_disk", "first_epoch_of_second"):
         if key in runs[0]:
-            row[f"{key}_of_runs"] = [round(run[key], 3) for run in runs]
+            row[f"{key}_of_runs"] = [round(run[key], 3) for run in runs if key in run]
     for key in ("peak_resident_bytes", "peak_group_bytes"):
         if key in runs[0]:
             row[key] = max(run[key] for run in runs)
