@@ -8,9 +8,9 @@
 #include <stdexcept>
 
 #include "batch_decoder.h"
+#include "bindings_gil.h"
 #include "bindings_plan.h"
 #include "decode_steps.h"
-#include "bindings_gil.h"
 
 namespace py = pybind11;
 using namespace selfie;
@@ -36,7 +36,7 @@ struct WithoutGil {
 
 std::shared_ptr<RecordFiles> open_files(std::vector<std::string> paths, std::int64_t channels,
                                         std::int64_t height, std::int64_t width, std::uint32_t num_classes,
-                                         const std::string& io) {
+                                        const std::string& io) {
     const auto mode = choice<ReadMode>(
         "io", io, {{"mmap", ReadMode::kMmap}, {"pread", ReadMode::kPread}, {"direct", ReadMode::kDirect}});
     const ReleasedGil release;
