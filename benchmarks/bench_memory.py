@@ -3,8 +3,8 @@
 Needs root and the memory controller of cgroup v1 or v2. Each row reads 2.4 GB (200,000 records of
 3x64x64) for some seconds in a process of its own. The disk's own rates come from disk.cpp right before
 each cold row, past the page cache: random reads of a record's size, 32 at once, and reads of 1 MiB one
-after the other. Rows that name one of them are also told as a part of it; rows of io="auto" are measured
---rounds times. Two figures describe a shuffle: the median distance on disk between neighbours of a batch,
+after the other, into ordinary memory as fio's, and into huge pages. "of_disk" is a row's part of the random
+or the ordinary sequential rate; rows of io="auto" are measured --rounds times. Two figures describe a shuffle: the median distance on disk between neighbours of a batch,
 as a fraction of the data set (0.29 for a full shuffle), and the share of a batch within one block (85
 records) of another record of it.
 
@@ -44,7 +44,11 @@ ROWS = {
     "too large: quasi, io=mmap": ({**QUASI, "io": "mmap"}, True, SEQUENTIAL_READS),
     "too large: shuffle, io=mmap": ({**SHUFFLE, "io": "mmap"}, True, RANDOM_READS),
 }
-DISK = {RANDOM_READS: (RECORD_BYTES, 32, "random"), SEQUENTIAL_READS: (1 << 20, 4, "sequential")}
+DISK = {
+    RANDOM_READS: (RECORD_BYTES, 32, "random"),
+    SEQUENTIAL_READS: (1 << 20, 4, "sequential"),
+    "sequential, into huge pages": (1 << 20, 4, "huge"),
+}
 
 
 def limited_group(limit):
@@ -74,6 +78,14 @@ def forget(folder):
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_all(folder):
+    """Bring the files into the page cache."""
+    for path in Path(folder).glob("*.bin"):
+        with path.open("rb") as file:
+            while file.read(1 << 24):
+                pass
 
 
 def disk(program, folder, seconds):
@@ -148,6 +160,8 @@ def main():
                         continue
                     if disk_rate or "cold" in name:
                         forget(folder)
+                    else:
+                        read_all(folder)
                     if disk_rate:
                         rates.append(disk(program, folder, min(2, arguments.seconds)))
                     peak_of(group)
