@@ -8,8 +8,11 @@
 namespace selfie {
 
 void EpochOrder::check() const {
-    if (num_records == 0 || global_batch_size == 0 || global_batch_size > num_members() ||
-        block_records == 0 || window_records == 0 || window_records % block_records != 0)
+    constexpr int kBits = 60;  // of every size: then no sum of a few of them overflows
+    const std::uint64_t all = num_records | global_batch_size | block_records | window_records;
+    if (all >> kBits != 0 || num_records == 0 || global_batch_size == 0 ||
+        global_batch_size > num_members() || block_records == 0 || window_records == 0 ||
+        window_records % block_records != 0)
         throw std::invalid_argument(
             "an order needs records, draws within them and windows of whole blocks, got " +
             std::to_string(num_members()) + " records, " + std::to_string(global_batch_size) + " a draw, " +

@@ -27,6 +27,16 @@ def without_secrets(text: str) -> str:
     return _QUERY.sub(r"\1", _USER_INFO.sub(r"\1", text))
 
 
+def hidden(text: str, url: str) -> str:
+    """`text` about `url` without the secrets of URLs, and without those of `url` wherever they stand."""
+    secrets = [match[0].removeprefix(match[1]) for match in _USER_INFO.finditer(url)]
+    secrets += [secret.rpartition("@")[0].partition(":")[2] for secret in secrets]  # the password alone
+    secrets += [match[0].removeprefix(match[1]) for match in _QUERY.finditer(_USER_INFO.sub(r"\1", url))]
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "...")
+    return without_secrets(text)
+
+
 def harmless(text: str, keep: str = "\n") -> str:
     r"""`text` for a terminal: what is not printable, apart from `keep`, is written as \x1b, \u202e, ..."""
     if text.isprintable():

@@ -1,5 +1,6 @@
 """Planted duplicates of every kind are found, others are not; leaks, constant images, small classes."""
 
+import contextlib
 import io
 import json
 
@@ -41,7 +42,7 @@ def shifted(image, down, right):
 SHIFTS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
 KINDS = {
     "exact": lambda image, _: image,
-    "encoded": lambda image, i: jpeg(image, (60, 75, 90)[i % 3]),
+    "encoded": lambda image, i: jpeg(image, (50, 75, 90)[i % 3]),
     "mirrored": lambda image, _: image[:, :, ::-1],
     "upside down": lambda image, _: image[:, ::-1],
     "shifted": lambda image, i: shifted(image, *SHIFTS[i % 8]),
@@ -74,6 +75,41 @@ def test_the_search_finds_what_comparing_all_pairs_finds():
         best = np.minimum(best, pixel_difference(both[one], both[two], window))
     alike = best < NEAR
     assert list(zip(found.first, found.second, strict=True)) == list(zip(one[alike], two[alike], strict=True))
+
+
+def test_reading_and_comparing_show_their_progress():
+    images, told = natural(30, side=16), {}
+
+    @contextlib.contextmanager
+    def progress(what, total):
+        steps = []
+        yield steps.append
+        told[what] = total, sum(steps)
+
+    find_duplicates(30, lambda rows: images[rows], progress=progress)
+    assert told == {"read": (30, 30), "compare": (180, 180)}
+
+
+def test_a_difference_in_colour_alone_counts_less_than_one_in_brightness():
+    images = natural(6)
+    images[:, 0] = np.clip(images[:, 0] + np.random.default_rng(0).normal(0, 25, (6, 32, 32)), 0, 255)
+    halved = np.stack([jpeg(image, 80) for image in images])  # with colours of half the resolution
+
+    def slow(one, other):
+        one, other = (side[:, 1:31, 1:31].astype(float) for side in (one, other))
+        contrast = np.sqrt(
+            np.mean([side[channel].var() for side in (one, other) for channel in range(len(one))])
+        )
+        mirrors = (other, other[:, ::-1], other[:, :, ::-1], other[:, ::-1, ::-1])
+        return min(np.sqrt(np.mean((one - seen) ** 2)) for seen in mirrors) / (contrast + 2)
+
+    weights = np.array([0.299, 0.587, 0.114])[:, None, None]
+    expected = []
+    for one, other in zip(images, halved, strict=True):
+        brightness = slow((one * weights).sum(0)[None], (other * weights).sum(0)[None])
+        expected.append(max(brightness, slow(one, other) - 0.1))
+        assert brightness < slow(one, other)
+    np.testing.assert_allclose(pixel_difference(images, halved, (0, 0)), expected, rtol=1e-3)
 
 
 def test_images_that_are_alike_by_nature_are_no_duplicates():

@@ -142,13 +142,16 @@ def test_a_finished_run_without_checkpoints_keeps_its_results(digits, tmp_path):
         assert {name: (tmp_path / "run" / name).read_bytes() for name in kept} == kept
 
 
-def test_an_unfinished_run_without_checkpoints_says_that_it_starts_anew(digits, tmp_path, capsys):
+def test_a_run_without_checkpoints_starts_anew_only_when_told(digits, tmp_path):
     whole = train(interrupted(digits, tmp_path / "run", epochs=1, warmup=0, restarts=0), quiet=True)
     (tmp_path / "run" / "summary.json").unlink()
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
-    assert_same_result(resume(tmp_path / "run"), whole)
-    assert "training starts from the beginning" in " ".join(capsys.readouterr().out.split())
+    log = (tmp_path / "run" / "log.csv").read_bytes()
+    with pytest.raises(ValueError, match=r"no whole checkpoint.*log of 1 epochs is kept.*--from-start"):
+        resume(tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "log.csv").read_bytes() == log
+    assert_same_result(resume(tmp_path / "run", from_start=True, quiet=True), whole)
 
 
 @pytest.mark.parametrize(

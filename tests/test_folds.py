@@ -10,7 +10,7 @@ from training import pack
 import selfie_io as sio
 from selfie_train.evidence import folds
 from selfie_train.evidence.fold_processes import complete_in_processes
-from selfie_train.evidence.fold_training import FoldTask, complete_fold
+from selfie_train.evidence.fold_training import FoldTask, complete_fold, snapshot_epochs
 from selfie_train.evidence.folds import folds_evidence
 
 
@@ -102,6 +102,11 @@ def test_the_processes_of_torchrun_share_the_folds(split, tmp_path, monkeypatch)
     monkeypatch.setattr(folds.time, "sleep", the_other_process_ends)
     evidence(split, tmp_path / "cache", together=True)
     assert [number(task.path) for task in mine] == [1]
+
+
+def test_a_network_judges_several_times_and_at_the_end():
+    assert [snapshot_epochs(epochs) for epochs in (1, 2, 3)] == [{1}, {1, 2}, {1, 2, 3}]
+    assert snapshot_epochs(30) == {10, 12, 14, 17, 19, 21, 23, 26, 28, 30}
 
 
 @pytest.mark.parametrize("option", ["repeats", "workers"])

@@ -146,7 +146,7 @@ def test_ctrl_c_ends_a_long_read(tmp_path):
     """Within one call of the native core, which takes seconds: 4 million records, read one by one."""
     np.zeros(9 * 100, np.uint8).tofile(tmp_path / "data_batch_1.bin")
     split = sio.open_dataset(tmp_path, shape=(1, 1, 1), num_classes=10).train
-    split._records = split.open_files(use_mmap=False)
+    split._records = split.open_files("pread")
     indices = np.zeros(4_000_000, np.int64)
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     images = None

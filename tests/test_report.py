@@ -105,8 +105,10 @@ def test_many_classes_are_told_by_their_most_frequent_confusions():
 def test_epochs_lines_fit_80_columns(tmp_path, capsys):
     log = RunLog(tmp_path, is_first=True, quiet=False, tensorboard=False)
     row = dict.fromkeys(COLUMNS, 1.0) | {"epoch": 12345, "run": 12, "lr": 0.0001234, "test_error": 100.0}
-    log.row(row | {"train_error": 100.0, "train_loss": 123.4567}, 1234567)
-    log.row(row | dict.fromkeys(["test_error", "test_loss", "label_precision"]), 12)
+    log.hold_row(row | {"train_error": 100.0, "train_loss": 123.4567}, 1234567, [])
+    log.write_row()
+    log.hold_row(row | dict.fromkeys(["test_error", "test_loss", "label_precision"]), 12, [])
+    log.write_row()
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert [line.split()[-1] for line in lines] == ["images/s", "1,234,567", "12"]

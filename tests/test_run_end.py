@@ -110,6 +110,8 @@ def full_disk(monkeypatch, when, error):
         calls.append(path)
         if len(calls) == when:
             path.write_bytes(b"half")
+            if isinstance(error, OSError):
+                error.filename = str(path)  # as the system tells it
             raise error
         save(arrays, path)
 
@@ -121,7 +123,7 @@ def full_disk(monkeypatch, when, error):
     "error",
     [
         SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
-        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "temporary"),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
         OSError(errno.EROFS, os.strerror(errno.EROFS)),
     ],
     ids=["full", "quota", "read-only"],
@@ -140,13 +142,14 @@ def test_a_checkpoint_that_cannot_be_written_is_a_line_and_the_run_goes_on(
             "--model=convnet",
             "--noise=pair:0.4",
             "--restarts=0",
+            "--variant=paper",
             *arguments,
         ]
         assert main([*command, f"--out={tmp_path / 'run'}"]) == 1
     complaint = capsys.readouterr().err
     assert complaint.count("\n") == 1
     assert "No space left" in complaint or "Disk quota" in complaint or "Read-only" in complaint
-    assert re.search(rf"{tmp_path / 'run'}/checkpoints/step-\d+\.json", complaint)
+    assert re.search(rf"{tmp_path / 'run'}/checkpoints/step-\d+\.(json|safetensors)", complaint)
     assert f"selfie-train resume {tmp_path / 'run'}" in complaint
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
     resume(tmp_path / "run", quiet=True)
@@ -159,10 +162,10 @@ def test_an_audit_of_a_data_set_that_may_only_be_read_is_whole(data, tmp_path, m
 
     write = overlay_writer.atomic_path
 
-    def refuse(path):
+    def refuse(path, **options):
         if data in path.parents:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return write(path)
+        return write(path, **options)
 
     monkeypatch.setattr(overlay_writer, "atomic_path", refuse)
     said = audit(result.folder, tmp_path / "audit").next_steps()

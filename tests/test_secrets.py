@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from selfie_io.console import without_secrets
+from selfie_io.console import hidden, without_secrets
+from selfie_io.convert.storage.locations import _Remote
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,18 @@ def test_user_info_and_query_are_cut(text, shown):
 def test_json_stays_json():
     text = json.dumps({"source": 'http://u:SECRET@h/x?SEC"RET', "next": [1]})
     assert json.loads(without_secrets(text)) == {"source": 'http://h/x"RET', "next": [1]}
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(5, "Invalid bucket KEY:SECRET@b"), KeyError("SECRET"), ValueError("sig=SECRET")]
+)
+def test_a_file_system_that_quotes_a_part_of_the_url_tells_no_secret(error):
+    class System:
+        def size(self, _):
+            raise error
+
+    with pytest.raises(OSError) as found:
+        _Remote(System(), "s3://KEY:SECRET@b/x?sig=SECRET").size("x")
+    assert "SECRET" not in str(found.value)
+    assert found.value.__cause__ is None
+    assert hidden("Invalid bucket KEY:SECRET@b", "s3://KEY:SECRET@b/x") == "Invalid bucket ...b"

@@ -15,7 +15,6 @@ from selfie_io.labels._vectors import dropped_or_labels
 from selfie_io.labels.transition import observed_noise_rate
 from selfie_io.records.atomic import atomic_path, leftovers_in, remove_all_leftovers, unlocked
 from selfie_io.records.dataset import RecordDataset
-from selfie_io.records.full_disk import named_errors
 from selfie_io.records.lock import folder_lock
 from selfie_io.records.overlay_reader import (
     PROVENANCE_KEYS,
@@ -67,10 +66,15 @@ def save_overlay(
         overlay = msgspec.convert(fields, Overlay)
     except msgspec.ValidationError as error:
         raise ValueError(f"overlay {name}: {error}") from error
-    labels_folder.mkdir(exist_ok=True)
     with folder_lock(folder, wait_seconds=WAIT_SECONDS):
-        _remove_killed(labels_folder)
-        _replace(folder, name, values, overlay)
+        labels_folder.mkdir(exist_ok=True)
+        try:
+            _remove_killed(labels_folder)
+            _replace(folder, name, values, overlay)
+        except BaseException:
+            with contextlib.suppress(OSError):  # it holds others, or it is this writer's and empty
+                labels_folder.rmdir()
+            raise
     return overlay
 
 
@@ -84,15 +88,15 @@ def _replace(folder: Path, name: str, values: npt.NDArray[np.int32], overlay: Ov
     previous = _previous(folder, name)
     final = _encoded(overlay)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(named_errors(array_path, needed_bytes=values.nbytes + len(final)))
+        needed = values.nbytes + len(final)
         # Renamed from the last to the first.
-        finished = stack.enter_context(atomic_path(json_path))
+        finished = stack.enter_context(atomic_path(json_path, needed_bytes=needed))
         finished.write_bytes(final)
-        array = stack.enter_context(atomic_path(array_path))
+        array = stack.enter_context(atomic_path(array_path, needed_bytes=needed))
         with array.open("wb") as file:
             np.lib.format.write_array(file, values, version=(1, 0))
         if previous is not None:
-            both = stack.enter_context(atomic_path(json_path))
+            both = stack.enter_context(atomic_path(json_path, needed_bytes=needed))
             both.write_bytes(_encoded(msgspec.structs.replace(overlay, previous=previous)))
 
 

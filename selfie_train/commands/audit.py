@@ -226,8 +226,8 @@ def audit(
         | {"suggested_probability": scores.posterior[rows, scores.suggested]},
     )
     notes = [*subject.notes, *gathered.notes]
-    if told := run_note(subject, gathered, scores):
-        notes.append(told)
+    if of_run := run_note(subject, gathered, scores):
+        notes.append(of_run)
     if scores.is_weak:
         notes.append(
             f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "

@@ -52,7 +52,7 @@ class Train(TrainConfig, TrainCommand):
             "early_stopping",
             "patience",
         ),
-        "machine": ("device", "precision", "channels_last", "compile"),
+        "machine": ("device", "precision", "channels_last", "compile", "timeout"),
         "output": ("out", "checkpoint_batches", "tensorboard"),
     }
 

@@ -29,6 +29,8 @@ MUON_RATE, MUON_MOMENTUM, MUON_DECAY = 0.12, 0.8, 2.4e-3  # the rate at batch 51
 SGD_RATE, SGD_DECAY = 0.05, 5e-4
 LAST_RATE = 0.02  # share of the rate at the end
 LABEL_SMOOTHING = 0.1
+SNAPSHOTS, SNAPSHOTS_FROM = 10, 1 / 3
+ERASE, ERASE_SCALE = 0.5, (0.05, 0.2)  # rectangles of photographs
 SMALLEST_FLIPPED = 24  # pixels
 
 
@@ -62,9 +64,13 @@ def complete_fold(task: FoldTask, advance: Callable[[int], None]) -> None:
             with Loader(task.split, batch_size=count, normalize=PerImage(), indices=chosen) as stem:
                 prepare(next(iter(stem)).images)
         network = way.place(network)
+        judging = snapshot_epochs(task.epochs)
+        found = np.zeros((len(task.judged), task.num_classes), np.float32)
         with _training_loader(task, way) as loader:
-            _train(network, loader, task.epochs, way, advance)
-        found = _judge(network, task, way)
+            for epoch in _train(network, loader, task.epochs, way):
+                if epoch in judging:
+                    found += _judge(network, task, way) / np.float32(len(judging))
+                advance(1)
     with atomic_path(task.path) as temporary, temporary.open("wb") as file:
         np.save(file, found)
 
@@ -99,10 +105,12 @@ def _training_loader(task: FoldTask, way: _Way) -> Loader:
     # As runs augment photographs; the flip of a digit is none.
     photographs = task.split.layout.channels == 3 and min(height, width) >= SMALLEST_FLIPPED
     augment = Augment(
-        pad=max(height // 16, 1),
+        pad=max(height // 8, 1),
         crop=(height, width),
         pad_mode="reflect",
         flip="alternate" if photographs else "none",
+        erase=ERASE if photographs else 0.0,
+        erase_scale=ERASE_SCALE,
     )
     return Loader(
         task.split,
@@ -125,10 +133,18 @@ def batch_size(records: int) -> int:
     return min(max(16, min(512, fits)), records)
 
 
-def _train(
-    network: nn.Module, loader: Loader, epochs: int, way: _Way, advance: Callable[[int], None]
-) -> None:
-    """Muon on airnets, SGD on others; the learning rate falls in a line."""
+def snapshot_epochs(epochs: int) -> set[int]:
+    """The epochs, from 1, after which the network judges: its word is their mean, as of an ensemble.
+
+    At most SNAPSHOTS, spread evenly from SNAPSHOTS_FROM on, with the last. One network's last word is surer
+    than it is right, and more so the longer it learns wrong labels.
+    """
+    first = max(1, round(SNAPSHOTS_FROM * epochs))
+    return set(np.linspace(first, epochs, min(SNAPSHOTS, epochs - first + 1)).round().astype(int).tolist())
+
+
+def _train(network: nn.Module, loader: Loader, epochs: int, way: _Way) -> Iterator[int]:
+    """Yield every epoch, from 1. Muon on airnets, SGD on others; the learning rate falls in a line."""
     optimizer: torch.optim.Optimizer
     if isinstance(network, AirNet):
         rate = MUON_RATE * (loader.batch_size / 512) ** 0.5
@@ -139,8 +155,8 @@ def _train(
             network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=SGD_DECAY
         )
     steps, step = max(epochs * len(loader), 1), 0
-    network.train()
-    for _ in range(epochs):
+    for epoch in range(epochs):
+        network.train()
         for batch in loader:
             set_learning_rate(optimizer, rate * (1 + (LAST_RATE - 1) * step / steps))
             optimizer.zero_grad(set_to_none=True)
@@ -150,7 +166,7 @@ def _train(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             step += 1
-        advance(1)
+        yield epoch + 1
 
 
 def _judge(network: nn.Module, task: FoldTask, way: _Way) -> NDArray[np.float32]:

@@ -26,8 +26,8 @@ from selfie_train.evidence.source import Evidence, stratified_folds
 
 AIRNET_SIDE = 16  # smaller images are convnet's
 SMALL = 20_000  # records, from which on the middle airnet pays
-IMAGES_TRAINED_ON = 100_000  # by each network: fewer epochs of more records
-EPOCHS = (8, 40)  # at least, at most
+IMAGES_TRAINED_ON = 80_000  # by each network: fewer epochs of more records
+EPOCHS = (8, 30)  # at least, at most
 PROCESS_WORK = 3e8  # pixels to train on, below which a process of its own takes longer to start than it saves
 POLL_SECONDS = 0.5
 
@@ -78,7 +78,7 @@ def folds_evidence(
             "folds": count,
             "epochs": epochs,
             "seed": seed + 1000 * repeat,
-            "version": 2,
+            "version": 3,
         }
         digests.append(hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest())
         dealt = stratified_folds(given, count, seed + 1000 * repeat)

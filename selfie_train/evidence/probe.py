@@ -5,7 +5,7 @@ posterior of its true class under the noise model fitted to the first round (an 
 step, as in Bekker and Goldberger, ICASSP 2016), so that a wrong label no longer pulls. A record's own label
 never trains its own probabilities. A third round follows where the second's
 probabilities still hold the noise. The penalty is the one under which the noise model makes the labels that
-the first fold left out most likely.
+the first fold left out most likely; later rounds, whose targets are cleaner, have LATER_PENALTY of it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from selfie_train.evidence.mapped import give_back, pieces
 from selfie_train.evidence.noise_model import fit_noise_model
 
 PENALTIES = (100.0, 500.0, 2500.0)  # on half the squared weights, against the sum of the losses
+LATER_PENALTY = 0.5  # times the chosen one: the targets of later rounds are cleaner
 TOTAL_VARIANCE = 1280.0  # of the scaled features together, so that a penalty means the same for any number
 ROUNDS, MOST_ROUNDS = 2, 3
 MAX_FITTED = 60_000  # records that one probe is fitted to: a sample of more
@@ -53,6 +54,8 @@ def cross_fitted_probabilities(
             if round_number >= ROUNDS and not model.unmixed:
                 break
             targets = model.posterior
+            if round_number == 1:
+                penalty *= LATER_PENALTY
         for fold in np.unique(folds).tolist():
             inside = _fitted(folds, fold, seed)
             if len(inside):

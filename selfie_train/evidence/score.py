@@ -80,9 +80,8 @@ def score_labels(
     word = None
     if statistics is not None:
         word = runs_word(statistics, model.score)
-        told = with_runs_word(model.posterior, given, word)
-        own = told[np.arange(len(given)), given].astype(np.float64)
-        model = replace(model, posterior=told, score=np.clip(1 - own, 0, 1))
+        told, wrong = with_runs_word(model.posterior, model.score, given, word)
+        model = replace(model, posterior=told, score=wrong)
     score = model.score
     error = float(1 - model.pooled.max(axis=1).mean())
     threshold = choose_threshold(score, precision)

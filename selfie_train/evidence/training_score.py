@@ -60,23 +60,24 @@ def runs_word(statistics: Mapping[str, NDArray[np.float64]], score: NDArray[np.f
 
 
 def with_runs_word(
-    posterior: NDArray[np.float32], given: NDArray[np.int64], word: RunsWord
-) -> NDArray[np.float32]:
-    """The posterior float32 (N, k) with a run's word on the given labels; the mean score is kept."""
+    posterior: NDArray[np.float32], score: NDArray[np.float64], given: NDArray[np.int64], word: RunsWord
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The posterior float32 (N, k) and the score float64 (N,) with a run's word on the given labels.
+
+    The mean score is kept.
+    """
     if word.says_nothing:
-        return posterior
-    rows = np.arange(len(given))
-    own = posterior[rows, given].astype(np.float64)
-    before = logit(np.clip(1 - own, 1e-7, 1 - 1e-7))
-    mean = float(np.clip((1 - own).mean(), 1e-6, 1 - 1e-6))
-    moved = before + SHARE * word.log_odds
-    shift = brentq(lambda value: expit(moved + value).mean() - mean, -30, 30)
+        return posterior, score
+    moved = logit(np.clip(score, 1e-12, 1 - 1e-12)) + SHARE * word.log_odds
+    mean = float(np.clip(score.mean(), 1e-6, 1 - 1e-6))
+    shift = brentq(lambda value: expit(moved + value).mean() - mean, -40, 40)
     wrong = expit(moved + shift)
+    rows = np.arange(len(given))
     found = posterior.astype(np.float64)
-    found *= (wrong / np.maximum(1 - own, 1e-12))[:, None]
+    found[rows, given] = 0
+    found *= (wrong / np.maximum(found.sum(axis=1), 1e-300))[:, None]
     found[rows, given] = 1 - wrong
-    normalised: NDArray[np.float32] = (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
-    return normalised
+    return (found / found.sum(axis=1, keepdims=True)).astype(np.float32), wrong
 
 
 def _logistic_regression(

@@ -34,7 +34,8 @@ class FedByBytes(nn.Module):
         total: Tensor = self.networks[0](normalised).softmax(1)
         for network in list(self.networks)[1:]:
             total = total + network(normalised).softmax(1)
-        return total / len(self.networks)
+        averaged: Tensor = total / len(self.networks)
+        return averaged
 
 
 def write_onnx(run: TrainedRun, path: Path) -> None:

@@ -49,6 +49,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> TrainResult:
     files of others that it would replace, RunBusy if another process trains it, Divergence if the loss is no
     longer finite, Stopped after Ctrl-C or SIGTERM.
     """
+    if config.out is not None:  # before anything takes time
+        check_new_run(config.run_folder)
     settled = settle(config)
     config = settled.config
     config.check_method()

@@ -8,9 +8,11 @@ import shutil
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from converting import as_zip, encoded
 
+from selfie_io.records.overlay_reader import load_overlay
 from soak.starter import Starter
 from soak.trial import Trial, expect
 
@@ -69,12 +71,21 @@ def make_inputs(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict:
-    """Every file that a user sees below a folder, with its content; unfinished ones begin with a dot."""
-    return {
+    """Every file that a user sees below a folder, with its content; unfinished ones begin with a dot.
+
+    An overlay is what a reader gets: while it is replaced, its JSON file fits the old array and the new one.
+    """
+    files = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
+    for name in [name for name in files if "/labels/" in name and name.endswith(".json")]:
+        path = folder / name
+        entry, labels = load_overlay(path.parent.parent, path.stem)
+        files.pop(name.removesuffix(".json") + ".npy")
+        files[name] = repr({**msgspec.to_builtins(entry), "previous": None, "labels": labels.tolist()})
+    return files
 
 
 def leftovers(*folders: Path) -> list:

@@ -18,7 +18,7 @@ SHAPES = [(3, 8, 8), (1, 9, 7), (3, 32, 32), (2, 5, 16)]
 WRONG_OPTIONS = [
     {"batch_size": 0}, {"batch_size": 2.5}, {"seed": -1}, {"seed": 2**64}, {"order": "random"},
     {"shuffle": "no"},
-    {"dtype": "int8"}, {"layout": "CHWN"}, {"io": "read"}, {"views": 0}, {"views": 257}, {"rank": 2},
+    {"dtype": "int8"}, {"layout": "CHWN"}, {"io": "read"}, {"views": 0}, {"views": 257}, {"rank": 99},
     {"num_threads": 0}, {"prefetch_batches": 0}, {"labels": [0]}, {"labels": [0.5] * 73}, {"weights": [1.0]},
     {"weights": [float("nan")] * 73}, {"indices": [73]}, {"indices": [-1]}, {"indices": [0, 0]},
     {"indices": []},

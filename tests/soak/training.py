@@ -85,11 +85,8 @@ class Training:
         trial.counts["resumes of runs, equal"] += killed > 0
 
     def next_command(self, method, run):
-        """What a user types next: resume, or the run again where nothing was trained yet."""
-        if (run / "config.json").exists() and any((run / "checkpoints").glob("step-*.json")):
-            return ("resume", "run")
-        shutil.rmtree(run, ignore_errors=True)
-        return self.command(method)
+        """What a user types next: resume, or the run again where it had not begun."""
+        return ("resume", "run") if (run / "config.json").exists() else self.command(method)
 
     def close(self) -> None:
         """End the process that starts the runs."""

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import tyro
 
-from selfie_io.console import without_secrets
+from selfie_io.console import hidden, without_secrets
 from selfie_io.convert.sources.published_digests import MD5
 from selfie_io.convert.storage.part_file import PartFile, own_part
 from selfie_io.convert.storage.transfer import Pace, TransferError, answer_of, content_length
@@ -125,7 +125,8 @@ def fetch(url: str, target: Path, md5: str) -> None:
                 final = isinstance(error, TransferError | FullDisk)
                 final = final or (isinstance(error, urllib.error.HTTPError) and error.code < 500)
                 if final or attempt == _ATTEMPTS - 1:
-                    raise OSError(without_secrets(f"{url}: {error}; run it again to go on")) from error
+                    told = " ".join(str(error).split())[:300]  # a server's own words
+                    raise OSError(hidden(f"{url}: {told}; run it again to go on", url)) from None
         found = _md5(part.path)
         if found != md5:
             part.path.unlink()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from selfie_io.console import without_secrets
+from selfie_io.console import hidden, without_secrets
 from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.atomic import atomic_folder, atomic_path, scratch_folder
 from selfie_io.records.lock import LOCK_NAME
@@ -44,8 +44,8 @@ def open_url(url: str) -> tuple[Any, str]:
         ) from error
     try:
         system, path = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
-        raise CommandError(without_secrets(f"{url}: {error}")) from error
+    except Exception as error:  # whatever the file system of this scheme makes of it
+        raise CommandError(hidden(f"{url}: {error}", url)) from None
     system.invalidate_cache()  # others may have written since it was last looked at
     return _Remote(system, url), path.rstrip("/")
 
@@ -65,11 +65,17 @@ class _Remote:
         def guarded(*arguments: Any, **named: Any) -> Any:
             try:
                 return call(*arguments, **named)
-            except (OSError, MemoryError, NotImplementedError):
+            except (MemoryError, NotImplementedError):
                 raise
+            except OSError as error:
+                if hidden(str(error), self._url) == str(error):
+                    raise
+                known = type(error) if type(error).__module__ == "builtins" else OSError
+                raise known(hidden(str(error), self._url)) from None
             except Exception as error:  # of aiohttp, botocore, paramiko, ...
                 kind = type(error).__name__
-                raise OSError(without_secrets(f"{self._url}: {kind}: {error}")) from error
+                told = hidden(f"{self._url}: {kind}: {error}", self._url)
+                raise OSError(" ".join(told.split())[:500]) from None
 
         return guarded
 
@@ -175,6 +181,8 @@ def check_target(out: str, source: str, *, force: bool) -> None:
         names = {name.rstrip("/").rsplit("/", 1)[-1] for name in files}
     else:
         here = Path(out)
+        if here.name in ("", ".."):
+            raise CommandError(f"OUT must end in the name of a folder, got {out!r}")
         if Path(source).exists():
             _refuse_nested(out, source, f"{here.resolve()}/", f"{Path(source).resolve()}/")
         there = os.path.lexists(here)
