@@ -3,10 +3,10 @@
 Needs root and the memory controller of cgroup v1 or v2. Each row reads 2.4 GB (200,000 records of
 3x64x64) for some seconds in a process of its own. The disk's own rates come from disk.cpp right before
 each cold row, past the page cache: random reads of a record's size, 32 at once, and reads of 1 MiB one
-after the other, into ordinary memory as fio's, and into huge pages. "of_disk" is a row's part of the random
-or the ordinary sequential rate; rows of io="auto" are measured --rounds times. Two figures describe a shuffle: the median distance on disk between neighbours of a batch,
-as a fraction of the data set (0.29 for a full shuffle), and the share of a batch within one block (85
-records) of another record of it.
+after the other, into ordinary memory as fio's, and into huge pages. "of_disk" is a row's part of the
+random or the ordinary sequential rate; rows of io="auto" are measured --rounds times. Two figures describe
+a shuffle: the median distance on disk between neighbours of a batch, as a fraction of the data set (0.29
+for a full shuffle), and the share of a batch within one block (85 records) of another record of it.
 
 Run: python benchmarks/bench_memory.py [--limit-megabytes 700] [--seconds 6] [--records 200000]
     [--rounds 3]
