@@ -62,6 +62,7 @@ bench-all: $(VENV)/.ready
 	$(BIN)/python benchmarks/bench_batch.py
 	$(BIN)/python benchmarks/bench_open.py
 	$(BIN)/python benchmarks/bench_memory.py
+	$(BIN)/python benchmarks/bench_augment.py
 	$(BIN)/python benchmarks/bench_noise.py
 	$(BIN)/python benchmarks/bench_history.py
 	$(BIN)/python benchmarks/bench_networks.py

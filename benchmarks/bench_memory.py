@@ -3,10 +3,10 @@
 Needs root and the memory controller of cgroup v1 or v2. Each row reads 2.4 GB (200,000 records of
 3x64x64) for some seconds in a process of its own. The disk's own rates come from disk.cpp right before
 each cold row, past the page cache: random reads of a record's size, 32 at once, and reads of 1 MiB one
-after the other. Rows that name one of them are also told as a part of it; rows of io="auto" are measured
---rounds times. Two figures describe a shuffle: the median distance on disk between neighbours of a batch,
-as a fraction of the data set (0.29 for a full shuffle), and the share of a batch within one block (85
-records) of another record of it.
+after the other, into ordinary memory as fio's, and into huge pages. "of_disk" is a row's part of the
+random or the ordinary sequential rate; rows of io="auto" are measured --rounds times. Two figures describe
+a shuffle: the median distance on disk between neighbours of a batch, as a fraction of the data set (0.29
+for a full shuffle), and the share of a batch within one block (85 records) of another record of it.
 
 Run: python benchmarks/bench_memory.py [--limit-megabytes 700] [--seconds 6] [--records 200000]
     [--rounds 3]
@@ -44,7 +44,11 @@ ROWS = {
     "too large: quasi, io=mmap": ({**QUASI, "io": "mmap"}, True, SEQUENTIAL_READS),
     "too large: shuffle, io=mmap": ({**SHUFFLE, "io": "mmap"}, True, RANDOM_READS),
 }
-DISK = {RANDOM_READS: (RECORD_BYTES, 32, "random"), SEQUENTIAL_READS: (1 << 20, 4, "sequential")}
+DISK = {
+    RANDOM_READS: (RECORD_BYTES, 32, "random"),
+    SEQUENTIAL_READS: (1 << 20, 4, "sequential"),
+    "sequential, into huge pages": (1 << 20, 4, "huge"),
+}
 
 
 def limited_group(limit):
@@ -76,6 +80,14 @@ def forget(folder):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def read_all(folder):
+    """Bring the files into the page cache."""
+    for path in Path(folder).glob("*.bin"):
+        with path.open("rb") as file:
+            while file.read(1 << 24):
+                pass
+
+
 def disk(program, folder, seconds):
     """The disk's own rates, as records per second."""
     files = sorted(map(str, Path(folder).glob("*.bin")))
@@ -96,8 +108,9 @@ def measure(folder, group, name, seconds):
 
     split = sio.open_dataset(folder, shape=(3, 64, 64)).train
     loader = sio.Loader(split, batch_size=256, num_threads=2, normalize=None, dtype="uint8", **options)
-    start, images, distances, near = time.perf_counter(), 0, [], []
+    start, images, distances, near, epochs = time.perf_counter(), 0, [], [], []
     while (taken := time.perf_counter() - start) < seconds:
+        begin, before = taken, images
         for batch in loader:
             images += len(batch.indices)
             indices = batch.indices.numpy()
@@ -105,11 +118,14 @@ def measure(folder, group, name, seconds):
             near.append(np.mean(np.diff(np.sort(indices)) < 85))
             if (taken := time.perf_counter() - start) >= seconds:
                 break
+        else:
+            epochs.append((images - before) / (time.perf_counter() - start - begin))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "row": name,
         "peak_resident_bytes": peak,
         "per_second": images / taken,
+        **({"first_epoch_of_second": epochs[0] / epochs[1]} if len(epochs) > 1 else {}),
         "distance": float(np.median(distances)) / len(split),
         "near": float(np.mean(near)),
     }
@@ -144,6 +160,8 @@ def main():
                         continue
                     if disk_rate or "cold" in name:
                         forget(folder)
+                    else:
+                        read_all(folder)
                     if disk_rate:
                         rates.append(disk(program, folder, min(2, arguments.seconds)))
                     peak_of(group)
@@ -178,9 +196,9 @@ def together(runs):
     for key in ("per_second", "distance", "near", "of_disk"):
         if key in runs[0]:
             row[key] = statistics.median(run[key] for run in runs)
-    for key in ("per_second", "of_disk"):
+    for key in ("per_second", "of_disk", "first_epoch_of_second"):
         if key in runs[0]:
-            row[f"{key}_of_runs"] = [round(run[key], 3) for run in runs]
+            row[f"{key}_of_runs"] = [round(run[key], 3) for run in runs if key in run]
     for key in ("peak_resident_bytes", "peak_group_bytes"):
         if key in runs[0]:
             row[key] = max(run[key] for run in runs)

@@ -1,6 +1,8 @@
 // What the disk itself gives: reads of one size, at random places or one after the other, past the page
-// cache. disk BYTES THREADS SECONDS random|sequential FILE...   prints reads per second
+// cache. disk BYTES THREADS SECONDS random|sequential|huge FILE...   prints reads per second
+// huge: sequential, into huge pages instead of ordinary memory.
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +23,8 @@ int main(int count, char** arguments) {
     const int threads = std::atoi(arguments[2]);
     const double seconds = std::atof(arguments[3]);
     const bool random = std::strcmp(arguments[4], "random") == 0;
+    const bool huge = std::strcmp(arguments[4], "huge") == 0;
+    constexpr std::size_t kHugePage = std::size_t{2} << 20;
     struct File {
         int descriptor;
         std::uint64_t places;
@@ -42,7 +46,9 @@ int main(int count, char** arguments) {
     std::vector<std::thread> workers;
     for (int id = 0; id < threads; ++id)
         workers.emplace_back([&, id] {
-            auto* buffer = static_cast<char*>(std::aligned_alloc(kSector, bytes));
+            const std::size_t page = huge ? kHugePage : kSector;
+            auto* buffer = static_cast<char*>(std::aligned_alloc(page, (bytes + page - 1) / page * page));
+            if (huge) ::madvise(buffer, (bytes + page - 1) / page * page, MADV_HUGEPAGE);
             std::mt19937_64 draw(static_cast<std::uint64_t>(id));
             while (passed() < seconds) {
                 const std::uint64_t next = random ? draw() : turn++;

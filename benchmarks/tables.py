@@ -144,6 +144,24 @@ def backends():
     )
 
 
+def augment():
+    """bench_augment: ours beside the rivals, and the time of our options relative to a crop."""
+    tables = read("bench_augment")["tables"]
+    titles = {"window": "random resized crop", "plain": "crop", "colour": "crop and colour"}
+    rows = []
+    for task, title in titles.items():
+        ours, *rivals = tables[task]
+        cells = [f"{ours['median']:,} ({ours['min']:,} to {ours['max']:,})"]
+        cells += [f"{one['median']:,} ({1 / one['of_first']:.1f} times slower)" for one in rivals]
+        rows.append([title, *cells])
+    for one in tables["options"]:
+        if one["name"] == "views=2":
+            rows.append(
+                ["crop, views=2, records", f"{one['median']:,} ({one['of_first']:.2f} of one view)", "", ""]
+            )
+    return markdown(["images per second", "selfie", "torchvision v2", "DALI"], rows)
+
+
 def machine(name):
     """The machine of a result; the tables of bench_loader may have several, each is named."""
     content = read(name)
@@ -162,6 +180,7 @@ def filled(page):
         "loader": loader,
         "opening": opening,
         "memory": memory,
+        "augment": augment,
         "batch": batch,
         "conversion": conversion,
         "backends": backends,

@@ -39,6 +39,8 @@ struct AugmentOptions {
     double ratio_low = 1;  // of its width to its height
     double ratio_high = 1;
 
+    bool antialias = false;  // of both
+
     double saturation_low = 1;
     double saturation_high = 1;
     double hue = 0;        // turns, from [-hue, hue)

@@ -86,6 +86,7 @@ inline PixelPlan make_plan(const py::kwargs& given) {
     augment.resize_height = options.take<std::int64_t>("resize_height");
     augment.resize_width = options.take<std::int64_t>("resize_width");
     augment.resize_crop = options.take<bool>("resize_crop");
+    augment.antialias = options.take<bool>("antialias");
     augment.scale_low = options.take<double>("scale_low");
     augment.scale_high = options.take<double>("scale_high");
     augment.ratio_low = options.take<double>("ratio_low");

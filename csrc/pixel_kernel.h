@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "antialias.h"
 #include "augment.h"
 #include "prefetch.h"
 #include "record.h"
@@ -39,7 +40,9 @@ struct PixelPlan {
     // Two windows, planar and interleaved, room to load a whole vector at their end, and the resize's tables.
     [[gnu::always_inline]] std::size_t window_bytes() const { return 2 * image_values() + kLanes; }
     std::size_t scratch_bytes() const {
-        return window_bytes() + (augment.resizes() ? resize_scratch_bytes(augment) : 0);
+        if (!augment.resizes()) return window_bytes();
+        return window_bytes() +
+               (augment.antialias ? filter_scratch_bytes(augment, layout) : resize_scratch_bytes(augment));
     }
     // Whether rows are whole vectors, as streaming stores need.
     bool can_stream() const { return augment.crop_width % kLanes == 0; }

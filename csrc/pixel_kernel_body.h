@@ -157,7 +157,10 @@ ChannelSums channel_sums(const std::uint8_t* bytes, std::size_t count) {
 const std::uint8_t* find_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw,
                                 std::uint8_t* scratch) {
     if (plan.augment.resizes()) {
-        resize_window(plan, pixels, draw, scratch, scratch);
+        if (plan.augment.antialias)
+            filter_window(plan, pixels, draw, scratch, scratch);
+        else
+            resize_window(plan, pixels, draw, scratch, scratch);
         return scratch;
     }
     if (untouched(plan, draw) && plan.crop_pixels() >= kLanes) return pixels;

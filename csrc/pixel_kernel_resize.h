@@ -64,5 +64,46 @@ void resize_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw
     }
 }
 
+// The same with antialiasing. The compiler makes vectors of the sums along the rows.
+void filter_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
+                   std::uint8_t* window) {
+    const FilterTables tables =
+        make_filter_tables(plan.augment, plan.layout, draw, scratch + plan.window_bytes());
+    const std::int64_t columns = plan.augment.crop_width;
+    const std::int64_t taps = tables.columns.taps;
+    for (std::size_t c = 0; c < plan.layout.channels; ++c) {
+        const std::uint8_t* plane = pixels + c * plan.layout.plane_bytes();
+        for (std::int64_t slot = 0; slot < tables.rows.taps; ++slot) tables.held[slot] = -1;
+        // A row of output columns, as bytes times 128.
+        const auto line = [&](std::int64_t row) {
+            const std::int64_t slot = row % tables.rows.taps;
+            std::int16_t* out = tables.lines + static_cast<std::size_t>(slot) * tables.line;
+            if (tables.held[slot] == row) return out;
+            tables.held[slot] = row;
+            const std::uint8_t* bytes = plane + row * static_cast<std::int64_t>(plan.layout.width);
+            for (std::int64_t i = 0; i < columns; ++i) {
+                const std::uint8_t* sample = bytes + tables.columns.first[i];
+                const std::int16_t* weights = tables.columns.weights + i * taps;
+                std::int32_t sum = 64;
+                for (std::int64_t k = 0; k < taps; ++k) sum += weights[k] * sample[k];
+                out[i] = static_cast<std::int16_t>(sum >> 7);
+            }
+            return out;
+        };
+        for (std::int64_t y = 0; y < plan.augment.crop_height; ++y) {
+            for (std::int64_t i = 0; i < columns; ++i) tables.sums[i] = 1 << 20;
+            for (std::int64_t k = 0; k < tables.rows.taps; ++k) {
+                const std::int32_t weight = tables.rows.weights[y * tables.rows.taps + k];
+                if (weight == 0) continue;
+                const std::int16_t* values = line(tables.rows.first[y] + k);
+                for (std::int64_t i = 0; i < columns; ++i) tables.sums[i] += weight * values[i];
+            }
+            for (std::int64_t i = 0; i < columns; ++i)
+                window[i] = static_cast<std::uint8_t>(tables.sums[i] >> 21);
+            window += columns;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace selfie

@@ -86,6 +86,7 @@ class _PlanOptions(TypedDict):
     resize_height: int  # 0: no resize
     resize_width: int
     resize_crop: bool
+    antialias: bool
     scale_low: float
     scale_high: float
     ratio_low: float

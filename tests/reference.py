@@ -196,11 +196,37 @@ def interpolated(a, b, weight):
     return a + (((b - a) * weight + 2**14) >> 15)
 
 
+def filter_axis(begin, length, side, resized, outputs):
+    """Pillow's triangle: integers that add up to 2^14, (outputs, side)."""
+    weights = np.zeros((outputs, side), np.int64)
+    step = length / outputs if resized is None else side / resized
+    low, high = (begin, begin + length - 1) if resized is None else (0, side - 1)
+    scale = max(step, 1.0)
+    for output in range(outputs):
+        center = (begin if resized is None else begin * step) + (output + 0.5) * step
+        first = max(low, math.floor(center - scale + 0.5))
+        samples = range(first, min(high + 1, math.floor(center + scale + 0.5)))
+        parts = [max(0.0, 1.0 - abs((sample - center + 0.5) / scale)) for sample in samples]
+        total = 0.0
+        for part in parts:
+            total += part
+        fixed = [math.floor(part / total * 2**14 + 0.5) for part in parts]
+        fixed[fixed.index(max(fixed))] += 2**14 - sum(fixed)
+        weights[output, list(samples)] = fixed
+    return weights
+
+
 def resized_window(pixels, augment, drawn):
     """The window of each plane, interpolated along the columns and then along the rows."""
     _, height, width = pixels.shape
     resized = resized_size(augment, pixels.shape) if augment.resize is not None else (None, None)
     rows, columns = augment.crop or (resized if augment.resize is not None else (height, width))
+    if augment.antialias:
+        across = filter_axis(drawn.left, drawn.width, width, resized[1], columns)
+        down = filter_axis(drawn.top, drawn.height, height, resized[0], rows)
+        lines = (pixels.astype(np.int64) @ across.T + 64) >> 7
+        out = ((down @ lines + 2**20) >> 21).astype(np.uint8)
+        return out[:, :, ::-1] if drawn.flip else out
     values = pixels.astype(np.int64) * 128
     taps = resize_axis(drawn.left, drawn.width, width, resized[1], columns)
     values = np.stack([interpolated(values[:, :, a], values[:, :, b], w) for a, b, w in taps], axis=2)

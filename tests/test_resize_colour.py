@@ -18,6 +18,8 @@ CASES = [
     sio.Augment(resize_crop=(0.5, 0.5), ratio=(3.0, 4.0), crop=(40, 33)),
     sio.Augment(resize=7, crop=(5, 6), crop_at="center"),
     sio.Augment(resize=(50, 19), crop=(48, 16), flip="alternate"),
+    sio.Augment(resize_crop=(0.08, 1.0), crop=(9, 17), flip="random", antialias=True),
+    sio.Augment(resize=7, crop=(5, 6), antialias=True),
     sio.Augment(crop=(9, 17), crop_at="center", pad=2),
     sio.Augment(translate=3, erase=0.7, flip="random"),
     sio.Augment(pad=2, crop=(8, 16), flip="random", **JITTER),
@@ -64,7 +66,10 @@ def test_any_window(tmp_path_factory, data):
     if resize is not None:
         height, width = reference.resized_size(sio.Augment(resize=resize), shape)
         size = min(size[0], height), min(size[1], width)
-    augment = sio.Augment(resize=resize, resize_crop=scale, ratio=ratio, crop=size, flip="random")
+    augment = sio.Augment(
+        resize=resize, resize_crop=scale, ratio=ratio, crop=size, flip="random",
+        antialias=(resize or scale) is not None and data.draw(st.booleans()),
+    )  # fmt: skip
     split = open_train(tmp_path_factory.mktemp("set"), shape, (2,))
     expect_reference(split, augment, None, "uint8", data.draw(st.sampled_from(["NCHW", "NHWC"])), records=2)
 
@@ -94,10 +99,11 @@ def test_streamed_images_are_the_same(tmp_path):
             expect_same(sio.Loader(split, prefetch_batches=10_000, **options), sio.Loader(split, **options))
 
 
-def test_resized_images_look_like_torch_s(tmp_path):
-    """torch's bilinear interpolation without antialias differs by the rounding alone."""
+@pytest.mark.parametrize(("antialias", "most"), [(False, 0.52), (True, 0.6)])
+def test_resized_images_look_like_torch_s(tmp_path, antialias, most):
+    """torch's bilinear interpolation, with antialias and without, differs by the rounding alone."""
     split = open_train(tmp_path / "set", (3, 96, 80), (4,))
-    augment = sio.Augment(resize_crop=(0.08, 1.0), crop=(64, 64))
+    augment = sio.Augment(resize_crop=(0.08, 1.0), crop=(40, 30), antialias=antialias)
     loader = sio.Loader(split, batch_size=4, augment=augment, normalize=None)
     (batch,) = loader
     draws = loader.draws(0, batch.indices.numpy())
@@ -108,8 +114,10 @@ def test_resized_images_look_like_torch_s(tmp_path):
         source = torch.from_numpy(split.images([place])).float()[
             :, :, top : top + height, left : left + width
         ]
-        wanted = torch.nn.functional.interpolate(source, (64, 64), mode="bilinear", align_corners=False)
-        assert (batch.images[place] - wanted[0]).abs().max() < 0.52
+        wanted = torch.nn.functional.interpolate(
+            source, (40, 30), mode="bilinear", align_corners=False, antialias=antialias
+        )
+        assert (batch.images[place] - wanted[0]).abs().max() < most
 
 
 def test_windows_have_the_areas_and_ratios_that_are_asked_for(tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from selfie_io.loading.checks import choice, finite, integer, plain
+from selfie_io.loading.checks import boolean, choice, finite, integer, plain
 from selfie_io.records.layout import RecordLayout
 
 PadMode = Literal["zeros", "reflect"]
@@ -31,6 +31,8 @@ class Augment:
     resize: (height, width), or the shorter side, bilinear; then crop
     resize_crop: (low, high), a window of that part of the area, its width to its height in `ratio`, stretched
         to `crop`: torchvision's RandomResizedCrop, bilinear
+    antialias: resize and resize_crop average all pixels under an output where the image shrinks, as Pillow
+        does; slower
     saturation: (low, high), a factor: 0 is grey, 1 changes nothing
     hue: rotates by up to so many turns each way, at most 0.5
     grayscale: probability that an image becomes grey
@@ -52,6 +54,7 @@ class Augment:
     resize: int | tuple[int, int] | None = None
     resize_crop: Range | None = None
     ratio: Range = (3 / 4, 4 / 3)
+    antialias: bool = False
     saturation: Range | None = None
     hue: float = 0.0
     grayscale: float = 0.0
@@ -82,6 +85,9 @@ class Augment:
         _range("ratio", self.ratio, 0, above=True)
         _range("erase_scale", self.erase_scale, 0, 1)
         _range("erase_ratio", self.erase_ratio, 0, above=True)
+        boolean("antialias", self.antialias)
+        if self.antialias and not self.resizes:
+            raise ValueError("antialias belongs to resize and resize_crop, got neither")
         _number("hue", self.hue, 0.5, "turns")
         _number("grayscale", self.grayscale, 1, "a probability")
         _number("erase", self.erase, 1, "a probability")

@@ -200,6 +200,7 @@ def make_plan(layout: RecordLayout, options: LoaderOptions, *, of_windows: bool 
         resize_height=resized[0],
         resize_width=resized[1],
         resize_crop=augment.resize_crop is not None and not of_windows,
+        antialias=augment.antialias,
         scale_low=scale[0],
         scale_high=scale[1],
         ratio_low=augment.ratio[0],

@@ -146,7 +146,8 @@ class TorchPixels:
         """Resize, pad, crop and flip: uint8 (n, C, H, W) -> uint8 (n, C, h, w), contiguous."""
         if self._augment.resizes:
             windows = (numbers.top, numbers.left, numbers.height, numbers.width, numbers.flip)
-            return resize(pixels, *windows, resized=self._resized, size=(self._rows, self._columns))
+            size, antialias = (self._rows, self._columns), self._augment.antialias
+            return resize(pixels, *windows, resized=self._resized, size=size, antialias=antialias)
         augment, height, width = self._augment, self._layout.height, self._layout.width
         if augment.pad or augment.flip != "none" or (self._rows, self._columns) != (height, width):
             y = torch.arange(self._rows, device=self._device)

@@ -47,6 +47,48 @@ std::uint8_t resized(const PixelPlan& plan, const std::uint8_t* plane, const Dra
     return static_cast<std::uint8_t>((between(line(row.first), line(row.second), row.weight) + 64) >> 7);
 }
 
+// The weights of the samples begin..begin+length-1 in an output, with antialiasing.
+std::vector<std::int64_t> filter(std::int64_t output, std::int64_t begin, std::int64_t length,
+                                 std::int64_t outputs) {
+    const double step = static_cast<double>(length) / static_cast<double>(outputs);
+    const double scale = std::max(step, 1.0);
+    const double center = static_cast<double>(begin) + (static_cast<double>(output) + 0.5) * step;
+    std::vector<double> parts(static_cast<std::size_t>(length));
+    double total = 0;
+    for (std::int64_t i = 0; i < length; ++i) {
+        const auto sample = static_cast<double>(begin + i);
+        if (sample < std::floor(center - scale + 0.5) || sample >= std::floor(center + scale + 0.5)) continue;
+        parts[static_cast<std::size_t>(i)] = std::max(0.0, 1 - std::abs((sample - center + 0.5) / scale));
+        total += parts[static_cast<std::size_t>(i)];
+    }
+    std::vector<std::int64_t> fixed;
+    std::int64_t rest = 1 << 14;
+    for (const double part : parts) {
+        fixed.push_back(static_cast<std::int64_t>(std::floor(part / total * (1 << 14) + 0.5)));
+        rest -= fixed.back();
+    }
+    *std::max_element(fixed.begin(), fixed.end()) += rest;
+    return fixed;
+}
+
+// The byte of a stretched window, with antialiasing.
+std::uint8_t filtered(const PixelPlan& plan, const std::uint8_t* plane, const Draw& draw, std::int64_t y,
+                      std::int64_t x) {
+    const std::int64_t columns = plan.augment.crop_width;
+    const auto down = filter(y, draw.top, draw.height, plan.augment.crop_height);
+    const auto across = filter(draw.flip ? columns - 1 - x : x, draw.left, draw.width, columns);
+    const auto width = static_cast<std::int64_t>(plan.layout.width);
+    std::int64_t sum = 1 << 20;
+    for (std::int64_t row = 0; row < draw.height; ++row) {
+        std::int64_t line = 64;
+        for (std::int64_t column = 0; column < draw.width; ++column)
+            line += across[static_cast<std::size_t>(column)] *
+                    plane[(draw.top + row) * width + draw.left + column];
+        sum += down[static_cast<std::size_t>(row)] * (line >> 7);
+    }
+    return static_cast<std::uint8_t>(sum >> 21);
+}
+
 void check_image(const PixelPlan& plan, const std::uint8_t* pixels, std::uint64_t index) {
     const Draw draw = draw_augmentation(plan.augment, plan.layout, {7, 1, index});
     const std::size_t channels = plan.layout.channels;
@@ -56,7 +98,8 @@ void check_image(const PixelPlan& plan, const std::uint8_t* pixels, std::uint64_
         for (std::int64_t y = 0; y < plan.augment.crop_height; ++y)
             for (std::int64_t x = 0; x < plan.augment.crop_width; ++x)
                 window[c * count + static_cast<std::size_t>(y * plan.augment.crop_width + x)] =
-                    resized(plan, pixels + c * plan.layout.plane_bytes(), draw, y, x);
+                    (plan.augment.antialias ? filtered : resized)(
+                        plan, pixels + c * plan.layout.plane_bytes(), draw, y, x);
     ChannelSums sums[kMaxChannels];
     CrossSums cross;
     const auto sum = [&](std::size_t a, std::size_t b) {
@@ -116,13 +159,14 @@ void test_resize_and_colour() {
                                                            {3, 5, 4},   {2, 40, 200}, {3, 64, 70}};
     for (const auto& shape : shapes)
         for (const std::int64_t side : {1, 7, 16, 33, 64})
-            for (int number = 0; number < 4; ++number) {
+            for (int number = 0; number < 5; ++number) {
                 PixelPlan plan = make_plan(make_layout(shape[0], shape[1], shape[2]));
                 plan.channels_last = number & 1;
                 plan.augment.crop_height = side;
                 plan.augment.crop_width = side + 3;
                 plan.augment.flip = FlipMode::kRandom;
                 plan.augment.resize_crop = true;
+                plan.augment.antialias = number == 4;
                 plan.augment.scale_low = 0.05;
                 plan.augment.ratio_low = 0.5;
                 plan.augment.ratio_high = 2;
