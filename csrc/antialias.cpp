@@ -1,3 +1,4 @@
+// The tables of the triangle that resizing with antialiasing weighs its neighbours by.
 #include "antialias.h"
 
 #include <algorithm>

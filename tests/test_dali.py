@@ -79,7 +79,7 @@ def test_memory_and_threads_do_not_grow(tmp_path):
 
 def test_other_devices_are_refused(tmp_path):
     split = backend_checks.open_train(tmp_path / "set")
-    with pytest.raises(ValueError, match=r'works on "cpu" and "cuda:N", got \'meta\''):
+    with pytest.raises(ValueError, match="device must hold values on this machine, got 'meta'"):
         sio.Loader(split, backend="dali", device="meta")
 
 
