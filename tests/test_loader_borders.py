@@ -63,7 +63,7 @@ def test_a_pickled_loader_notices_other_records(tmp_path):
     split = sio.open_dataset(tmp_path / "old", shape=(1, 5, 5)).train
     pickled = pickle.dumps(sio.Loader(split, batch_size=5))
     assert len(next(iter(pickle.loads(pickled))).labels) == 5
-    os.replace(tmp_path / "new" / "data_batch_1.bin", tmp_path / "old" / "data_batch_1.bin")
+    (tmp_path / "new" / "data_batch_1.bin").replace(tmp_path / "old" / "data_batch_1.bin")
     with pytest.raises(ValueError, match="needs the records that it was made of"):
         pickle.loads(pickled)
     with pytest.raises(OSError, match="was replaced since"):
