@@ -24,6 +24,7 @@ from selfie_train.training.distributed import join_processes
 from selfie_train.training.early_stopping import EarlyStopping
 from selfie_train.training.learner import Learner
 from selfie_train.training.noise_estimate import NoiseRateEstimate, rate_before_training
+from selfie_train.training.position import checked_rate
 from selfie_train.training.run_log import RunLog
 
 STATISTICS = "statistics"  # in a checkpoint
@@ -179,7 +180,7 @@ class Components:
         memory = checkpoint.values["memory"] | checkpoint.arrays
         self.learner.load_state(checkpoint.arrays)
         self.method.load_state_dict(unflatten_state(memory, "method"))
-        self.method.noise_rate = checkpoint.values["noise_rate"]
+        self.method.noise_rate = checked_rate(checkpoint.values["noise_rate"])
         if kept := unflatten_state(checkpoint.arrays, STATISTICS):
             self.statistics.load_state_dict(kept)
         else:  # of version 0.1

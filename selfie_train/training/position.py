@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -20,6 +20,9 @@ class Position:
     @classmethod
     def read(cls, told: dict[str, Any], *, runs: int, epochs: int, batches: int) -> Position:
         """The position that a checkpoint tells; raises ValueError for one outside of the run."""
+        known = [field.name for field in fields(cls)]
+        if not isinstance(told, dict) or set(told) != set(known):
+            raise ValueError(f"a position must have {', '.join(known)} and nothing else, got {told!r}")
         position = cls(**told)
         most = {
             "run": runs,
@@ -40,3 +43,10 @@ class Position:
     def images_per_second(self) -> float:
         """Over all runs; 0 before the first batch."""
         return self.images / self.seconds if self.seconds else 0.0
+
+
+def checked_rate(told: object) -> float:
+    """The noise rate that a checkpoint tells; raises ValueError unless it lies in [0, 1]."""
+    if isinstance(told, bool) or not isinstance(told, int | float) or not 0 <= told <= 1:
+        raise ValueError(f"noise_rate must be in [0, 1], got {told!r}")
+    return told
