@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported: its threads share the cores with the loader's, and by default each of them
     # spins while it waits for the others. On two busy cores that made training ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Of a process that is gone torch warns once a second, in thirty lines each: what names it would be lost.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
         return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 

@@ -1,9 +1,11 @@
 """A process of a run that is gone or stopped is named, in time, and the others end."""
 
+import os
 import time
 
 import pytest
 
+from selfie_train import cli
 from selfie_train.training import distributed, life_signs
 from selfie_train.training.distributed import join_processes
 from selfie_train.training.life_signs import LifeSigns
@@ -115,3 +117,11 @@ def test_who_never_comes_is_an_error_in_time(monkeypatch):
     with pytest.raises(OSError, match=r"2 processes must meet at 127\.0\.0\.1:0 within 1 s, rank 0 gave up"):
         join_processes("cpu", timeout=1.0)
     assert time.monotonic() - begin < 20
+
+
+def test_torch_does_not_bury_the_line_that_names_a_process(monkeypatch, capsys):
+    """torch warns of a lost store in thirty lines, once a second, unless it is told before its import."""
+    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
+    assert cli.main(["resume", "no-such-folder"]) != 0
+    assert os.environ["TORCH_CPP_LOG_LEVEL"] == "ERROR"
+    assert "no-such-folder" in capsys.readouterr().err
