@@ -4,7 +4,7 @@ Lines: the folder experiment (6 classes of CIFAR-10 JPEGs, 3,241 images, 15 % mo
 CIFAR-10 JPEGs with injected noise. cleanlab runs in an interpreter of its own (--cleanlab PYTHON), because it
 is no dependency. No truth is used but to grade. Human labels of CIFAR-100N cannot be a line: there are no
 images that go with them here. "last loss" is that of a probe which trained on all labels. The score of
-version 0.1 asked a trained network and cannot be had from features. Writes the JSON, a picture and a table.
+version 0.1 asked a trained network and cannot be had from features. Writes the JSON, a figure and a table.
 
     python benchmarks/bench_audit.py cifar10-jpeg.zip --cleanlab venv/bin/python --seeds 3
 """
@@ -186,7 +186,7 @@ def table(medians) -> str:
     return "\n".join(rows)
 
 
-def picture(path: Path, medians) -> None:
+def draw(path: Path, medians) -> None:
     """F1 of each contender that has a threshold, a panel a line."""
     panels = [
         Panel(
@@ -266,7 +266,7 @@ def main() -> None:
                 "results": results,
             }
             options.out.write_text(json.dumps(written, indent=1) + "\n")
-    picture(options.out.with_suffix(".svg"), medians)
+    draw(options.out.with_suffix(".svg"), medians)
     print(table(medians))
 
 

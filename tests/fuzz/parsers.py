@@ -4,7 +4,7 @@
         folders or inputs to try]
 
 It begins with small true files; an input is the number of one of them, a byte, and what to put in its place.
-It ends after so many seconds of processor time, or with an input that raised what no damaged file may raise,
+It ends after so many seconds, or with an input that raised what no damaged file may raise,
 took UNIT_SECONDS, left something behind, or grew the process beyond MEMORY_CAP_MB. The parser `all` takes
 another parser for each input. Without atheris, or with --mutate, inputs are changed at random and not by
 coverage.
@@ -331,8 +331,8 @@ def told(name, targets, seconds):
 def mutate(name, targets, seconds, seed):
     """Random changes, until the time is over or an input raises what it must not."""
     rng = random.Random(seed)
-    begin = time.process_time()
-    while time.process_time() - begin < seconds:
+    begin = time.monotonic()
+    while time.monotonic() - begin < seconds:
         target = rng.choice(targets)
         content = mutated(rng.choice(target.seeds), rng)
         try:
@@ -343,17 +343,17 @@ def mutate(name, targets, seconds, seed):
             print(f"FAILED: {target.parser}, seed {seed}; the input is in {kept}", file=sys.stderr)
             print(f"try it: PYTHONPATH=tests python -m fuzz.parsers {target.parser} {kept}", file=sys.stderr)
             raise
-    told(name, targets, time.process_time() - begin)
+    told(name, targets, time.monotonic() - begin)
 
 
 def by_coverage(target, seconds, flags):
     """atheris, until the time is over; does not return."""
     corpus = as_folder(target.place / "corpus", {str(i): seed for i, seed in enumerate(target.seeds)})
-    begin = time.process_time()
+    begin = time.monotonic()
 
     def one(content):
         target(content)
-        now = time.process_time()
+        now = time.monotonic()
         if now - begin > seconds:
             told(target.parser, [target], now - begin)
             shutil.rmtree(target.place)

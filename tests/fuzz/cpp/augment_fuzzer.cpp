@@ -42,6 +42,7 @@ PixelPlan take_plan(FuzzInput& input) {
         augment.ratio_low = number(input, 0.1, 1);
         augment.ratio_high = number(input, 1, 9);
     }
+    augment.antialias = input.flag();
     augment.brightness = number(input, 0, 63);
     augment.contrast_low = number(input, 0.2, 1);
     augment.contrast_high = number(input, 1, 1.8);
