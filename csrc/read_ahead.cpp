@@ -5,6 +5,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -264,6 +265,10 @@ struct ReadAhead::State {
 ReadAhead::ReadAhead(std::shared_ptr<const RecordFiles> files, ReadAheadOptions options,
                      std::function<void()> ready)
     : state_(std::make_unique<State>(std::move(files), options, std::move(ready))) {
+    if (state_->files->is_mapped())
+        throw std::invalid_argument(
+            "records are read ahead from files that are read, got mapped files; "
+            "give a depth of 0, or open the files by ReadMode::kPread or kDirect");
     try {
         for (int i = 0; i < options.depth; ++i)
             state_->threads.emplace_back([state = state_.get()] { state->work(); });

@@ -35,6 +35,7 @@ class ReadAhead {
     };
 
     // ready: called without locks, by a reader, when a slice that was not complete becomes complete.
+    // Throws std::invalid_argument if the files are mapped: those have no descriptor to read from.
     ReadAhead(std::shared_ptr<const RecordFiles> files, ReadAheadOptions options,
               std::function<void()> ready);
     ~ReadAhead();

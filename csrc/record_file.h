@@ -61,6 +61,7 @@ class RecordFiles {
 
     // Whether all files are read past the page cache.
     bool is_direct() const;
+    bool is_mapped() const { return mode_ == ReadMode::kMmap; }
 
     // The bytes of a record: mapped, or read into scratch (record_bytes long). index < size(), unchecked.
     // Thread-safe. Throws FileError or std::invalid_argument if the file can no longer be read.

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,6 +42,13 @@ def test_reading_ahead_gives_the_same_batches(tmp_path, order, monkeypatch):
     expect_same(other, wanted[1:])
     chosen = {**OPTIONS, "indices": np.arange(0, 73, 3), "views": 2}
     expect_same(sio.Loader(split, order=order, **chosen), sio.Loader(split, io="mmap", order=order, **chosen))
+
+
+def test_mapped_files_are_not_read_ahead(tmp_path, monkeypatch):
+    loader = sio.Loader(open_train(tmp_path / "set"), io="mmap", **OPTIONS)
+    monkeypatch.setattr(loader._reader, "reading", replace(loader._reader.reading, depth=2))
+    with pytest.raises(ValueError, match="got mapped files; give a depth of 0"):
+        next(iter(loader))
 
 
 def small_blocks(monkeypatch):

@@ -57,6 +57,19 @@ def test_pickling_keeps_position_and_options(split):
     assert same(copy, loader)
 
 
+def test_a_pickled_loader_notices_other_records(tmp_path):
+    for name, seed in (("old", 1), ("new", 2)):
+        make_folder(tmp_path / name, train_files=(20,), test=0, shape=(1, 5, 5), seed=seed)
+    split = sio.open_dataset(tmp_path / "old", shape=(1, 5, 5)).train
+    pickled = pickle.dumps(sio.Loader(split, batch_size=5))
+    assert len(next(iter(pickle.loads(pickled))).labels) == 5
+    (tmp_path / "new" / "data_batch_1.bin").replace(tmp_path / "old" / "data_batch_1.bin")
+    with pytest.raises(ValueError, match="needs the records that it was made of"):
+        pickle.loads(pickled)
+    with pytest.raises(OSError, match="was replaced since"):
+        pickle.dumps(split)
+
+
 def test_spawned_process(split):
     loader = sio.Loader(split, batch_size=73, shuffle=True, augment=AUGMENT)
     with multiprocessing.get_context("spawn").Pool(1) as pool:

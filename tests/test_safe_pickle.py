@@ -189,13 +189,15 @@ SWELLING = {
         b"K\x01K\x02\x86J\xff\xff\xff\x7f\x86U\x01CtR."
     ),
     "protocol 1001": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + nested(60) + b".",
-    "at most 1000 steps": b"(" + b"]" * 1000 + b"t.",
+    "at most 1000 steps": b"(" + b"N" * 1000 + b"t.",
+    "at most 500 lists, dicts and tuples": b"(" + b"]})" * 200 + b")\x85" * 101 + b"t.",
 }
 
 
 @pytest.mark.parametrize("reason", SWELLING)
 def test_small_pickles_do_not_take_for_ever_or_all_memory(tmp_path, reason, monkeypatch):
     monkeypatch.setattr("selfie_io.labels.safe_pickle._MAX_STEPS", 1000)
+    monkeypatch.setattr("selfie_io.labels.safe_pickle._MAX_CONTAINERS", 500)
     (tmp_path / "x.pt").write_bytes(SWELLING[reason])
     with pytest.raises(ValueError, match=reason):
         load_torch(tmp_path / "x.pt")

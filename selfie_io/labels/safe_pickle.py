@@ -35,6 +35,8 @@ _LITERALS = {
 }  # fmt: skip
 _MAX_BYTES = 1 << 30  # of a file
 _MAX_STEPS = 1 << 22  # of one pickle: a byte may make an object of sixty
+_MAX_CONTAINERS = 1 << 20  # of one pickle: one byte may make a dict, which takes 200 while it is copied
+_CONTAINERS = {"EMPTY_DICT", "DICT", "EMPTY_LIST", "LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
 _KEYS = (str, bytes, int, float, type(None))  # tuples that hold each other twice take for ever to hash
 _MARK = object()
 
@@ -132,10 +134,16 @@ class _Machine:
         """Execute up to STOP; returns the value on top."""
         stack, memo = self.stack, self.memo
         argument: Any
+        containers = 0
         for step, (opcode, argument, position) in enumerate(pickletools.genops(file)):
             name = opcode.name
             if step == _MAX_STEPS:
                 raise ValueError(f"byte {position}: a pickle must take at most {_MAX_STEPS} steps")
+            containers += name in _CONTAINERS
+            if containers > _MAX_CONTAINERS:
+                raise ValueError(
+                    f"byte {position}: a pickle must hold at most {_MAX_CONTAINERS} lists, dicts and tuples"
+                )
             if name in _LITERALS:
                 stack.append(argument)
             elif name in ("BINPUT", "LONG_BINPUT", "PUT"):

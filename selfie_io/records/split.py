@@ -158,6 +158,9 @@ class RecordSplit:
         files = None
         if self.file_digests is not None:
             files = hashlib.sha256(" ".join(self.file_digests).encode()).hexdigest()
+        return {"files": files, "records": self._sample_digest(), "content": self._content_digest()}
+
+    def _sample_digest(self) -> str:
         records = hashlib.sha256(repr((len(self), self.layout.shape)).encode())
         wanted = np.unique(np.linspace(0, len(self) - 1, min(len(self), 64)).astype(np.int64))
         begin = 0
@@ -168,7 +171,7 @@ class RecordSplit:
                     file.seek((position - begin) * self.layout.record_bytes)
                     records.update(file.read(self.layout.record_bytes))
             begin += count
-        return {"files": files, "records": records.hexdigest(), "content": self._content_digest()}
+        return records.hexdigest()
 
     def _content_digest(self) -> str | None:
         if len(self) * self.layout.record_bytes > CONTENT_BYTES:
@@ -242,12 +245,20 @@ class RecordSplit:
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_records", "_read_files", "_headers", "identity")
-        return {key: value for key, value in self.__dict__.items() if key not in own}
+        self._records.check_places()
+        kept = {key: value for key, value in self.__dict__.items() if key not in own}
+        return {**kept, "sample": self._sample_digest()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        sample = state.pop("sample", None)
         self.__dict__.update(state)
         self._records = self.open_files("mmap")
         self._read_files = WeakValueDictionary()
+        if sample not in (None, self._sample_digest()):
+            raise ValueError(
+                f"{self.dataset_path}: a pickled split needs the records that it was made of, got others "
+                f"in {self.files[0].name} or its neighbours; open the data set again"
+            )
 
     def __repr__(self) -> str:
         classes = "unknown" if self.num_classes is None else self.num_classes

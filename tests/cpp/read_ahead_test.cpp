@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -118,6 +119,8 @@ void test_reading_ahead() {
     const RecordLayout layout = make_layout(3, 21, 19);
     const std::vector<std::size_t> counts = {113, 1, 2, 300, 87};  // blocks that lie in several files
     const Files written(layout, counts);
+    const auto mapped = std::make_shared<RecordFiles>(written.paths, layout, 0, ReadMode::kMmap);
+    check_throws<std::invalid_argument>([&] { Ahead(mapped, {1}); }, "reading ahead of mapped files");
     for (const ReadMode mode : {ReadMode::kPread, ReadMode::kDirect}) {
         const auto files = std::make_shared<RecordFiles>(written.paths, layout, 0, mode);
         std::vector<std::uint8_t> scratch(layout.record_bytes());
