@@ -186,7 +186,7 @@ def table(medians) -> str:
     return "\n".join(rows)
 
 
-def draw(path: Path, medians) -> None:
+def draw_f1(path: Path, medians) -> None:
     """F1 of each contender that has a threshold, a panel a line."""
     panels = [
         Panel(
@@ -266,7 +266,7 @@ def main() -> None:
                 "results": results,
             }
             options.out.write_text(json.dumps(written, indent=1) + "\n")
-    draw(options.out.with_suffix(".svg"), medians)
+    draw_f1(options.out.with_suffix(".svg"), medians)
     print(table(medians))
 
 

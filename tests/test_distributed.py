@@ -97,12 +97,12 @@ def soft_runs(digits, tmp_path_factory):
     return folder
 
 
-def assert_same_but_for_rounding(one, other):
+def assert_same_but_for_rounding(one, other, *, but=()):
     for row, same in zip(read_log(one), read_log(other), strict=True):
         for name, value in row.items():
             assert same[name] == (value if value is None else pytest.approx(value, rel=1e-5, abs=1e-9)), name
     labels = [np.genfromtxt(path / "labels.csv", delimiter=",", names=True) for path in (one, other)]
-    for name in labels[0].dtype.names:
+    for name in set(labels[0].dtype.names) - set(but):
         # Two losses that rounding lets change places move the ranks of both records.
         atol = 1e-3 if name == "loss_rank" else 2e-6
         np.testing.assert_allclose(labels[1][name], labels[0][name], rtol=1e-4, atol=atol, err_msg=name)
@@ -125,7 +125,9 @@ def test_every_process_sees_and_chooses_what_one_process_would(runs, name, numbe
                     np.testing.assert_allclose(together[entry], values, rtol=1e-5, atol=1e-6, err_msg=entry)
                 else:
                     np.testing.assert_array_equal(together[entry], values, err_msg=entry)
-    assert_same_but_for_rounding(runs / f"{name}-1", runs / f"{name}-{number}")
+    # The official order draws a record several times in an epoch: then the order of its visits is lost.
+    but = ("forgetting_events", "other_label", "other_class") if name == "official" else ()
+    assert_same_but_for_rounding(runs / f"{name}-1", runs / f"{name}-{number}", but=but)
 
 
 @pytest.mark.slow
@@ -174,7 +176,7 @@ def test_a_process_that_keeps_nothing_still_steps(runs, digits, second_pass):
         gradient = parameter.grad + config.weight_decay * parameter.detach()
         expected = parameter.detach() - config.lr * (1 + config.momentum) * gradient
         np.testing.assert_allclose(arrays[f"network0.{name}"], expected, rtol=1e-4, atol=1e-6, err_msg=name)
-    assert all(np.isfinite(array).all() for array in arrays.values())
+    assert all(np.isfinite(array).all() for name, array in arrays.items() if name.startswith("network"))
 
 
 @pytest.mark.slow
@@ -182,7 +184,9 @@ def test_a_network_with_batch_norm_trains_in_four_processes(runs):
     log = read_log(runs / "normed")
     assert log[-1]["test_error"] < log[0]["test_error"]
     checkpoint, _ = latest_checkpoint(runs / "normed" / "checkpoints")
-    assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
+    networks = [array for name, array in checkpoint.arrays.items() if name.startswith("network")]
+    assert networks
+    assert all(np.isfinite(array).all() for array in networks)
 
 
 @pytest.mark.parametrize(

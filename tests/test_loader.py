@@ -203,8 +203,8 @@ def test_drop_last(split):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
-        ({"batch_size": 2.5}, "batch_size must be an integer of at least 1, got 2.5"),
+        ({"batch_size": 0}, r"batch_size must be an integer in 1\.\.[0-9]+, got 0"),
+        ({"batch_size": 2.5}, r"batch_size must be an integer in 1\.\.[0-9]+, got 2.5"),
         ({"seed": -1}, "seed must be an integer in 0..18446744073709551615, got -1"),
         ({"dtype": "float64"}, "dtype must be one of float32, float16, bfloat16, uint8, got 'float64'"),
         ({"layout": "CHW"}, "layout must be one of NCHW, NHWC, got 'CHW'"),
@@ -239,8 +239,8 @@ def test_wrong_options_are_refused(split, options, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: sio.Augment(pad=-1), "pad must be an integer of at least 0, got -1"),
-        (lambda: sio.Augment(crop=(0, 4)), "crop height must be an integer of at least 1, got 0"),
+        (lambda: sio.Augment(pad=-1), r"pad must be an integer in 0\.\.[0-9]+, got -1"),
+        (lambda: sio.Augment(crop=(0, 4)), r"crop height must be an integer in 1\.\.[0-9]+, got 0"),
         (lambda: sio.Augment(crop=32), "crop must be .height, width., got 32"),
         (lambda: sio.Augment(flip="both"), "flip must be one of none, random, alternate, got 'both'"),
         (lambda: sio.Augment(pad_mode="edge"), "pad_mode must be one of zeros, reflect, got 'edge'"),

@@ -144,6 +144,7 @@ def test_too_little_memory_is_said_before_and_after(split, monkeypatch):
 
 def test_ctrl_c_ends_a_long_read(tmp_path):
     """Within one call of the native core, which takes seconds: 4 million records, read one by one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     np.zeros(9 * 100, np.uint8).tofile(tmp_path / "data_batch_1.bin")
     split = sio.open_dataset(tmp_path, shape=(1, 1, 1), num_classes=10).train
     split._records = split.open_files("pread")
@@ -151,9 +152,12 @@ def test_ctrl_c_ends_a_long_read(tmp_path):
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     images = None
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        images = split.images(indices)
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            images = split.images(indices)
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert images is None
 
 

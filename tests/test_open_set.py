@@ -58,6 +58,7 @@ def test_refusals(datasets, tmp_path):
         write_open_set(mine, open_dataset(tmp_path / "large", shape=(1, 5, 5)), 0.1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError):
         write_open_set(mine, other, 0.1, tmp_path / "out")
     with pytest.raises(ValueError, match="not written with open-set noise"):

@@ -65,7 +65,8 @@ def test_only_the_chosen_backend_is_imported(tmp_path):
         print(*sorted(name for name in sys.modules if name.startswith("selfie_io.loading.")))
     """
     torch_files = ("torch_pixels", "torch_colour", "torch_resize")
-    shared = {"augment", "batch", "checks", "loader", "memory", "options", "order", "reader", "selection"}
+    shared = {"augment", "batch", "checks", "loader", "memory", "options", "order", "reader"}
+    shared |= {"reading", "selection"}
     for backend, more in (("native", {"native"}), ("resident", {"resident", *torch_files})):
         output = backend_checks.run_program(program, tmp_path / "set", backend)
         assert set(output.split()) == {f"selfie_io.loading.{name}" for name in shared | more}

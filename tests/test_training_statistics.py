@@ -144,7 +144,8 @@ def test_two_processes_count_what_one_does():
         pair.do(lambda process: together[process.rank].end_epoch(process))
         alone.end_epoch(Alone())
         for statistics in together:
-            np.testing.assert_array_equal(statistics._table, alone._table)
+            # But for the number of the batch: alone had two, where the pair had one together.
+            np.testing.assert_array_equal(statistics._table[:, :-1], alone._table[:, :-1])
 
 
 def test_a_record_that_both_processes_had_counts_twice():

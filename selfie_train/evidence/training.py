@@ -61,7 +61,7 @@ class TrainingStatistics:
 
     With several processes each keeps the records of its own batches; `merge` joins them, and the sums of a
     record are then those of one process. Of a record that several processes had since the last merge, what
-    tells of the last visit comes from the process of the highest rank.
+    tells of the last visit comes from the process that had it last; the order of its visits is lost.
     """
 
     def __init__(self, num_samples: int, num_classes: int) -> None:
@@ -71,12 +71,14 @@ class TrainingStatistics:
             self._table
         )  # after the last merge; pages that are not used cost nothing
         self._touched = np.zeros(num_samples, np.bool_)  # since then
-        self._pending: list[Outputs] = []
+        self._pending: list[tuple[int, Outputs]] = []
+        self._batches = 0
         self.restart()
 
     def restart(self) -> None:
         """Begin anew, for new weights."""
         self._pending.clear()
+        self._batches = 0
         self._table[:] = 0
         self._table[:, kernels.LOSS] = np.nan
         self._merged[:] = 0
@@ -84,16 +86,17 @@ class TrainingStatistics:
 
     def record(self, outputs: Outputs | None) -> None:
         """Count a batch; None is a batch that another process counts."""
+        self._batches += 1
         if outputs is not None:
-            self._pending.append(outputs)
+            self._pending.append((self._batches, outputs))
         if len(self._pending) >= PENDING:
             self._take_in()
 
     def _take_in(self) -> None:
-        for outputs in self._pending:
+        for when, outputs in self._pending:
             indices, labels = outputs.indices.cpu().numpy(), outputs.labels.cpu().numpy()
             logits = np.ascontiguousarray(outputs.logits.cpu().numpy())
-            bad = kernels.record(self._table, self._touched, indices, labels, logits)
+            bad = kernels.record(self._table, self._touched, when, indices, labels, logits)
             if bad >= 0:
                 raise ValueError(f"no record {indices[bad]} with a class {labels[bad]}")
         self._pending.clear()
@@ -119,7 +122,9 @@ class TrainingStatistics:
             shared = np.flatnonzero(count > 1)  # an order that draws a record twice in an epoch
             if len(shared):
                 self._table[shared] -= (count[shared, None] - 1) * self._merged[shared]
-                last = group.world_size - 1 - by[shared, ::-1].argmax(1)
+                when = np.full((len(shared), group.world_size), 0.0)
+                when[:, group.rank] = table[shared, kernels.WHEN]
+                last = group.world_size - 1 - everyones(when)[:, ::-1].argmax(1)
                 ours = table[np.ix_(shared, np.array(kernels.LAST))] * (last == group.rank)[:, None]
                 self._table[np.ix_(shared, np.array(kernels.LAST))] = everyones(ours)
             self._merged[:] = np.nan_to_num(self._table)
@@ -171,4 +176,5 @@ class TrainingStatistics:
             raise ValueError(f"the statistics must be {self._table.shape}, got {table.shape}")
         self.restart()
         self._table[:] = table
+        self._batches = int(table[:, kernels.WHEN].max(initial=0))
         self._merged[:] = np.nan_to_num(table)

@@ -10,9 +10,17 @@ from numba import njit
 
 # The columns of the table, float64 (N, COLUMNS): one row is a cache line or two.
 SEEN, MARGIN_SUM, GIVEN_SUM, GIVEN, OTHER_SUM, OTHER, OTHER_CLASS, OTHER_VOTES = range(8)
-WRONG, FORGOTTEN, WAS_RIGHT, LOSS, RANK_SUM = range(8, 13)
-COLUMNS = 13
-LAST = (GIVEN, OTHER, OTHER_CLASS, OTHER_VOTES, WAS_RIGHT, LOSS)  # of the last visit; the others are sums
+WRONG, FORGOTTEN, WAS_RIGHT, LOSS, RANK_SUM, WHEN = range(8, 14)  # WHEN: the number of the last visit's batch
+COLUMNS = 14
+LAST = (
+    GIVEN,
+    OTHER,
+    OTHER_CLASS,
+    OTHER_VOTES,
+    WAS_RIGHT,
+    LOSS,
+    WHEN,
+)  # of the last visit; the others are sums
 
 
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,8 +32,8 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_kernel
-def record(table, touched, indices, labels, logits):
-    """Count a batch: logits float32 (r, b, k) of b records.
+def record(table, touched, when, indices, labels, logits):
+    """Count batch number `when`: logits float32 (r, b, k) of b records.
 
     Returns the first position whose index or label is out of range, before anything is changed, or -1.
     """
@@ -78,4 +86,5 @@ def record(table, touched, indices, labels, logits):
             line[FORGOTTEN] += line[WAS_RIGHT]
         line[WAS_RIGHT] = 1.0 if right else 0.0
         line[LOSS] = loss / rows
+        line[WHEN] = when
     return -1
