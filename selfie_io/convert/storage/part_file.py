@@ -24,7 +24,7 @@ class PartFile:
 
 @contextlib.contextmanager
 def own_part(target: Path) -> Iterator[PartFile]:
-    """Yield the unfinished file for `target`, `.NAME.part-...` beside it; it stays, to go on with later.
+    """Yield the unfinished file for `target`, `.NAME.part-...` beside it; what it holds stays, to go on with.
 
     A link, a file of another user or one with a second name is never opened for it.
     """
@@ -39,7 +39,11 @@ def own_part(target: Path) -> Iterator[PartFile]:
         with contextlib.suppress(OSError):  # no locks here: then others leave it alone by its name
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        yield PartFile(path, file)
+        try:
+            yield PartFile(path, file)
+        finally:
+            if os.fstat(file.fileno()).st_size == 0:  # nothing to go on with
+                path.unlink(missing_ok=True)
 
 
 def _taken(path: Path) -> int | None:
