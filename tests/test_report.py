@@ -138,6 +138,15 @@ def test_text_is_escaped_and_missing_verdicts_are_not_claimed(tmp_path):
     assert "&#10007;" not in page
 
 
+def test_a_page_shows_control_characters_and_bidi_marks_as_text(tmp_path):
+    name, shown = "a\x1b[31m\u202eb\xa0c", "a\\x1b[31m\\u202eb\xa0c"
+    table = Table(name, [name], [[name]], name)
+    write_page(tmp_path / "x.html", name, name, [table])
+    page = (tmp_path / "x.html").read_text()
+    assert page.count(shown) >= 6
+    assert not set(page) & {"\x1b", "\u202e"}
+
+
 def test_curves_take_the_colour_of_the_text_and_are_reproducible():
     panels = [
         (

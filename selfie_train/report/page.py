@@ -10,6 +10,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from selfie_io.console import harmless
 from selfie_io.records.atomic import atomic_path
 
 
@@ -88,10 +89,16 @@ def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     html = environment.get_template("report.html").render(title=title, lead=lead, sections=sections)
     with atomic_path(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
+
+
+def _shown(value: object) -> object:
+    """What an expression of the template gives; control characters and bidi marks of a name are escaped."""
+    return harmless(value, keep="\n\t\xa0") if type(value) is str else value
 
 
 def percent(value: float | None, digits: int = 1) -> str:
