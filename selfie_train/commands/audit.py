@@ -125,12 +125,13 @@ class AuditResult:
     flagged: NDArray[np.bool_]
 
     def rows(self) -> list[tuple[str, str]]:
-        """The figures for a table."""
+        """The figures for a table: those that are known."""
         shown = []
         for name in _SHOWN:
             value = self.summary[name]
-            text = "n/a" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-            shown.append((name.replace("_", " "), text))
+            if value is not None:
+                text = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+                shown.append((name.replace("_", " "), text))
         shown += [(f"overlay to {kind}", name) for kind, name in self.summary["overlays"].items()]
         return shown
 

@@ -31,7 +31,8 @@ def write_audit_report(issues: LabelIssues, found: dict[str, Any], path: Path) -
     rows = []
     for name in _FIGURES:
         value = found[name]
-        rows.append((name.replace("_", " "), f"{value:,}" if isinstance(value, int) else percent(value)))
+        if value is not None:
+            rows.append((name.replace("_", " "), f"{value:,}" if isinstance(value, int) else percent(value)))
     names = issues.dataset.class_names
     matrix = found["transition_matrix"]
     sources = [
@@ -58,10 +59,11 @@ def write_audit_report(issues: LabelIssues, found: dict[str, Any], path: Path) -
         for index in top
     ]
     images = label_images(issues.dataset, top, issues.given, issues.suggested, issues.clean, details)
+    unknown = (
+        [] if issues.clean is not None else ["How many of these are wrong is not known: no clean labels."]
+    )
     sections: list[Section] = [
-        Table(
-            "Found", ("", "value"), rows, "n/a: the clean labels are not known. " + " ".join(found["notes"])
-        ),
+        Table("Found", ("", "value"), rows, " ".join([*unknown, *found["notes"]])),
         Table("Evidence", ("source", "weight in the score", "made from"), sources),
         Table("By given class", ("class", "records", "expected wrong", "share"), by_class),
         Figure("Reliability", _reliability(issues, found["reliability"]), _reliability_note(issues)),
