@@ -1,6 +1,7 @@
 """A process of a run that is gone or stopped is named, in time, and the others end."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -33,7 +34,7 @@ def group(monkeypatch):
     monkeypatch.setattr(life_signs, "BEAT_SECONDS", 0.02)
     store, said = Shared(), {}
     members = [
-        LifeSigns(store, rank, 3, 0.4, end=lambda text, rank=rank: said.setdefault(rank, text))
+        LifeSigns(store, rank, 3, 1.0, end=lambda text, rank=rank: said.setdefault(rank, text))
         for rank in range(3)
     ]
     for member in members:
@@ -52,20 +53,41 @@ def until(condition):
 
 def test_a_silent_process_is_named_by_all_others(group):
     _, members, said = group
-    time.sleep(0.6)
+    time.sleep(1.2)
     assert said == {}  # nobody is silent
     members[1]._stop.set()  # as SIGSTOP or SIGKILL does
     until(lambda: len(said) == 2)
     assert set(said) == {0, 2}
     for text in said.values():
-        assert "rank 1 of the run is gone or stopped: no sign of life for 0.4 s (--timeout)" in text
+        assert "rank 1 of the run is gone or stopped: no sign of life for 1 s (--timeout)" in text
 
 
 def test_a_process_that_ended_as_it_should_is_not_missed(group):
     _, members, said = group
     members[1].close()
-    time.sleep(0.8)
+    time.sleep(1.4)
     assert said == {}
+
+
+def test_no_sign_of_life_follows_the_word_of_the_end():
+    written = []
+
+    class Slow(Shared):
+        """A store in which a sign is still being written when the process ends."""
+
+        def set(self, key, value):
+            time.sleep(0.1 if value == "1" else 0)
+            written.append(value)
+            super().set(key, value)
+
+    member = LifeSigns(Slow(), 0, 1, 1.0, end=written.append)
+    member._stop.wait = lambda _: member._stop.is_set()
+    thread = threading.Thread(target=member._exchange)
+    thread.start()
+    time.sleep(0.03)
+    member.close()
+    thread.join()
+    assert written == ["0", "1", "ended"]
 
 
 def test_a_lost_store_is_rank_0(group):

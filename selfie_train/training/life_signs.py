@@ -50,6 +50,7 @@ class LifeSigns:
         self._last = {other: (b"", now) for other in range(world_size) if other != rank}
         self._answered = now
         self._stop = threading.Event()
+        self._writing = threading.Lock()  # no sign of life may follow the word that this process has ended
         self.advice = "start it again"
         store.set(_key(rank), "0")
 
@@ -63,8 +64,11 @@ class LifeSigns:
         """Say that this process ends as it should."""
         if not self._stop.is_set():
             self._stop.set()
+            free = self._writing.acquire(timeout=BEAT_SECONDS)  # a store that is gone may hold it
             with contextlib.suppress(Exception):  # who kept the store may be gone
                 self._store.set(_key(self._rank), _ENDED.decode())
+            if free:
+                self._writing.release()
 
     def silent(self, seconds: float) -> list[int]:
         """The ranks that gave no sign for so many seconds; rank 0 too if the store did not answer."""
@@ -91,7 +95,10 @@ class LifeSigns:
         while not self._stop.wait(BEAT_SECONDS):
             beat += 1
             with contextlib.suppress(Exception):  # silence of the store is what counts
-                self._store.set(_key(self._rank), str(beat))
+                with self._writing:
+                    if self._stop.is_set():
+                        return
+                    self._store.set(_key(self._rank), str(beat))
                 for rank, (sign, _) in self._last.items():
                     found = self._store.get(_key(rank))
                     if found != sign:
