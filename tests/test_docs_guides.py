@@ -24,6 +24,11 @@ def blocks(page):
     )
 
 
+def lines(text):
+    """The commands of a block of shell, in a line each."""
+    return text.strip().replace("\\\n", " ").splitlines()
+
+
 def run_line(line):
     """Run one command of a guide; the programs of the package in this process, which saves seconds each."""
     name, *arguments = shlex.split(line, comments=True)
@@ -53,7 +58,7 @@ def run_page(page):
             exec(compile(text, page, "exec"), {})
         else:
             assert kind == "sh"
-            for line in text.strip().splitlines():
+            for line in lines(text):
                 run_line(line)
 
 

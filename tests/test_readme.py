@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from test_docs_guides import run_line
+from test_docs_guides import lines, run_line
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -16,7 +16,7 @@ def blocks(language):
 
 
 def commands():
-    return [shlex.split(line, comments=True) for block in blocks("sh") for line in block.splitlines() if line]
+    return [shlex.split(line, comments=True) for block in blocks("sh") for line in lines(block) if line]
 
 
 def test_make_targets_are_run_by_ci():
@@ -34,7 +34,7 @@ def test_make_targets_are_run_by_ci():
 def test_commands_and_example(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for block in blocks("sh"):
-        for line in block.splitlines():
+        for line in lines(block):
             if line and not line.startswith("make "):
                 run_line(line)
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")

@@ -134,7 +134,7 @@ class Process:
 
 
 def test_two_processes_count_what_one_does():
-    together = [TrainingStatistics(RECORDS, CLASSES) for _ in range(2)]
+    together = [TrainingStatistics(RECORDS, CLASSES, shared=True) for _ in range(2)]
     alone = TrainingStatistics(RECORDS, CLASSES)
     pair = Pair()
     for batches in epochs_of_outputs():
@@ -149,7 +149,7 @@ def test_two_processes_count_what_one_does():
 
 
 def test_a_record_that_both_processes_had_counts_twice():
-    together = [TrainingStatistics(RECORDS, CLASSES) for _ in range(2)]
+    together = [TrainingStatistics(RECORDS, CLASSES, shared=True) for _ in range(2)]
     alone = TrainingStatistics(RECORDS, CLASSES)
     pair = Pair()
     for batches in epochs_of_outputs():

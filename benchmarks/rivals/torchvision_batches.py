@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 from serving import MEAN, STD, read_images, serve
+from torch import library
 
 # torchvision's wheels need CUDA for their own operators, and refuse the import beside a build of torch for
 # CPUs. The transforms use none of them: those that the import asks for are declared.
 if not torch.cuda.is_available() and torch.version.cuda is None:
-    OPERATORS = torch.library.Library("torchvision", "DEF")
+    OPERATORS = library.Library("torchvision", "DEF")
     asking = Path(importlib.util.find_spec("torchvision").origin).with_name("_meta_registrations.py")
     for operator in sorted(set(re.findall(r"torchvision::(\w+)", asking.read_text()))):
         OPERATORS.define(f"{operator}() -> ()")

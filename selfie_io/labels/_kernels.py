@@ -19,7 +19,8 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
-def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop on first use: without the GIL, and cached where a folder can keep the cache."""
     try:
         compiled: Callable[..., Any] = njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's can keep the cache
@@ -29,7 +30,7 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 # The generator is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
 # 2014): draw number `key` of the sequence that starts at `base`. It is a bijection of the key.
-@_kernel
+@kernel
 def _draw(base, key):
     bits = base + (key + np.uint64(1)) * _GOLDEN
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -37,14 +38,14 @@ def _draw(base, key):
     return bits ^ (bits >> np.uint64(31))
 
 
-@_kernel
+@kernel
 def draw_bits(base, keys, bits):
     """Fill `bits` (uint64) with the draw of each key (int64)."""
     for i in range(keys.size):
         bits[i] = _draw(base, np.uint64(keys[i]))
 
 
-@_kernel
+@kernel
 def alias_tables(weights, table):
     """Build the alias table of each row of `weights`: int64 (k, k), rows of sum k * 2^32; they are
     used up.
@@ -76,7 +77,7 @@ def alias_tables(weights, table):
                 below += 1
 
 
-@_kernel
+@kernel
 def inject(base, table, num_classes, labels, keys, first, noisy):
     """Draw `noisy` from the alias tables of the labels' classes.
 
@@ -102,7 +103,7 @@ def inject(base, table, num_classes, labels, keys, first, noisy):
     return -1
 
 
-@_kernel
+@kernel
 def record_votes(ring, visits, sums, majorities, table, scratch, prefilled, indices, predicted):
     """Append `predicted` to the rings of `indices` in order, keeping sums and majorities up to
     date.
@@ -143,7 +144,7 @@ def record_votes(ring, visits, sums, majorities, table, scratch, prefilled, indi
     return -1
 
 
-@_kernel
+@kernel
 def _majority(ring, index, filled, scratch):
     best = best_count = 0
     for j in range(filled):
@@ -157,7 +158,7 @@ def _majority(ring, index, filled, scratch):
     return best
 
 
-@_kernel
+@kernel
 def rebuild_votes(ring, visits, sums, majorities, table, scratch, prefilled):
     """Compute sums and majorities from the rings alone."""
     num_samples, length = ring.shape
@@ -173,7 +174,7 @@ def rebuild_votes(ring, visits, sums, majorities, table, scratch, prefilled):
         sums[index] = total
 
 
-@_kernel
+@kernel
 def count_votes(ring, visits, prefilled, indices, counts):
     """Count the votes of each class of `indices` into `counts`, which holds zeros."""
     length = ring.shape[1]
@@ -184,7 +185,7 @@ def count_votes(ring, visits, prefilled, indices, counts):
             counts[i, ring[index, j]] += 1
 
 
-@_kernel
+@kernel
 def vote_entropy(visits, sums, table, units, prefilled, indices, entropy, start, stop):
     """Fill `entropy[start:stop]` from the sums; no `indices` means every sample.
 
@@ -202,7 +203,7 @@ def vote_entropy(visits, sums, table, units, prefilled, indices, entropy, start,
     return -1
 
 
-@_kernel
+@kernel
 def gather(values, indices, gathered, start, stop):
     """Fill `gathered[start:stop]` with the values of `indices`, as `vote_entropy` does."""
     everyone = indices.size == 0
@@ -215,7 +216,7 @@ def gather(values, indices, gathered, start, stop):
 
 
 # Welford, "Note on a method for calculating corrected sums of squares and products" (1962).
-@_kernel
+@kernel
 def record_moments(counts, means, squares, indices, values):
     """Add one value a time to the mean and the sum of squared deviations of its index, in order.
 
@@ -234,7 +235,7 @@ def record_moments(counts, means, squares, indices, values):
     return -1
 
 
-@_kernel
+@kernel
 def flip_by_image(pixels, label, weights, flip_rates, uniforms, noisy, start, stop):
     """Draw `noisy[start:stop]` for images (n, F) of one class from softmax(image @ weights (F, k)).
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from selfie_io.isolated_python import isolated_python
 from selfie_train.evidence.fold_training import FoldTask, complete_fold
@@ -33,9 +33,9 @@ def complete_in_processes(tasks: Sequence[FoldTask], workers: int, advance: Call
         while waiting or running:
             while waiting and len(running) < workers:
                 process, said = _start(waiting.pop(0))
-                assert process.stdout is not None
-                running[process.stdout] = (process, said)
-                selector.register(process.stdout, selectors.EVENT_READ)
+                output = cast(IO[bytes], process.stdout)
+                running[output] = (process, said)
+                selector.register(output, selectors.EVENT_READ)
             for key, _ in selector.select():
                 pipe: Any = key.fileobj
                 if lines := os.read(pipe.fileno(), 4096):

@@ -64,12 +64,11 @@ class TrainingStatistics:
     tells of the last visit comes from the process that had it last; the order of its visits is lost.
     """
 
-    def __init__(self, num_samples: int, num_classes: int) -> None:
+    def __init__(self, num_samples: int, num_classes: int, *, shared: bool = False) -> None:
+        """`shared`: several processes keep them."""
         self.num_samples, self.num_classes = num_samples, num_classes
         self._table = np.zeros((num_samples, kernels.COLUMNS))
-        self._merged = np.zeros_like(
-            self._table
-        )  # after the last merge; pages that are not used cost nothing
+        self._merged = np.zeros_like(self._table) if shared else None  # the table after the last merge
         self._touched = np.zeros(num_samples, np.bool_)  # since then
         self._pending: list[tuple[int, Outputs]] = []
         self._batches = 0
@@ -81,8 +80,8 @@ class TrainingStatistics:
         self._batches = 0
         self._table[:] = 0
         self._table[:, kernels.LOSS] = np.nan
-        self._merged[:] = 0
         self._touched[:] = False
+        self._keep_merged()
 
     def record(self, outputs: Outputs | None) -> None:
         """Count a batch; None is a batch that another process counts."""
@@ -105,30 +104,35 @@ class TrainingStatistics:
         """Take in what the other processes counted; all of them must call this."""
         self._take_in()
         if group.world_size > 1:
-            import torch
-
-            def everyones(mine: NDArray[np.float64]) -> NDArray[np.float64]:
-                """The sum over the processes."""
-                total: NDArray[np.float64] = group.sum(torch.from_numpy(mine).to(group.device)).cpu().numpy()
-                return total
-
-            table = np.where(self._touched[:, None], np.nan_to_num(self._table), 0.0)
-            touched = np.zeros((self.num_samples, group.world_size))
-            touched[:, group.rank] = self._touched
-            total = everyones(np.column_stack([table, touched]))
-            by = total[:, kernels.COLUMNS :] > 0
-            count = by.sum(1)
-            self._table[count > 0] = total[count > 0, : kernels.COLUMNS]
-            shared = np.flatnonzero(count > 1)  # an order that draws a record twice in an epoch
-            if len(shared):
-                self._table[shared] -= (count[shared, None] - 1) * self._merged[shared]
-                when = np.full((len(shared), group.world_size), 0.0)
-                when[:, group.rank] = table[shared, kernels.WHEN]
-                last = group.world_size - 1 - everyones(when)[:, ::-1].argmax(1)
-                ours = table[np.ix_(shared, np.array(kernels.LAST))] * (last == group.rank)[:, None]
-                self._table[np.ix_(shared, np.array(kernels.LAST))] = everyones(ours)
-            self._merged[:] = np.nan_to_num(self._table)
+            self._join(group)
+            self._keep_merged()
         self._touched[:] = False
+
+    def _join(self, group: Processes) -> None:
+        import torch
+
+        def everyones(mine: NDArray[np.float64]) -> NDArray[np.float64]:
+            """The sum over the processes."""
+            total: NDArray[np.float64] = group.sum(torch.from_numpy(mine).to(group.device)).cpu().numpy()
+            return total
+
+        if self._merged is None:
+            raise ValueError("the statistics of several processes must be made with shared=True")
+        table = np.where(self._touched[:, None], np.nan_to_num(self._table), 0.0)
+        touched = np.zeros((self.num_samples, group.world_size))
+        touched[:, group.rank] = self._touched
+        total = everyones(np.column_stack([table, touched]))
+        by = total[:, kernels.COLUMNS :] > 0
+        count = by.sum(1)
+        self._table[count > 0] = total[count > 0, : kernels.COLUMNS]
+        repeated = np.flatnonzero(count > 1)  # an order that draws a record twice in an epoch
+        if len(repeated):
+            self._table[repeated] -= (count[repeated, None] - 1) * self._merged[repeated]
+            when = np.zeros((len(repeated), group.world_size))
+            when[:, group.rank] = table[repeated, kernels.WHEN]
+            last = group.world_size - 1 - everyones(when)[:, ::-1].argmax(1)
+            place = np.ix_(repeated, np.array(kernels.LAST))
+            self._table[place] = everyones(table[place] * (last == group.rank)[:, None])
 
     def end_epoch(self, group: Processes) -> None:
         """Merge, and rank the losses of the epoch."""
@@ -138,7 +142,10 @@ class TrainingStatistics:
         order = seen[np.argsort(losses[seen], kind="stable")]
         self._table[order, kernels.RANK_SUM] += np.arange(len(order)) / max(len(order) - 1, 1)
         losses[:] = np.nan
-        if group.world_size > 1:
+        self._keep_merged()
+
+    def _keep_merged(self) -> None:
+        if self._merged is not None:
             self._merged[:] = np.nan_to_num(self._table)
 
     def columns(self) -> dict[str, NDArray[Any]]:
@@ -177,4 +184,4 @@ class TrainingStatistics:
         self.restart()
         self._table[:] = table
         self._batches = int(table[:, kernels.WHEN].max(initial=0))
-        self._merged[:] = np.nan_to_num(table)
+        self._keep_merged()

@@ -2,36 +2,20 @@
 # mypy: allow-untyped-defs, no-check-untyped-defs
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit
+
+from selfie_io.labels._kernels import kernel
 
 # The columns of the table, float64 (N, COLUMNS): one row is a cache line or two.
 SEEN, MARGIN_SUM, GIVEN_SUM, GIVEN, OTHER_SUM, OTHER, OTHER_CLASS, OTHER_VOTES = range(8)
 WRONG, FORGOTTEN, WAS_RIGHT, LOSS, RANK_SUM, WHEN = range(8, 14)  # WHEN: the number of the last visit's batch
 COLUMNS = 14
-LAST = (
-    GIVEN,
-    OTHER,
-    OTHER_CLASS,
-    OTHER_VOTES,
-    WAS_RIGHT,
-    LOSS,
-    WHEN,
-)  # of the last visit; the others are sums
+# Of the last visit; the others are sums.
+LAST = (GIVEN, OTHER, OTHER_CLASS, OTHER_VOTES, WAS_RIGHT, LOSS, WHEN)
 
 
-def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        compiled: Callable[..., Any] = njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's can keep the cache
-        compiled = njit(nogil=True)(function)
-    return compiled
-
-
-@_kernel
+@kernel
 def record(table, touched, when, indices, labels, logits):
     """Count batch number `when`: logits float32 (r, b, k) of b records.
 

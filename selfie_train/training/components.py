@@ -56,7 +56,7 @@ class Components:
         make_method = method_class(config.method)
         self.method = make_method(config, num_samples, num_classes, self.labels.noise_rate or 0.0)
         self.method.given_labels = self.labels.given
-        self.statistics = TrainingStatistics(num_samples, num_classes)
+        self.statistics = TrainingStatistics(num_samples, num_classes, shared=self.group.world_size > 1)
         self.estimate: NoiseRateEstimate | None = None  # while the noise rate is being estimated
         if self.labels.noise_rate is None and make_method.needs_noise_rate:
             if not 1 <= config.warmup < config.epochs:

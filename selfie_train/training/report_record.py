@@ -41,12 +41,13 @@ class ReportRecord:
 
     def record(self, scores: Scores | None, choices: list[Choice] | None) -> None:
         """Note what became of a batch; what one of several networks keeps is kept."""
-        if scores is None or choices is None or any(choice.clean is None for choice in choices):
+        if scores is None or choices is None:
             return
         codes: NDArray[np.uint8] | None = None
         for choice in choices:
+            if choice.clean is None:
+                return
             targets = None if choice.mixup is not None else choice.targets
-            assert choice.clean is not None  # looked at above
             one = choice_codes(scores.labels, targets, choice.weights, choice.clean)
             codes = one if codes is None else np.where(codes == KEPT, codes, one)
         if codes is not None:
