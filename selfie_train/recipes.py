@@ -74,10 +74,10 @@ def resolve(config: TrainConfig, facts: Facts) -> TrainConfig:
     config = config.filled(model=_model(facts))
     is_airnet = config.model.startswith("airnet")
     recipe = dict(AIRNET if is_airnet else CLASSIC)
-    batch = _batch_size(facts.num_samples, recipe["batch_size"], AIRNET_STEPS if is_airnet else CLASSIC_STEPS)
-    config = config.filled(batch_size=batch)
-    if is_airnet:  # a smaller batch has a noisier gradient, of which Muon takes the direction alone
-        recipe["lr"] *= math.sqrt(config.batch_size / recipe["batch_size"])
+    make_batch_size = airnet_batch_size if is_airnet else _classic_batch_size
+    config = config.filled(batch_size=make_batch_size(facts.num_samples))
+    if is_airnet:
+        recipe["lr"] = airnet_rate(config.batch_size)
         if config.method == "default" and config.noise == "none":
             recipe["label_smoothing"] = 0.2  # methods for noisy labels read the losses and probabilities
     samples = GPU_SAMPLES if facts.is_gpu else CPU_SAMPLES
@@ -103,6 +103,26 @@ def _model(facts: Facts) -> str:
     return "airnet" if max(facts.shape[1:]) >= 16 else "airnet-small"
 
 
+def airnet_batch_size(num_samples: int) -> int:
+    """The batch size for airnet on so many samples: 16 to 512, a power of two."""
+    return _batch_size(num_samples, AIRNET["batch_size"], AIRNET_STEPS)
+
+
+def _classic_batch_size(num_samples: int) -> int:
+    return _batch_size(num_samples, CLASSIC["batch_size"], CLASSIC_STEPS)
+
+
+def airnet_rate(batch_size: int) -> float:
+    """Muon's learning rate. Muon takes a gradient's direction alone, which is noisier in a smaller batch."""
+    rate: float = AIRNET["lr"] * math.sqrt(batch_size / AIRNET["batch_size"])
+    return rate
+
+
+def is_photograph(shape: tuple[int, int, int]) -> bool:
+    """Whether images of this shape (channels, height, width) are taken for photographs."""
+    return shape[0] == 3 and min(shape[1:]) >= SMALLEST_FLIPPED
+
+
 def _batch_size(num_samples: int, usual: int, steps: int) -> int:
     """The largest power of two that leaves so many steps an epoch, between SMALLEST_BATCH and `usual`."""
     fits = max(1, num_samples // steps)
@@ -111,8 +131,7 @@ def _batch_size(num_samples: int, usual: int, steps: int) -> int:
 
 def _augment(model: str, shape: tuple[int, int, int]) -> str:
     """Photographs are moved and flipped, other images left alone: the flip of a digit is none."""
-    is_photograph = shape[0] == 3 and min(shape[1:]) >= SMALLEST_FLIPPED
-    if not is_photograph:
+    if not is_photograph(shape):
         return "none"
     if model.startswith("airnet"):
         return "crop-alternate"

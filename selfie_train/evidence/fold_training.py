@@ -20,18 +20,15 @@ from selfie_io.loading.options import PerImage
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.split import RecordSplit
 from selfie_train.models.airnet import AirNet
-from selfie_train.models.builder import model_builder
+from selfie_train.models.builder import STEM_IMAGES, model_builder
 from selfie_train.models.muon import Muon, set_learning_rate
+from selfie_train.recipes import AIRNET, airnet_batch_size, airnet_rate, is_photograph
 
-STEM_IMAGES = 2000
-STEPS = 20  # of an epoch, at least
-MUON_RATE, MUON_MOMENTUM, MUON_DECAY = 0.12, 0.8, 2.4e-3  # the rate at batch 512
 SGD_RATE, SGD_DECAY = 0.05, 5e-4
 LAST_RATE = 0.02  # share of the rate at the end
 LABEL_SMOOTHING = 0.1
 SNAPSHOTS, SNAPSHOTS_FROM = 10, 1 / 3
 ERASE, ERASE_SCALE = 0.5, (0.05, 0.2)  # rectangles of photographs
-SMALLEST_FLIPPED = 24  # pixels
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ class _Way:
 def _training_loader(task: FoldTask, way: _Way) -> Loader:
     height, width = task.split.layout.height, task.split.layout.width
     # As runs augment photographs; the flip of a digit is none.
-    photographs = task.split.layout.channels == 3 and min(height, width) >= SMALLEST_FLIPPED
+    photographs = is_photograph(task.split.layout.shape)
     augment = Augment(
         pad=max(height // 8, 1),
         crop=(height, width),
@@ -114,7 +111,7 @@ def _training_loader(task: FoldTask, way: _Way) -> Loader:
     )
     return Loader(
         task.split,
-        batch_size=batch_size(len(task.learnt)),
+        batch_size=min(airnet_batch_size(len(task.learnt)), len(task.learnt)),
         shuffle=True,
         drop_last=True,
         seed=task.seed,
@@ -125,12 +122,6 @@ def _training_loader(task: FoldTask, way: _Way) -> Loader:
         layout="NHWC",
         pin_memory=way.device.type == "cuda",
     )
-
-
-def batch_size(records: int) -> int:
-    """The largest power of two that leaves STEPS steps an epoch, in 16..512; all records if fewer."""
-    fits = 1 << (max(records // STEPS, 1).bit_length() - 1)
-    return min(max(16, min(512, fits)), records)
 
 
 def snapshot_epochs(epochs: int) -> set[int]:
@@ -147,8 +138,8 @@ def _train(network: nn.Module, loader: Loader, epochs: int, way: _Way) -> Iterat
     """Yield every epoch, from 1. Muon on airnets, SGD on others; the learning rate falls in a line."""
     optimizer: torch.optim.Optimizer
     if isinstance(network, AirNet):
-        rate = MUON_RATE * (loader.batch_size / 512) ** 0.5
-        optimizer = Muon(network, rate, MUON_MOMENTUM, MUON_DECAY)
+        rate = airnet_rate(loader.batch_size)
+        optimizer = Muon(network, rate, AIRNET["momentum"], AIRNET["weight_decay"])
     else:
         rate = SGD_RATE
         optimizer = torch.optim.SGD(

@@ -129,10 +129,6 @@ class Method:
         """int64[N], -1 where a sample keeps its given label; None for a method that corrects nothing."""
         return None
 
-    def vote_shares(self, indices: NDArray[np.int64]) -> NDArray[np.float64] | None:  # noqa: ARG002
-        """How the past predictions of n samples spread over the classes, float64[n, k]; None: not kept."""
-        return None
-
     def sample_columns(self) -> dict[str, NDArray[Any]]:
         """More columns for labels.csv, each of N values."""
         return {}

@@ -70,13 +70,6 @@ class Selfie(Method):
         """int64[N], -1 where none."""
         return self.refurbisher.refurbished_labels()
 
-    def vote_shares(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
-        """How the recorded predictions spread over the classes, float64[n, k]; even where there are none."""
-        counts = self.refurbisher.history.counts(indices).astype(np.float64)
-        counts[counts.sum(axis=1) == 0] = 1
-        shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
-        return shares
-
     def sample_columns(self) -> dict[str, NDArray[Any]]:
         """Entropy, majority and number of the recorded predictions."""
         everything = np.arange(self.num_samples)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 SMALLEST_SIDE = 8
 STEM_FILTERS = 24  # at most so many patch components; each comes with both signs
-WHITENING_IMAGES = 2000
 WHITENING_EPSILON = 5e-4
 NORM_MOMENTUM = 0.2  # the running statistics follow fast weights
 BIAS_SCALE = 8.0  # the norms' biases learn 64 times as fast: their gradient and their step grow by 8 each

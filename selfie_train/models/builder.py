@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     BuildModel = Callable[[tuple[int, int, int], int], nn.Module]
 
+STEM_IMAGES = 2000  # training images that a network with a `prepare` is given before it learns
+
 _Builder = TypeVar("_Builder", bound="BuildModel")
 
 

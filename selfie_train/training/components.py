@@ -17,6 +17,7 @@ from selfie_io.records.split import RecordSplit
 from selfie_train.config import TrainConfig
 from selfie_train.evidence.training import TrainingStatistics
 from selfie_train.methods.method import method_class
+from selfie_train.models.builder import STEM_IMAGES
 from selfie_train.runs.data_identity import open_run_dataset
 from selfie_train.runs.training_labels import training_labels
 from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatten_state
@@ -28,7 +29,6 @@ from selfie_train.training.position import checked_rate
 from selfie_train.training.run_log import RunLog
 
 STATISTICS = "statistics"  # in a checkpoint
-STEM_IMAGES = 2000  # that a network may look at before the first run
 
 
 class Components:
