@@ -38,7 +38,7 @@ def checked_rows(rows: Any) -> list[Row]:
     for row in rows:
         if not isinstance(row, dict) or set(row) != set(COLUMNS):
             raise ValueError(f"a row must have the columns {', '.join(COLUMNS)}, got {str(row)[:100]}")
-        if not all(value is None or isinstance(value, int | float) for value in row.values()):
+        if not all(value is None or type(value) in (int, float) for value in row.values()):
             raise ValueError(f"a row must hold numbers, got {str(row)[:100]}")
     return rows
 
