@@ -19,6 +19,7 @@ from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import FileEntry
 from selfie_io.records.plain_files import check_json_size
+from selfie_io.records.quick_json import decode_json
 
 SHARD_NAME = "shard.json"
 MAX_SHARDS = 100_000
@@ -139,7 +140,7 @@ def read_plan(place: str) -> ShardPlan:
     try:
         content = read_file(place, _MAX_PLAN_BYTES)
         check_json_size(content, "a plan", value_bytes=12)
-        plan = msgspec.json.decode(content, type=ShardPlan)
+        plan = decode_json(content, ShardPlan)
         for kind, told in ((ImageRule, plan.rule), (SourceOptions, plan.options)):
             msgspec.convert(told, kind)  # of the right types
             kind(**told)  # and of no other names
