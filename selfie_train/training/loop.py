@@ -164,8 +164,6 @@ class Training:
             self.log.write_row()
             self.log.event("divergence", message=str(error))
             raise
-        except RuntimeError as error:
-            raise self.group.explain(error) from error
         except OSError as error:  # a full disk, a data set that is gone
             raise continuing.stopped_by(error, self.last_checkpoint, self.folder) from error
         finally:
