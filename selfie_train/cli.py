@@ -12,6 +12,7 @@ from selfie_io import __version__
 from selfie_io._extras import advice
 from selfie_io.command_line import parse
 from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
+from selfie_io.foreign_settings import ignore_foreign_settings, say_ignored
 from selfie_io.termination import interrupted_by_sigterm
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Of a process that is gone torch warns once a second, in thirty lines each: what names it would be lost.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    say_ignored(ignore_foreign_settings())
     with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
         return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 

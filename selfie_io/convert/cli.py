@@ -23,6 +23,7 @@ from selfie_io.convert.commands.preview import Preview
 from selfie_io.convert.commands.run import RunShard
 from selfie_io.convert.commands.verify import Verify
 from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, DONE, CommandError, Subcommand, tool
+from selfie_io.foreign_settings import ignore_foreign_settings, say_ignored
 from selfie_io.termination import interrupted_by_sigterm
 
 COMMANDS: dict[str, type[Subcommand]] = {
@@ -68,6 +69,7 @@ command that fails or is killed leaves the old state or the new one, never half 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    say_ignored(ignore_foreign_settings())
     with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
         return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 
