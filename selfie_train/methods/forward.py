@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.labels.noise import transition_matrix
+from selfie_io.records.plain_files import check_plain
 from selfie_train.config import TrainConfig, parse_noise
 from selfie_train.methods.method import Choice, Method, Scores
 from selfie_train.methods.options import check_range
@@ -121,6 +122,7 @@ class Forward(Method):
                     f"got --noise {self.config.noise}"
                 )
             return transition_matrix(kind, k, rate)
+        check_plain(source)
         try:
             matrix = np.loadtxt(source, delimiter=",", ndmin=2, encoding="utf-8-sig")
         except ValueError as error:

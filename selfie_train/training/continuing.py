@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfie_io.records.atomic import atomic_path
-from selfie_io.records.plain_files import read_json
+from selfie_io.records.plain_files import open_plain, read_json
 from selfie_train.config import DATA_KEY, TrainConfig
 from selfie_train.runs.result import Divergence
 from selfie_train.training.checkpoint import Checkpoint, forget_checkpoints, latest_checkpoint
@@ -158,6 +158,7 @@ def _earlier_epochs(folder: Path) -> list[int]:
 
 def _logged_epochs(path: Path) -> int:
     try:
-        return max(0, len(path.read_bytes().splitlines()) - 1)
+        with open_plain(path) as file:
+            return max(0, sum(1 for _ in file) - 1)
     except FileNotFoundError:
         return 0
