@@ -7,7 +7,13 @@ import tyro
 
 from selfie_io._extras import advice
 from selfie_io.command_line import parse
-from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
+from selfie_io.console import (
+    harmless,
+    harmless_output,
+    open_closed_streams,
+    quiet_on_broken_pipe,
+    unexpected,
+)
 from selfie_io.convert.commands.adopt import Adopt
 from selfie_io.convert.commands.apply import Apply
 from selfie_io.convert.commands.check import Check
@@ -69,6 +75,7 @@ command that fails or is killed leaves the old state or the new one, never half 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    open_closed_streams()
     say_ignored(ignore_foreign_settings())
     with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
         return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
