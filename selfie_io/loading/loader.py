@@ -230,19 +230,20 @@ class Loader:
         if not isinstance(state, Mapping):
             raise ValueError(f"a state must be what state_dict() gave, got {state!r}")
         expected = {"version": STATE_VERSION, **self._identity(), **self._content}
-        if state.get("version") == 1:
+        if type(state.get("version")) is int and state.get("version") == 1:
             expected = {"version": 1, **self._identity()}
         for key in ("files", "content"):  # one was without a manifest, large, or of an earlier version
             if state.get(key) is None or expected.get(key) is None:
                 expected.pop(key, None)
         for key, value in expected.items():
-            if state.get(key) != value:
+            told = state.get(key)
+            if type(told) is not type(value) or told != value:  # also True for 1, and arrays
                 raise ValueError(
                     f"the state must have {key} {value!r} as this loader, got {state.get(key)!r}"
                 )
         epoch, position = state.get("epoch"), state.get("position")
-        if not isinstance(epoch, int) or not isinstance(position, int) or position < 0:
-            raise ValueError(f"the state must have an integer epoch and position, got {json.dumps(state)}")
+        if type(epoch) is not int or type(position) is not int or position < 0:
+            raise ValueError(f"the state must have an integer epoch and position, got {dict(state)!r}")
         check_epoch(epoch)
         size = self._reader.slices.global_batch_size
         if position % size != 0 or position // size > len(self):

@@ -60,6 +60,7 @@ class _Entry(msgspec.Struct):
     num_classes: int
     sha256: str
     base_sha256: str
+    provenance: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
     previous: "_Entry | None" = None
 
 
