@@ -228,7 +228,7 @@ def test_a_plan_of_a_billion_shards_is_refused(tmp_path, capsys, monkeypatch):
         {"options": {"test_fraction": "x"}},
         {"class_names": []},
         {"class_names": ["a", "a"]},
-        {"out": ""},
+        *({"out": out} for out in ("", "/", ".", "..")),
         {"source": "\0"},
         {"provenance": 5},
         {"files": 5},

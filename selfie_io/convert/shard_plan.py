@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -149,6 +150,8 @@ def read_plan(place: str) -> ShardPlan:
             raise ValueError("class_names must be distinct, at least one")
         if not plan.source or not plan.out or "\0" in plan.source + plan.out:
             raise ValueError("source and out must be places")
+        if not is_url(plan.out) and Path(plan.out).name in ("", ".."):
+            raise ValueError(f"out must end in the name of a folder, got {plan.out!r}")
         plan.layout  # noqa: B018 - raises for what is no shape
     except FileNotFoundError:
         raise CommandError(f"PLAN must exist, there is none at {place}") from None

@@ -144,8 +144,16 @@ def _load(
 def is_overlay(json_path: Path) -> bool:
     """Whether a file is the JSON file of an overlay, be its array damaged or missing."""
     try:
-        _decode(json_path, _content(json_path.parent.parent, json_path), Overlay)
+        return is_overlay_text(_content(json_path.parent.parent, json_path))
     except (OSError, ValueError):
+        return False
+
+
+def is_overlay_text(content: bytes) -> bool:
+    """Whether this is the content of the JSON file of an overlay."""
+    try:
+        _decode(Path(), content, Overlay)
+    except ValueError:
         return False
     return True
 
