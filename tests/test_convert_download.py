@@ -132,7 +132,10 @@ def test_other_content_is_refused_and_nothing_kept(tmp_path, serve, capsys):
 
 def test_no_server_and_no_file(tmp_path, serve, capsys):
     url, requests = serve("missing")
-    assert "404" in complaint(capsys, 1, "download", "cifar10", tmp_path, "--mirror", url)
+    said = complaint(capsys, 1, "download", "cifar10", tmp_path, "--mirror", url)
+    assert "404" in said
+    assert "run it again" not in said  # it would be 404 again
+    assert "--mirror URL names another place" in said
     assert not list(tmp_path.glob(".*part*"))
     assert len(requests) == 1, "what is not there is not asked for again"
     assert "127.0.0.1:1" in complaint(capsys, 1, "download", "cifar10", tmp_path)

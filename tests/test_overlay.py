@@ -195,6 +195,7 @@ def test_names_that_are_no_file_names(dataset, name):
         (np.full(8, -1), "must leave at least one record"),
         (LABELS.astype(float), "float64"),
         (LABELS[None], r"\(1, 8\)"),
+        (np.where(LABELS == 2, 2**64 - 1, LABELS.astype("u8")), "below 2.63, got 18446744073709551615"),
     ],
 )
 def test_labels_that_do_not_fit_are_not_written(dataset, labels, message):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.plain_files import read_json
 from selfie_io.rich_console import RichConsole
 from selfie_train.commands.audit_pages import AuditPages
 from selfie_train.commands.audit_run import add_run, run_note
@@ -295,8 +296,8 @@ def _save_overlays(
 def _is_earlier_audit(out: Path) -> bool:
     """Whether version 0.1 wrote an audit into a folder."""
     try:
-        values = json.loads((out / "audit.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        values = read_json(out / "audit.json")
+    except (OSError, ValueError):
         return False
     return isinstance(values, dict) and {"records", "flagged", "overlays"} <= values.keys()
 

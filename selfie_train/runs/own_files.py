@@ -17,6 +17,7 @@ from pathlib import Path
 
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.lock import folder_lock
+from selfie_io.records.plain_files import read_json
 
 RUN_FILES = (
     "log.csv",
@@ -30,6 +31,7 @@ RUN_FILES = (
 )
 LIST_NAME = ".selfie-files.json"
 _BEING_WRITTEN = ""
+_MOST_LIST_BYTES = 1 << 20
 _WAIT_SECONDS = 600.0
 
 
@@ -96,8 +98,8 @@ def _refuse(folder: Path, foreign: list[str]) -> None:
 
 def _read(folder: Path) -> dict[str, str] | None:
     try:
-        listed = json.loads((folder / LIST_NAME).read_bytes()[: 1 << 20])
-    except (OSError, ValueError, RecursionError):
+        listed = read_json(folder / LIST_NAME, _MOST_LIST_BYTES)
+    except (OSError, ValueError):
         return None
     if not isinstance(listed, dict):
         return None

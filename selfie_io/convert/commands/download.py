@@ -26,6 +26,7 @@ _CHUNK_BYTES = 1 << 18
 _MAX_BYTES = 1 << 30  # of one file
 _ATTEMPTS = 4
 _TIMEOUT_SECONDS = 60
+_PASSING = {408, 425, 429, *range(500, 600)}  # answers that may be others later
 
 
 @dataclass(frozen=True)
@@ -122,11 +123,11 @@ def fetch(url: str, target: Path, md5: str) -> None:
                 _continue(url, part, target)
                 break
             except (OSError, http.client.HTTPException) as error:
-                final = isinstance(error, TransferError | FullDisk)
-                final = final or (isinstance(error, urllib.error.HTTPError) and error.code < 500)
-                if final or attempt == _ATTEMPTS - 1:
+                permanent = isinstance(error, urllib.error.HTTPError) and error.code not in _PASSING
+                if permanent or isinstance(error, TransferError | FullDisk) or attempt == _ATTEMPTS - 1:
                     told = " ".join(str(error).split())[:300]  # a server's own words
-                    raise OSError(hidden(f"{url}: {told}; run it again to go on", url)) from None
+                    advice = "--mirror URL names another place" if permanent else "run it again to go on"
+                    raise OSError(hidden(f"{url}: {told}; {advice}", url)) from None
         found = _md5(part.path)
         if found != md5:
             part.path.unlink()
