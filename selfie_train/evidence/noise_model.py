@@ -19,7 +19,8 @@ evidence's. So the weights are also tried TRIED times as large. Random noise and
 at most half of the doubt into noise then; where more than TURNED of it does, labels are what is in doubt, and
 the weights grow by SURER. Where the likelihood finds less noise than SETTLED of the doubt, they grow by
 LESS_SURER. In both cases they grow on until there is as much noise as doubt: with nothing to tell which of
-two is wrong, neither is blamed more. The constants were chosen on simulated annotators and on probes of real
+two is wrong, neither is blamed more. Where yet surer evidence would turn more than all of its doubt into
+noise, the weights are doubled. The constants were chosen on simulated annotators and on probes of real
 images, and tried on others.
 (Log-linear pool: Genest and Zidek 1986. T in the likelihood: Patrini et al., CVPR 2017, "forward".)
 """
@@ -105,15 +106,25 @@ def _believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> 
     if model.doubt > WEAK_ERROR and model.rate < model.doubt / 2:
         return replace(model, weak=True)
     logs = [_centred_logs(model.pooled)]
-    turned = (_surer(model, logs, given, num_classes, TRIED).rate - model.rate) / max(model.doubt, 1e-12)
-    if turned <= TURNED and model.rate >= SETTLED * model.doubt:
+
+    def surer(factor: float) -> NoiseModel:
+        return _surer(model, logs, given, num_classes, factor)
+
+    def turned(now: NoiseModel, factor: float) -> float:
+        return (surer(factor * TRIED).rate - now.rate) / max(now.doubt, 1e-12)
+
+    labels_in_doubt = turned(model, 1.0) > TURNED
+    if not labels_in_doubt and model.rate >= SETTLED * model.doubt:
         return model
-    factor = SURER if turned > TURNED else LESS_SURER
-    while True:
-        found = _surer(model, logs, given, num_classes, factor)
-        if found.rate >= found.doubt or factor > MOST_SURE:
-            return found
+    factor = SURER if labels_in_doubt else LESS_SURER
+    found = surer(factor)
+    while found.rate < found.doubt and factor < MOST_SURE:
         factor *= STEP
+        found = surer(factor)
+    while factor < MOST_SURE and turned(found, factor) > 1:
+        factor *= 2
+        found = surer(factor)
+    return found
 
 
 def _surer(
