@@ -152,9 +152,11 @@ def _surer(
 def _fitted(logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int) -> NoiseModel:
     searched = _thinned(len(given))
     parts, labels = [log[searched] for log in logs], given[searched]
+    few = len(labels) < PRIOR * num_classes * (num_classes - 1)  # records, for a rate of each pair
 
     def loss(weights: NDArray[np.float64]) -> float:
-        return maximise_likelihood(_pool(parts, weights), labels, num_classes, steps=_SEARCH_STEPS)[1]
+        pooled = _pool(parts, weights)
+        return maximise_likelihood(pooled, labels, num_classes, steps=_SEARCH_STEPS, uniform=few)[1]
 
     start = np.full(len(logs), -np.log(len(logs)))
     options = {"maxfev": 40 * len(logs), "xatol": 0.02, "fatol": 1e-6}
