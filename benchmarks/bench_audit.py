@@ -253,8 +253,8 @@ def main() -> None:
     options = parser.parse_args()
     pool = Pool(options.archive, options.per_class, options.cache)
     results = []
-    for line in options.lines:
-        for seed in range(options.seeds):
+    for seed in range(options.seeds):  # all lines of a seed first: a run that is cut short has them all
+        for line in options.lines:
             results.append(measure(pool, line, seed, options.records, options.cleanlab))
             print(json.dumps(results[-1]), flush=True)
             medians = summarise(results)
