@@ -15,12 +15,11 @@ struct FloatVector {
     __m256 high;
 };
 
-constexpr bool kHasMaskedLoad = false;
+#include "pixel_kernel_without_lines.h"
 
 inline ByteVector load(const std::uint8_t* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
 }
-inline ByteVector masked_load(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
 inline void store(ByteVector bytes, std::uint8_t* to) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
 }

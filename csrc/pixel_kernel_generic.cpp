@@ -14,14 +14,13 @@ struct FloatVector {
     float lane[kLanes];
 };
 
-constexpr bool kHasMaskedLoad = false;
+#include "pixel_kernel_without_lines.h"
 
 inline ByteVector load(const std::uint8_t* from) {
     ByteVector bytes;
     std::memcpy(&bytes, from, sizeof bytes);
     return bytes;
 }
-inline ByteVector masked_load(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
 inline void store(const ByteVector& bytes, std::uint8_t* to) { std::memcpy(to, &bytes, sizeof bytes); }
 inline ByteVector table_lookup(const ByteVector& bytes, const ByteVector& lanes) {
     ByteVector result;

@@ -10,10 +10,9 @@ namespace {
 using ByteVector = uint8x16_t;
 using FloatVector = float32x4x4_t;
 
-constexpr bool kHasMaskedLoad = false;
+#include "pixel_kernel_without_lines.h"
 
 inline ByteVector load(const std::uint8_t* from) { return vld1q_u8(from); }
-inline ByteVector masked_load(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
 inline void store(ByteVector bytes, std::uint8_t* to) { vst1q_u8(to, bytes); }
 inline ByteVector table_lookup(ByteVector bytes, ByteVector lanes) { return vqtbl1q_u8(bytes, lanes); }
 inline ByteVector bit_or(ByteVector a, ByteVector b) { return vorrq_u8(a, b); }

@@ -216,8 +216,30 @@ def test_a_hostile_server_has_bounds_of_time_and_size(tmp_path, hostile, capsys,
     status = run("download", "cifar10", tmp_path, "--mirror", f"http://{hostile(behaviour)}")
     assert time.monotonic() - begin < 15
     assert status == bool(told)  # a length that makes no sense is as good as none
-    if told:
-        assert re.search(told, capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.search(told, said)
+    if behaviour in ("endless", "length 99999999"):  # it would be so again
+        assert "run it again" not in said
+        assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("mirror", ["memory://x", "http://", "file:///nowhere", "127.0.0.1"])
+def test_a_mirror_that_can_never_answer_is_not_asked_again(tmp_path, serve, capsys, mirror):
+    serve("whole")
+    said = complaint(capsys, 1, "download", "cifar10", tmp_path, "--mirror", mirror)
+    assert "a.tar.gz" in said
+    assert "run it again" not in said
+
+
+def test_a_redirection_to_no_url_names_the_url(tmp_path, monkeypatch):
+    """urllib raises ValueError for http://[::1, without a word about where it was told."""
+
+    def continue_(*_):
+        raise ValueError("Invalid IPv6 URL")
+
+    monkeypatch.setattr(download, "_continue", continue_)
+    with pytest.raises(OSError, match=r"host/a: Invalid IPv6 URL; --mirror URL names another place"):
+        download.fetch("http://user:secret@host/a", tmp_path / "a", "")
 
 
 @pytest.mark.parametrize(

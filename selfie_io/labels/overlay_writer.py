@@ -16,6 +16,7 @@ from selfie_io.labels.transition import observed_noise_rate
 from selfie_io.records.atomic import atomic_path, leftovers_in, remove_all_leftovers, unlocked
 from selfie_io.records.dataset import RecordDataset
 from selfie_io.records.lock import folder_lock
+from selfie_io.records.npy_file import write_npy
 from selfie_io.records.overlay_reader import (
     PROVENANCE_KEYS,
     Overlay,
@@ -94,7 +95,7 @@ def _replace(folder: Path, name: str, values: npt.NDArray[np.int32], overlay: Ov
         finished.write_bytes(final)
         array = stack.enter_context(atomic_path(array_path, needed_bytes=needed))
         with array.open("wb") as file:
-            np.lib.format.write_array(file, values, version=(1, 0))
+            write_npy(file, values)
         if previous is not None:
             both = stack.enter_context(atomic_path(json_path, needed_bytes=needed))
             both.write_bytes(_encoded(msgspec.structs.replace(overlay, previous=previous)))

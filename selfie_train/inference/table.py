@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.csv_cells import harmless_cell
+from selfie_io.records.npy_file import write_npy
 from selfie_io.records.split import RecordSplit
 from selfie_train.inference.evaluation import Evaluation
 
@@ -81,4 +82,4 @@ def _is_array(out: Path) -> bool:
 
 def _write_array(out: Path, shares: NDArray[np.float32]) -> None:
     with atomic_path(out) as temporary, temporary.open("wb") as file:
-        np.save(file, shares)
+        write_npy(file, shares)
