@@ -1,17 +1,20 @@
 """Processes that the packages start take nothing from the current folder, nor from PYTHONPATH."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numba  # noqa: F401 - has been imported when a command begins
 import pytest
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 import selfie_io
 from selfie_io.convert.cli import main as convert
 from selfie_io.isolated_python import isolated_python
 from selfie_train.cli import main as train
+from selfie_train.training.machine import own_compile_cache
 
 ROOT = Path(selfie_io.__file__).parents[1]
 
@@ -69,3 +72,16 @@ def test_no_module_starts_python_in_another_way():
         if "sys.executable" in path.read_text() and path.name != "isolated_python.py"
     ]
     assert starts == []
+
+
+def test_compiled_code_lies_in_the_users_own_cache(tmp_path, monkeypatch):
+    """torch runs what it finds in its cache, which by default others of the machine can make first."""
+    monkeypatch.setenv("SELFIE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    own_compile_cache()
+    place = tmp_path / "cache" / "compiled"
+    assert cache_dir() == str(place)
+    assert place.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/chosen")
+    own_compile_cache()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/chosen"

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from selfie_io.labels import overlay_writer
 from selfie_io.labels.noise import inject_noise, transition_matrix
 from selfie_io.labels.overlay_writer import save_overlay
 from selfie_io.records import overlay_reader
@@ -277,3 +278,12 @@ def test_keys_of_a_newer_minor_version_are_ignored(dataset):
         msgspec.json.encode({**json.loads(path.read_bytes()), "format_version": "1.7", "new": 1})
     )
     np.testing.assert_array_equal(dataset.train.labels_from("name"), LABELS)
+
+
+def test_an_overlay_that_could_not_be_read_is_not_written(dataset, monkeypatch):
+    """Two entries must have room, while one replaces the other."""
+    monkeypatch.setattr(overlay_writer, "MAX_OVERLAY_VALUES", 100)
+    save_overlay(dataset, "small", LABELS, {"transition_matrix": np.eye(3)})
+    with pytest.raises(ValueError, match=r"its provenance must hold at most 50 values .* got 7[0-9]"):
+        save_overlay(dataset, "large", LABELS, {"transition_matrix": np.eye(8)})
+    assert list_overlays(dataset.path) == ["small"]

@@ -18,6 +18,7 @@ from selfie_io.console import HarmlessStream, harmless, open_closed_streams
 from selfie_io.convert.cli import main
 from selfie_io.records.csv_cells import harmless_row, original_cell
 from selfie_io.rich_console import RichConsole
+from selfie_io.start import start
 from selfie_train.cli import main as train_main
 
 ROOT = Path(__file__).parents[1]
@@ -163,6 +164,16 @@ def test_closed_streams_are_opened(tmp_path, monkeypatch):
             os.close(copy)
     assert descriptor > 2
     assert (tmp_path / "data").read_bytes() == b""
+
+
+def test_ctrl_c_while_a_command_is_imported_is_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, code in (("a", "raise KeyboardInterrupt"), ("b", "def main():\n    raise KeyboardInterrupt\n")):
+        (tmp_path / f"interrupted_{name}.py").write_text(code)
+        assert start("selfie-train", f"interrupted_{name}") == 130
+        assert capsys.readouterr().err == "selfie-train: interrupted\n"
+    (tmp_path / "good_command.py").write_text("def main():\n    return 7\n")
+    assert start("selfie-train", "good_command") == 7
 
 
 def test_a_command_in_a_deleted_folder_says_so(tmp_path, monkeypatch, capsys):

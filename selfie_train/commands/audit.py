@@ -181,6 +181,7 @@ def audit(
     Raises ValueError for data or options that do not fit, OSError for what cannot be read or written,
     ModuleNotFoundError where an extra is missing.
     """
+    from selfie_io.labels.transition import matrix_classes
     from selfie_train.evidence.gathering import EvidenceOptions, gather
     from selfie_train.evidence.reliability import label_reliability
     from selfie_train.evidence.score import score_labels
@@ -195,9 +196,9 @@ def audit(
     out = Path(out)
     started = time.perf_counter()
     subject = open_subject(str(what), out, noise, None if dataset is None else Path(dataset))
+    num_classes = matrix_classes(subject.dataset.num_classes)
     own = OwnFiles(out, _OWN, is_earlier=_is_earlier_audit)
     out.mkdir(parents=True, exist_ok=True)  # not before: a refused audit leaves nothing behind
-    num_classes = subject.dataset.num_classes
     gathered = gather(
         subject.dataset.train,
         subject.given,

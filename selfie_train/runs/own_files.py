@@ -17,6 +17,7 @@ from pathlib import Path
 
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.lock import folder_lock
+from selfie_io.records.manifest import MANIFEST_NAME
 from selfie_io.records.plain_files import read_json
 
 RUN_FILES = (
@@ -29,6 +30,7 @@ RUN_FILES = (
     "report.html",
     "evidence",
 )
+_DATA_SET = (MANIFEST_NAME, "data_batch_1.bin")
 LIST_NAME = ".selfie-files.json"
 _BEING_WRITTEN = ""
 _MOST_LIST_BYTES = 1 << 20
@@ -36,7 +38,15 @@ _WAIT_SECONDS = 600.0
 
 
 def check_new_run(folder: Path) -> None:
-    """Raise FileExistsError if a folder holds a run, or files of others that a run would replace."""
+    """Raise FileExistsError if a folder holds a run, a data set, or files of others that a run would replace.
+
+    Raises NotADirectoryError if it is no folder.
+    """
+    _check_folder(folder)
+    if any((folder / name).exists() for name in _DATA_SET):
+        raise FileExistsError(
+            f"a new run needs a folder of its own, but {folder} holds a data set: choose another"
+        )
     if (folder / "config.json").exists():
         raise FileExistsError(
             f"a new run needs a new folder, but {folder} holds a run already: resume it, or choose another"
@@ -54,6 +64,7 @@ class OwnFiles:
     def __init__(
         self, folder: Path, names: Sequence[str], *, is_earlier: Callable[[Path], bool] = lambda _: False
     ) -> None:
+        _check_folder(folder)
         self.folder, self.names = folder, names
         listed = _read(folder)
         if listed is None and is_earlier(folder):
@@ -84,6 +95,11 @@ class OwnFiles:
         self._listed = listed
         with atomic_path(self.folder / LIST_NAME) as temporary:
             temporary.write_text(json.dumps(listed, indent=1) + "\n")
+
+
+def _check_folder(folder: Path) -> None:
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "--out must be a folder", str(folder))
 
 
 def _refuse(folder: Path, foreign: list[str]) -> None:

@@ -24,6 +24,7 @@ from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatte
 from selfie_train.training.distributed import join_processes
 from selfie_train.training.early_stopping import EarlyStopping
 from selfie_train.training.learner import Learner
+from selfie_train.training.machine import own_compile_cache
 from selfie_train.training.noise_estimate import NoiseRateEstimate, rate_before_training
 from selfie_train.training.position import checked_rate
 from selfie_train.training.run_log import RunLog
@@ -80,6 +81,8 @@ class Components:
                     f"early stopping works on one training run, got {config.num_runs}: set --restarts 0"
                 )
             self.early_stopping = EarlyStopping(num_samples, num_classes, patience=config.patience)
+        if config.compile:
+            own_compile_cache()
         shape = self.dataset.layout.shape
         self.learner = Learner(
             config,
