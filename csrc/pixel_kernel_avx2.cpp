@@ -120,6 +120,16 @@ inline ByteVector narrow(ShortVector values) {
     return _mm_packus_epi16(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
 }
 
+// bytes * weights + sum, of integers below 2^24: exact.
+inline FloatVector add_product(ByteVector bytes, const FloatVector& weights, const FloatVector& sum) {
+    return mul_add(bytes, weights, sum);
+}
+// The integer parts of values / 128, for values of 0..2^22.
+inline ShortVector from_128ths(const FloatVector& values) {
+    return packed(_mm256_srli_epi32(_mm256_cvttps_epi32(values.low), 7),
+                  _mm256_srli_epi32(_mm256_cvttps_epi32(values.high), 7));
+}
+
 constexpr std::size_t kSumLanes = 32;
 
 // Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every

@@ -143,6 +143,15 @@ inline ByteVector narrow(ShortVector values) {
     return _mm256_cvtepi16_epi8(rounded);
 }
 
+// bytes * weights + sum, of integers below 2^24: exact.
+inline FloatVector add_product(ByteVector bytes, FloatVector weights, FloatVector sum) {
+    return mul_add(bytes, weights, sum);
+}
+// The integer parts of values / 128, for values of 0..2^22.
+inline ShortVector from_128ths(FloatVector values) {
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_cvttps_epi32(values), 7));
+}
+
 constexpr std::size_t kSumLanes = 64;
 
 // Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every

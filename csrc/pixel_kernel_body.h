@@ -8,9 +8,10 @@
 //   stream       store past the caches
 //
 // Before the include, each pixel_kernel_<isa>.cpp defines load, masked_load, store, store_bytes,
-// table_lookup, bit_or, broadcast, min, max and mul_add; the types Float32, Float16 and Bfloat16 with Value
-// and store<kStream>; add_sums over blocks of kSumLanes bytes; and flush_stream. Where kHasLineStores, it
-// also defines store_line_bytes and stream_line, and Float16 and Bfloat16 have store_line<kStream>.
+// table_lookup, bit_or, broadcast, min, max and mul_add, and for resizing ShortVector with widen, lerp,
+// narrow, from_128ths and add_product; the types Float32, Float16 and Bfloat16 with Value and store<kStream>;
+// add_sums over blocks of kSumLanes bytes; and flush_stream. Where kHasLineStores, it also defines
+// store_line_bytes and stream_line, and Float16 and Bfloat16 have store_line<kStream>.
 //
 // Everything stands in an unnamed namespace. An inline function must never be shared between files of
 // different instruction sets: the linker may hand AVX-512 code to a processor without it. Hence no standard

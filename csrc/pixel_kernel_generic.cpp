@@ -170,6 +170,21 @@ inline ByteVector narrow(const ShortVector& values) {
     return result;
 }
 
+// bytes * weights + sum, of integers below 2^24: exact.
+inline FloatVector add_product(const ByteVector& bytes, const FloatVector& weights, const FloatVector& sum) {
+    FloatVector result;
+    for (int i = 0; i < kLanes; ++i)
+        result.lane[i] = static_cast<float>(bytes.lane[i]) * weights.lane[i] + sum.lane[i];
+    return result;
+}
+// The integer parts of values / 128, for values of 0..2^22.
+inline ShortVector from_128ths(const FloatVector& values) {
+    ShortVector result;
+    for (int i = 0; i < kLanes; ++i)
+        result.lane[i] = static_cast<std::int16_t>(static_cast<std::int32_t>(values.lane[i]) >> 7);
+    return result;
+}
+
 constexpr std::size_t kSumLanes = 16;
 
 // Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every sum.

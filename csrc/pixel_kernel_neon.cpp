@@ -108,6 +108,19 @@ inline ByteVector narrow(const ShortVector& values) {
     return vcombine_u8(half(0), half(1));
 }
 
+// bytes * weights + sum, of integers below 2^24: exact.
+inline FloatVector add_product(ByteVector bytes, const FloatVector& weights, const FloatVector& sum) {
+    return mul_add(bytes, weights, sum);
+}
+// The integer parts of values / 128, for values of 0..2^22.
+inline ShortVector from_128ths(const FloatVector& values) {
+    const auto half = [&](int i) {
+        return vreinterpretq_s16_u16(vcombine_u16(vshrn_n_u32(vcvtq_u32_f32(values.val[i]), 7),
+                                                  vshrn_n_u32(vcvtq_u32_f32(values.val[i + 1]), 7)));
+    };
+    return {{half(0), half(2)}};
+}
+
 constexpr std::size_t kSumLanes = 16;
 
 // Adds blocks of bytes, and their squares, to the totals: at most 2^16 bytes, so that 32 bits hold every

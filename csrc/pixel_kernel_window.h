@@ -27,9 +27,7 @@ inline void for_vectors(std::ptrdiff_t count, Visit visit) {
     for_vectors(count, visit, [](std::ptrdiff_t) {});
 }
 
-// For table_lookup(): the lane that each byte comes from. kZeroLane gives 0.
-constexpr std::uint8_t kZeroLane = 0x80;
-
+// For table_lookup(): pixels as they are, or interleaved; in order or reversed.
 struct LaneTables {
     alignas(kLanes) std::uint8_t planar[kLanes] = {};
     alignas(kLanes) std::uint8_t interleaved[3][3][kLanes] = {};  // [vector of the result][channel]
