@@ -2,11 +2,7 @@
 // the pixel kernels. docs/determinism.md tells the arithmetic.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
-#include "augment.h"
-#include "record.h"
+#include "resize_axis.h"
 
 namespace selfie {
 
@@ -21,11 +17,16 @@ struct FilterAxis {
 
 struct FilterTables {
     FilterAxis rows;
-    FilterAxis columns;             // mirrored if the draw flips
-    std::int16_t* lines = nullptr;  // room for rows.taps rows of output columns, each of `line` values
+    FilterAxis columns;             // mirrored if the draw flips; padded to whole vectors
+    LaneGather* gathers = nullptr;  // one per vector of columns: the samples first[i]
+    std::size_t loads = 0;          // of each gather; 0: there are none
+    float* lane_weights = nullptr;  // of the columns: [vector][tap][lane]
+    std::size_t padded_columns = 0;
+    std::int16_t* lines = nullptr;  // room for rows.taps rows of padded_columns
     std::int64_t* held = nullptr;   // the row that each of them holds
-    std::int32_t* sums = nullptr;   // room for one row of output columns
-    std::size_t line = 0;
+    std::int32_t* sums = nullptr;   // room for one row of padded_columns
+    std::int32_t* end = nullptr;    // room for the samples after each output's last
+    double* parts = nullptr;        // room for the weights of one output
 };
 
 // The bytes that make_filter_tables() needs.

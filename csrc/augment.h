@@ -10,9 +10,6 @@
 
 namespace selfie {
 
-// Pixels of one vector, on every instruction set. See pixel_kernel_body.h for the words.
-constexpr std::ptrdiff_t kLanes = 16;
-
 enum class PadMode { kZeros, kReflect };
 enum class FlipMode { kNone, kRandom, kAlternate };
 enum class NormalizeMode { kNone, kPerImage, kPerChannel };

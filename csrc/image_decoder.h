@@ -22,13 +22,12 @@ class ImageDecoder {
     // Decodes all views of record `place` in a batch of `count`.
     // pixels: uint8[C][H][W]; coming: bytes to prefetch meanwhile; images: images_bytes(count) in a buffer of
     // the pool.
-    void decode(const std::uint8_t* pixels, DrawKey key, Prefetch coming, std::size_t place,
+    void decode(const std::uint8_t* pixels, DrawKey key, const Prefetch& coming, std::size_t place,
                 std::size_t count, std::uint8_t* images) {
         for (key.view = 0; key.view < plan_.views; ++key.view) {
             const Draw draw = draw_augmentation(plan_.augment, plan_.layout, key);
-            kernel_.decode(plan_, pixels, draw, scratch_.data(), stream_, coming,
+            kernel_.decode(plan_, pixels, draw, scratch_.data(), stream_, coming.part(key.view, plan_.views),
                            images + (key.view * count + place) * plan_.image_bytes());
-            coming = Prefetch();
         }
     }
 

@@ -6,6 +6,7 @@
 
 #include "antialias.h"
 #include "augment.h"
+#include "lanes.h"
 #include "prefetch.h"
 #include "record.h"
 #include "resize.h"

@@ -15,12 +15,11 @@ struct FloatVector {
     __m256 high;
 };
 
-constexpr bool kHasMaskedLoad = false;
+#include "pixel_kernel_without_lines.h"
 
 inline ByteVector load(const std::uint8_t* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
 }
-inline ByteVector masked_load(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
 inline void store(ByteVector bytes, std::uint8_t* to) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
 }
@@ -119,6 +118,16 @@ inline ShortVector lerp(ShortVector a, ShortVector b, ShortVector weight) {
 inline ByteVector narrow(ShortVector values) {
     const __m256i rounded = _mm256_srli_epi16(_mm256_add_epi16(values, _mm256_set1_epi16(64)), 7);
     return _mm_packus_epi16(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+}
+
+// bytes * weights + sum, of integers below 2^24: exact.
+inline FloatVector add_product(ByteVector bytes, const FloatVector& weights, const FloatVector& sum) {
+    return mul_add(bytes, weights, sum);
+}
+// The integer parts of values / 128, for values of 0..2^22.
+inline ShortVector from_128ths(const FloatVector& values) {
+    return packed(_mm256_srli_epi32(_mm256_cvttps_epi32(values.low), 7),
+                  _mm256_srli_epi32(_mm256_cvttps_epi32(values.high), 7));
 }
 
 constexpr std::size_t kSumLanes = 32;

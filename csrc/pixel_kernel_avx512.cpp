@@ -11,6 +11,7 @@ using ByteVector = __m128i;
 using FloatVector = __m512;
 
 constexpr bool kHasMaskedLoad = true;
+constexpr bool kHasLineStores = true;
 
 inline ByteVector load(const std::uint8_t* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
@@ -63,26 +64,38 @@ struct Float32 {
     }
 };
 
-struct Float16 {
+inline __m512i joined(__m256i low, __m256i high) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+// Values of 16 bits; Type::half() converts a vector.
+template <class Type>
+struct Halves {
     using Value = std::uint16_t;
     template <bool kStream>
     static void store(FloatVector values, Value* to) {
-        store_vector<kStream>(_mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT), to);
+        store_vector<kStream>(Type::half(values), to);
+    }
+    template <bool kStream>
+    static void store_line(const FloatVector* values, Value* to) {
+        store_vector<kStream>(joined(Type::half(values[0]), Type::half(values[1])), to);
     }
 };
 
+struct Float16 : Halves<Float16> {
+    static __m256i half(FloatVector values) { return _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT); }
+};
+
 // Without the instruction of AVX512_BF16, which takes subnormal numbers for 0.
-struct Bfloat16 {
-    using Value = std::uint16_t;
-    template <bool kStream>
-    static void store(FloatVector values, Value* to) {
+struct Bfloat16 : Halves<Bfloat16> {
+    static __m256i half(FloatVector values) {
         alignas(32) static constexpr std::uint16_t kUpperHalves[32] = {1,  3,  5,  7,  9,  11, 13, 15,
                                                                        17, 19, 21, 23, 25, 27, 29, 31};
         const __m512i bits = _mm512_castps_si512(values);
         const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
         const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
         const __m512i halves = _mm512_permutexvar_epi16(_mm512_loadu_si512(kUpperHalves), rounded);
-        store_vector<kStream>(_mm512_castsi512_si256(halves), to);
+        return _mm512_castsi512_si256(halves);
     }
 };
 
@@ -90,6 +103,25 @@ struct Bfloat16 {
 template <bool kStream>
 inline void store_bytes(FloatVector values, std::uint8_t* to) {
     store_vector<kStream>(_mm512_cvtepi32_epi8(_mm512_cvtps_epi32(values)), to);
+}
+
+// The same for a cache line, four vectors.
+template <bool kStream>
+inline void store_line_bytes(const FloatVector* values, std::uint8_t* to) {
+    const auto rounded = [&](int k) { return _mm512_cvtps_epi32(values[k]); };
+    // Packing works within quarters of a register: they come out as columns of a 4 x 4 square.
+    const __m512i packed = _mm512_packus_epi16(_mm512_packs_epi32(rounded(0), rounded(1)),
+                                               _mm512_packs_epi32(rounded(2), rounded(3)));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    store_vector<kStream>(_mm512_permutexvar_epi32(order, packed), to);
+}
+
+// A cache line of bytes, four vectors, past the caches.
+inline void stream_line(const ByteVector* bytes, std::uint8_t* to) {
+    const auto pair = [&](int k) {
+        return _mm256_inserti128_si256(_mm256_castsi128_si256(bytes[k]), bytes[k + 1], 1);
+    };
+    store_vector<true>(joined(pair(0), pair(2)), to);
 }
 
 // Lanes of 16 bits: bytes times 128, for resizing.
@@ -109,6 +141,15 @@ inline ShortVector lerp(ShortVector a, ShortVector b, ShortVector weight) {
 inline ByteVector narrow(ShortVector values) {
     const __m256i rounded = _mm256_srli_epi16(_mm256_add_epi16(values, _mm256_set1_epi16(64)), 7);
     return _mm256_cvtepi16_epi8(rounded);
+}
+
+// bytes * weights + sum, of integers below 2^24: exact.
+inline FloatVector add_product(ByteVector bytes, FloatVector weights, FloatVector sum) {
+    return mul_add(bytes, weights, sum);
+}
+// The integer parts of values / 128, for values of 0..2^22.
+inline ShortVector from_128ths(FloatVector values) {
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_cvttps_epi32(values), 7));
 }
 
 constexpr std::size_t kSumLanes = 64;

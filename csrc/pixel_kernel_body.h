@@ -8,8 +8,10 @@
 //   stream       store past the caches
 //
 // Before the include, each pixel_kernel_<isa>.cpp defines load, masked_load, store, store_bytes,
-// table_lookup, bit_or, broadcast, min, max and mul_add; the types Float32, Float16 and Bfloat16 with Value
-// and store<kStream>; add_sums over blocks of kSumLanes bytes; and flush_stream.
+// table_lookup, bit_or, broadcast, min, max and mul_add, and for resizing ShortVector with widen, lerp,
+// narrow, from_128ths and add_product; the types Float32, Float16 and Bfloat16 with Value and store<kStream>;
+// add_sums over blocks of kSumLanes bytes; and flush_stream. Where kHasLineStores, it also defines
+// store_line_bytes and stream_line, and Float16 and Bfloat16 have store_line<kStream>.
 //
 // Everything stands in an unnamed namespace. An inline function must never be shared between files of
 // different instruction sets: the linker may hand AVX-512 code to a processor without it. Hence no standard
@@ -19,123 +21,12 @@
 
 #include "pixel_kernel.h"
 #include "pixel_kernel_colour.h"
+#include "pixel_kernel_convert.h"
 #include "pixel_kernel_resize.h"
 #include "pixel_kernel_window.h"
 
 namespace selfie {
 namespace {
-
-// Saturates: a value outside 0..255 becomes the nearest bound.
-struct Uint8 {
-    using Value = std::uint8_t;
-    template <bool kStream>
-    static void store(const FloatVector& values, Value* to) {
-        store_bytes<kStream>(min(max(values, broadcast(0.0f)), broadcast(255.0f)), to);
-    }
-};
-
-// The scale and shift of every lane: of one plane, or of three interleaved channels.
-template <std::size_t kChannels>
-struct LaneScaleAndShift {
-    FloatVector scale[kChannels];
-    FloatVector shift[kChannels];
-
-    LaneScaleAndShift(const float* scales, const float* shifts) {
-        float wide[2][kChannels * kLanes];
-        for (std::size_t i = 0; i < kChannels * kLanes; ++i) {
-            wide[0][i] = scales[i % kChannels];
-            wide[1][i] = shifts[i % kChannels];
-        }
-        for (std::size_t k = 0; k < kChannels; ++k) {
-            scale[k] = load(wide[0] + k * kLanes);
-            shift[k] = load(wide[1] + k * kLanes);
-        }
-    }
-
-    // Converts and stores one vector per channel, its lanes reordered by the tables. bytes_of(c) gives the
-    // bytes of channel c.
-    template <class Type, bool kStream, class BytesOf>
-    void convert(BytesOf bytes_of, const LaneTables& tables, typename Type::Value* out) const {
-        if constexpr (kChannels == 1) {
-            const ByteVector bytes = table_lookup(bytes_of(0), load(tables.planar));
-            Type::template store<kStream>(mul_add(bytes, scale[0], shift[0]), out);
-        } else {
-            const ByteVector bytes[] = {bytes_of(0), bytes_of(1), bytes_of(2)};
-            for (std::size_t k = 0; k < 3; ++k) {
-                const auto& from = tables.interleaved[k];
-                const ByteVector mixed = bit_or(
-                    bit_or(table_lookup(bytes[0], load(from[0])), table_lookup(bytes[1], load(from[1]))),
-                    table_lookup(bytes[2], load(from[2])));
-                Type::template store<kStream>(mul_add(mixed, scale[k], shift[k]), out + k * kLanes);
-            }
-        }
-    }
-};
-
-// Converts whole planes of `count` pixels, which follow each other.
-template <class Type, bool kStream, std::size_t kChannels>
-void convert_planes(const std::uint8_t* planes, std::size_t count, const LaneScaleAndShift<kChannels>& lanes,
-                    typename Type::Value* out) {
-    if (count < kLanes) {  // scratch_bytes() has room to load a whole vector; out has none to store it
-        typename Type::Value whole[kChannels * kLanes];
-        lanes.template convert<Type, false>([&](std::size_t c) { return load(planes + c * count); }, kForward,
-                                            whole);
-        std::memcpy(out, whole, kChannels * count * sizeof *whole);
-        return;
-    }
-    for_vectors(static_cast<std::ptrdiff_t>(count), [&](std::ptrdiff_t i) {
-        lanes.template convert<Type, kStream>([&](std::size_t c) { return load(planes + c * count + i); },
-                                              kForward, out + static_cast<std::ptrdiff_t>(kChannels) * i);
-    });
-}
-
-// Converts interleaved bytes of any number of channels: scale and shift repeat with a period of channels.
-template <class Type>
-void convert_interleaved(const std::uint8_t* bytes, std::size_t values, std::size_t channels,
-                         const float* scale, const float* shift, typename Type::Value* out) {
-    float scales[kLanes + kMaxChannels];
-    float shifts[kLanes + kMaxChannels];
-    for (std::size_t i = 0; i < kLanes + channels; ++i) {
-        scales[i] = scale[i % channels];
-        shifts[i] = shift[i % channels];
-    }
-    const auto convert = [&](std::size_t i, typename Type::Value* to) {
-        const std::size_t channel = i % channels;
-        Type::template store<false>(mul_add(load(bytes + i), load(scales + channel), load(shifts + channel)),
-                                    to);
-    };
-    if (values < kLanes) {
-        typename Type::Value whole[kLanes];
-        convert(0, whole);
-        std::memcpy(out, whole, values * sizeof *whole);
-        return;
-    }
-    for_vectors(static_cast<std::ptrdiff_t>(values),
-                [&](std::ptrdiff_t i) { convert(static_cast<std::size_t>(i), out + i); });
-}
-
-void interleave(const std::uint8_t* planes, std::size_t pixels, std::size_t channels, std::uint8_t* out) {
-    for (std::size_t c = 0; c < channels; ++c)
-        for (std::size_t i = 0; i < pixels; ++i) out[i * channels + c] = planes[c * pixels + i];
-}
-
-// Crops, flips and converts in one pass: reads only the record, writes only the result.
-template <class Type, bool kStream, std::size_t kChannels>
-void convert_window(const PixelPlan& plan, const std::uint8_t* planes, const Draw& draw,
-                    const LaneScaleAndShift<kChannels>& lanes, Prefetch& coming, typename Type::Value* out) {
-    const LaneTables& tables = draw.flip ? kReversed : kForward;
-    const std::size_t step = plan.layout.plane_bytes();
-    // A streamed cache line must be filled without a gap, so vectors shorter than a line follow each other.
-    constexpr bool kByRows = kChannels > 1 || (kStream && sizeof(typename Type::Value) < sizeof(float));
-    for_window_vectors<kByRows>(
-        plan, planes, draw,
-        [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
-            lanes.template convert<Type, kStream>(
-                [&](std::size_t c) { return masked_load(from + c * step, mask); }, tables,
-                out + static_cast<std::ptrdiff_t>(kChannels) * place);
-        },
-        [&](std::ptrdiff_t pixels) { coming.advance(kChannels * static_cast<std::size_t>(pixels)); });
-}
 
 ChannelSums channel_sums(const std::uint8_t* bytes, std::size_t count) {
     constexpr std::size_t kMostBlocks = 65536 / kSumLanes;  // add_sums() counts in 32 bits
@@ -210,7 +101,7 @@ void clear(const PixelPlan& plan, std::int64_t first_row, std::int64_t first_col
 }
 
 template <class Type, bool kStream>
-void decode_colour(const PixelPlan& plan, const std::uint8_t* window, const Draw& draw,
+void decode_colour(const PixelPlan& plan, const std::uint8_t* window, const Draw& draw, Prefetch& coming,
                    typename Type::Value* out) {
     const std::size_t count = plan.crop_pixels();
     const WindowSums sums(plan, window);
@@ -220,38 +111,55 @@ void decode_colour(const PixelPlan& plan, const std::uint8_t* window, const Draw
     float shift[3];
     compose_colour(plan.normalize, draw, sums.of, cross, count, matrix, shift);
     if (plan.channels_last)
-        convert_colour_interleaved<Type, kStream>(window, count, matrix, shift, out);
+        convert_colour_interleaved<Type, kStream>(window, count, matrix, shift, coming, out);
     else
-        convert_colour_planes<Type, kStream>(window, count, matrix, shift, out);
+        convert_colour_planes<Type, kStream>(window, count, matrix, shift, coming, out);
 }
 
-template <class Type, bool kStream>
-void decode_channels(const PixelPlan& plan, const std::uint8_t* pixels, const std::uint8_t* window,
-                     const Draw& draw, std::uint8_t* scratch, Prefetch& coming, typename Type::Value* out) {
+// window: null if it is not made yet; then this crops and flips, too.
+template <class Type, bool kStream, template <std::ptrdiff_t> class Lanes>
+void convert_channels(const PixelPlan& plan, const std::uint8_t* pixels, const std::uint8_t* window,
+                      const Draw& draw, const float* scale, const float* shift, std::uint8_t* scratch,
+                      Prefetch& coming, typename Type::Value* out) {
     const std::size_t channels = plan.layout.channels;
     const std::size_t count = plan.crop_pixels();
-    const bool fused_window = window == nullptr;  // not made yet: crop, flip and convert in one pass
-    float scale[kMaxChannels];
-    float shift[kMaxChannels];
-    window_scale_and_shift(plan, window, draw, scale, shift);
-    const auto convert = [&](const std::uint8_t* planes, const auto& lanes, typename Type::Value* to) {
-        if (fused_window)
-            convert_window<Type, kStream>(plan, planes, draw, lanes, coming, to);
+    const auto convert = [&](std::size_t channel, const auto& lanes, typename Type::Value* to) {
+        if (window == nullptr)
+            convert_window<Type, kStream>(plan, pixels + channel * plan.layout.plane_bytes(), draw, lanes,
+                                          coming, to);
         else
-            convert_planes<Type, kStream>(planes, count, lanes, to);
+            convert_planes<Type, kStream>(window + channel * count, count, lanes, coming, to);
     };
-    const std::uint8_t* planes = fused_window ? pixels : window;
     if (!plan.channels_last || channels == 1) {
-        const std::size_t step = fused_window ? plan.layout.plane_bytes() : count;
         for (std::size_t c = 0; c < channels; ++c)
-            convert(planes + c * step, LaneScaleAndShift<1>(scale + c, shift + c), out + c * count);
+            convert(c, Lanes<1>(scale + c, shift + c), out + c * count);
     } else if (channels == 3) {
-        convert(planes, LaneScaleAndShift<3>(scale, shift), out);
+        convert(0, Lanes<3>(scale, shift), out);
     } else {
         std::uint8_t* bytes = scratch + plan.image_values();
         interleave(window, count, channels, bytes);
         convert_interleaved<Type>(bytes, channels * count, channels, scale, shift, out);
     }
+}
+
+bool changes_nothing(const float* scale, const float* shift, std::size_t channels) {
+    for (std::size_t c = 0; c < channels; ++c)
+        if (scale[c] != 1 || shift[c] != 0) return false;
+    return true;
+}
+
+template <class Type, bool kStream>
+void decode_channels(const PixelPlan& plan, const std::uint8_t* pixels, const std::uint8_t* window,
+                     const Draw& draw, std::uint8_t* scratch, Prefetch& coming, typename Type::Value* out) {
+    float scale[kMaxChannels];
+    float shift[kMaxChannels];
+    window_scale_and_shift(plan, window, draw, scale, shift);
+    if constexpr (sizeof(typename Type::Value) == 1)
+        if (changes_nothing(scale, shift, plan.layout.channels))
+            return convert_channels<Type, kStream, LaneCopy>(plan, pixels, window, draw, scale, shift,
+                                                             scratch, coming, out);
+    convert_channels<Type, kStream, LaneScaleAndShift>(plan, pixels, window, draw, scale, shift, scratch,
+                                                       coming, out);
 }
 
 template <class Type, bool kStream>
@@ -261,13 +169,10 @@ void decode_as(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& dr
     const bool any_order = !plan.channels_last || channels == 1 || channels == 3;
     const bool fused_window = can_fuse(plan) && any_order && !needs_sums(plan.augment, plan.normalize) &&
                               !plan.augment.resizes() && !plan.augment.has_colour();
-    const std::uint8_t* window = nullptr;
-    if (!fused_window) {
-        coming.finish();
-        window = find_window(plan, pixels, draw, scratch);
-    }
+    coming.spread_over(plan.image_values());
+    const std::uint8_t* window = fused_window ? nullptr : find_window(plan, pixels, draw, scratch);
     if (plan.augment.has_colour())
-        decode_colour<Type, kStream>(plan, window, draw, out);
+        decode_colour<Type, kStream>(plan, window, draw, coming, out);
     else
         decode_channels<Type, kStream>(plan, pixels, window, draw, scratch, coming, out);
     coming.finish();

@@ -32,7 +32,7 @@ struct LaneColour {
 // Converts three planes of `count` pixels, which follow each other.
 template <class Type, bool kStream>
 void convert_colour_planes(const std::uint8_t* planes, std::size_t count, const Matrix& matrix,
-                           const float* shift, typename Type::Value* out) {
+                           const float* shift, Prefetch& coming, typename Type::Value* out) {
     for (std::size_t c = 0; c < 3; ++c, out += count) {
         const float* row = matrix.at + 3 * c;
         const LaneColour lanes = {{broadcast(row[0]), broadcast(row[1]), broadcast(row[2])},
@@ -45,9 +45,12 @@ void convert_colour_planes(const std::uint8_t* planes, std::size_t count, const 
             Type::template store<false>(mixed(0), whole);
             std::memcpy(out, whole, count * sizeof *whole);
         } else {
-            for_vectors(static_cast<std::ptrdiff_t>(count), [&](std::ptrdiff_t i) {
-                Type::template store<kStream>(mixed(static_cast<std::size_t>(i)), out + i);
-            });
+            for_vectors(
+                static_cast<std::ptrdiff_t>(count),
+                [&](std::ptrdiff_t i) {
+                    Type::template store<kStream>(mixed(static_cast<std::size_t>(i)), out + i);
+                },
+                [&](std::ptrdiff_t pixels) { coming.advance(static_cast<std::size_t>(pixels)); });
         }
     }
 }
@@ -60,7 +63,7 @@ struct Stream {
 // The same, interleaved.
 template <class Type, bool kStream>
 void convert_colour_interleaved(const std::uint8_t* planes, std::size_t count, const Matrix& matrix,
-                                const float* shift, typename Type::Value* out) {
+                                const float* shift, Prefetch& coming, typename Type::Value* out) {
     LaneColour lanes[3];
     for (std::size_t k = 0; k < 3; ++k) {
         float values[4][kLanes];
@@ -88,9 +91,10 @@ void convert_colour_interleaved(const std::uint8_t* planes, std::size_t count, c
         std::memcpy(out, whole, 3 * count * sizeof *whole);
         return;
     }
-    for_vectors(static_cast<std::ptrdiff_t>(count), [&](std::ptrdiff_t i) {
-        convert(static_cast<std::size_t>(i), Stream<kStream>(), out + 3 * i);
-    });
+    for_vectors(
+        static_cast<std::ptrdiff_t>(count),
+        [&](std::ptrdiff_t i) { convert(static_cast<std::size_t>(i), Stream<kStream>(), out + 3 * i); },
+        [&](std::ptrdiff_t pixels) { coming.advance(3 * static_cast<std::size_t>(pixels)); });
 }
 
 CrossSums cross_sums(const std::uint8_t* planes, std::size_t count) {

@@ -14,14 +14,13 @@ struct FloatVector {
     float lane[kLanes];
 };
 
-constexpr bool kHasMaskedLoad = false;
+#include "pixel_kernel_without_lines.h"
 
 inline ByteVector load(const std::uint8_t* from) {
     ByteVector bytes;
     std::memcpy(&bytes, from, sizeof bytes);
     return bytes;
 }
-inline ByteVector masked_load(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
 inline void store(const ByteVector& bytes, std::uint8_t* to) { std::memcpy(to, &bytes, sizeof bytes); }
 inline ByteVector table_lookup(const ByteVector& bytes, const ByteVector& lanes) {
     ByteVector result;
@@ -168,6 +167,21 @@ inline ShortVector lerp(const ShortVector& a, const ShortVector& b, const ShortV
 inline ByteVector narrow(const ShortVector& values) {
     ByteVector result;
     for (int i = 0; i < kLanes; ++i) result.lane[i] = static_cast<std::uint8_t>((values.lane[i] + 64) >> 7);
+    return result;
+}
+
+// bytes * weights + sum, of integers below 2^24: exact.
+inline FloatVector add_product(const ByteVector& bytes, const FloatVector& weights, const FloatVector& sum) {
+    FloatVector result;
+    for (int i = 0; i < kLanes; ++i)
+        result.lane[i] = static_cast<float>(bytes.lane[i]) * weights.lane[i] + sum.lane[i];
+    return result;
+}
+// The integer parts of values / 128, for values of 0..2^22.
+inline ShortVector from_128ths(const FloatVector& values) {
+    ShortVector result;
+    for (int i = 0; i < kLanes; ++i)
+        result.lane[i] = static_cast<std::int16_t>(static_cast<std::int32_t>(values.lane[i]) >> 7);
     return result;
 }
 

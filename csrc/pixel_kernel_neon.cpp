@@ -10,10 +10,9 @@ namespace {
 using ByteVector = uint8x16_t;
 using FloatVector = float32x4x4_t;
 
-constexpr bool kHasMaskedLoad = false;
+#include "pixel_kernel_without_lines.h"
 
 inline ByteVector load(const std::uint8_t* from) { return vld1q_u8(from); }
-inline ByteVector masked_load(const std::uint8_t* from, std::uint16_t) { return load(from); }  // never called
 inline void store(ByteVector bytes, std::uint8_t* to) { vst1q_u8(to, bytes); }
 inline ByteVector table_lookup(ByteVector bytes, ByteVector lanes) { return vqtbl1q_u8(bytes, lanes); }
 inline ByteVector bit_or(ByteVector a, ByteVector b) { return vorrq_u8(a, b); }
@@ -107,6 +106,19 @@ inline ByteVector narrow(const ShortVector& values) {
         return vmovn_u16(vshrq_n_u16(vreinterpretq_u16_s16(vaddq_s16(values.val[i], vdupq_n_s16(64))), 7));
     };
     return vcombine_u8(half(0), half(1));
+}
+
+// bytes * weights + sum, of integers below 2^24: exact.
+inline FloatVector add_product(ByteVector bytes, const FloatVector& weights, const FloatVector& sum) {
+    return mul_add(bytes, weights, sum);
+}
+// The integer parts of values / 128, for values of 0..2^22.
+inline ShortVector from_128ths(const FloatVector& values) {
+    const auto half = [&](int i) {
+        return vreinterpretq_s16_u16(vcombine_u16(vshrn_n_u32(vcvtq_u32_f32(values.val[i]), 7),
+                                                  vshrn_n_u32(vcvtq_u32_f32(values.val[i + 1]), 7)));
+    };
+    return {{half(0), half(2)}};
 }
 
 constexpr std::size_t kSumLanes = 16;

@@ -64,30 +64,48 @@ void resize_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw
     }
 }
 
-// The same with antialiasing. The compiler makes vectors of the sums along the rows.
+// One row of output columns with antialiasing, as bytes times 128.
+void filter_line(const std::uint8_t* row, const FilterTables& tables, std::int16_t* out) {
+    const std::int64_t taps = tables.columns.taps;
+    if (tables.loads == 0) {
+        for (std::size_t i = 0; i < tables.padded_columns; ++i) {
+            const std::uint8_t* sample = row + tables.columns.first[i];
+            const std::int16_t* weights = tables.columns.weights + static_cast<std::int64_t>(i) * taps;
+            std::int32_t sum = 64;
+            for (std::int64_t k = 0; k < taps; ++k) sum += weights[k] * sample[k];
+            out[i] = static_cast<std::int16_t>(sum >> 7);
+        }
+        return;
+    }
+    const float* weights = tables.lane_weights;
+    for (std::size_t i = 0; i < tables.padded_columns; i += kLanes) {
+        const LaneGather& gather = tables.gathers[i / kLanes];
+        FloatVector sum = broadcast(64.0f);
+        for (std::int64_t k = 0; k < taps; ++k, weights += kLanes) {
+            ByteVector bytes = table_lookup(load(row + gather.offset[0] + k), load(gather.first[0]));
+            for (std::size_t n = 1; n < tables.loads; ++n)
+                bytes = bit_or(bytes, table_lookup(load(row + gather.offset[n] + k), load(gather.first[n])));
+            sum = add_product(bytes, load(weights), sum);
+        }
+        store(from_128ths(sum), out + i);
+    }
+}
+
+// The resized window with antialiasing. The compiler makes vectors of the sums along the rows.
 void filter_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& draw, std::uint8_t* scratch,
                    std::uint8_t* window) {
     const FilterTables tables =
         make_filter_tables(plan.augment, plan.layout, draw, scratch + plan.window_bytes());
     const std::int64_t columns = plan.augment.crop_width;
-    const std::int64_t taps = tables.columns.taps;
     for (std::size_t c = 0; c < plan.layout.channels; ++c) {
         const std::uint8_t* plane = pixels + c * plan.layout.plane_bytes();
         for (std::int64_t slot = 0; slot < tables.rows.taps; ++slot) tables.held[slot] = -1;
-        // A row of output columns, as bytes times 128.
         const auto line = [&](std::int64_t row) {
             const std::int64_t slot = row % tables.rows.taps;
-            std::int16_t* out = tables.lines + static_cast<std::size_t>(slot) * tables.line;
-            if (tables.held[slot] == row) return out;
+            std::int16_t* out = tables.lines + static_cast<std::size_t>(slot) * tables.padded_columns;
+            if (tables.held[slot] != row)
+                filter_line(plane + row * static_cast<std::int64_t>(plan.layout.width), tables, out);
             tables.held[slot] = row;
-            const std::uint8_t* bytes = plane + row * static_cast<std::int64_t>(plan.layout.width);
-            for (std::int64_t i = 0; i < columns; ++i) {
-                const std::uint8_t* sample = bytes + tables.columns.first[i];
-                const std::int16_t* weights = tables.columns.weights + i * taps;
-                std::int32_t sum = 64;
-                for (std::int64_t k = 0; k < taps; ++k) sum += weights[k] * sample[k];
-                out[i] = static_cast<std::int16_t>(sum >> 7);
-            }
             return out;
         };
         for (std::int64_t y = 0; y < plan.augment.crop_height; ++y) {

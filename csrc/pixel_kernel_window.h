@@ -10,17 +10,24 @@ namespace selfie {
 namespace {
 
 // Visits a row in vectors. Where they do not divide it, the last one overlaps the one before. count >=
-// kLanes.
-template <class Visit>
-inline void for_vectors(std::ptrdiff_t count, Visit visit) {
+// kLanes. pause(pixels) is called now and then with the number of pixels since the last call.
+template <std::ptrdiff_t kGroup = 1, class Visit, class Pause>
+inline void for_vectors(std::ptrdiff_t count, Visit visit, Pause pause) {
+    constexpr std::ptrdiff_t kBetweenPauses = 64 * kLanes;
     std::ptrdiff_t i = 0;
-    for (; i <= count - kLanes; i += kLanes) visit(i);
+    while (i <= count - kBetweenPauses) {
+        for (const std::ptrdiff_t end = i + kBetweenPauses; i < end; i += kGroup * kLanes) visit(i);
+        pause(kBetweenPauses);
+    }
+    for (; i <= count - kGroup * kLanes; i += kGroup * kLanes) visit(i);
     if (i < count) visit(count - kLanes);
 }
+template <class Visit>
+inline void for_vectors(std::ptrdiff_t count, Visit visit) {
+    for_vectors(count, visit, [](std::ptrdiff_t) {});
+}
 
-// For table_lookup(): the lane that each byte comes from. kZeroLane gives 0.
-constexpr std::uint8_t kZeroLane = 0x80;
-
+// For table_lookup(): pixels as they are, or interleaved; in order or reversed.
 struct LaneTables {
     alignas(kLanes) std::uint8_t planar[kLanes] = {};
     alignas(kLanes) std::uint8_t interleaved[3][3][kLanes] = {};  // [vector of the result][channel]
@@ -36,54 +43,96 @@ struct LaneTables {
 constexpr LaneTables kForward(false);
 constexpr LaneTables kReversed(true);
 
-// Visits the window of a zero-padded plane vector by vector. visit(from, mask, place) receives the vector's
-// address in the image, the mask of lanes inside the image, and the vector's place in the window. The window
-// is at least kLanes wide. pause(pixels) is called now and then with the number of pixels since the last
-// call. Measured: single planes are faster column by column, interleaved ones row by row.
-template <bool kByRows, class Visit, class Pause>
-inline void for_window_vectors(const PixelPlan& plan, const std::uint8_t* plane, const Draw& draw,
-                               Visit visit, Pause pause) {
-    const auto height = static_cast<std::ptrdiff_t>(plan.layout.height);
-    const auto width = static_cast<std::ptrdiff_t>(plan.layout.width);
-    const std::ptrdiff_t rows = plan.augment.crop_height;
-    const std::ptrdiff_t columns = plan.augment.crop_width;
-    const std::uint8_t* corner = plane + draw.top * width + draw.left;
-    const auto source = [&](std::ptrdiff_t x) { return draw.flip ? columns - kLanes - x : x; };
-    const auto inside = [&](std::ptrdiff_t x) {
+// A vector of the window: its address in the image and the mask of its lanes inside the image.
+struct WindowVector {
+    const std::uint8_t* from;
+    std::uint16_t mask;
+
+    [[gnu::always_inline]] ByteVector load_plane(std::size_t offset) const {
+        return masked_load(from + offset, mask);
+    }
+};
+
+// Where the vectors of a zero-padded plane's window come from. The window is at least kLanes wide.
+struct WindowVectors {
+    const std::uint8_t* corner;
+    std::ptrdiff_t height, width, rows, columns, top, left;
+    bool flip;
+
+    WindowVectors(const PixelPlan& plan, const std::uint8_t* plane, const Draw& draw)
+        : height(static_cast<std::ptrdiff_t>(plan.layout.height)),
+          width(static_cast<std::ptrdiff_t>(plan.layout.width)),
+          rows(plan.augment.crop_height),
+          columns(plan.augment.crop_width),
+          top(draw.top),
+          left(draw.left),
+          flip(draw.flip) {
+        corner = plane + top * width + left;
+    }
+
+    std::ptrdiff_t source(std::ptrdiff_t x) const { return flip ? columns - kLanes - x : x; }
+    unsigned inside(std::ptrdiff_t x) const {
         const auto bits_below = [](std::ptrdiff_t place) {
             return (1u << (place < 0 ? 0 : place < kLanes ? place : kLanes)) - 1;
         };
-        return bits_below(width - draw.left - source(x)) & ~bits_below(-draw.left - source(x));
-    };
-    const auto in_image = [&](std::ptrdiff_t y) { return draw.top + y >= 0 && draw.top + y < height; };
-    constexpr std::ptrdiff_t kMostVectors = 64;  // of a row
+        return bits_below(width - left - source(x)) & ~bits_below(-left - source(x));
+    }
+    bool in_image(std::ptrdiff_t y) const { return top + y >= 0 && top + y < height; }
+};
+
+// Visits the vectors of a window column by column. visit(vector, place) receives the vector's place in the
+// window, in pixels. pause(pixels) is called now and then with the number of pixels since the last call.
+template <class Visit, class Pause>
+inline void for_window_columns(const WindowVectors& window, Visit visit, Pause pause) {
+    for_vectors(window.columns, [&](std::ptrdiff_t x) {
+        const std::uint8_t* from = window.corner + window.source(x);
+        const unsigned mask = window.inside(x);
+        for (std::ptrdiff_t y = 0; y < window.rows; ++y)
+            visit(WindowVector{from + y * window.width,
+                               static_cast<std::uint16_t>(window.in_image(y) ? mask : 0)},
+                  y * window.columns + x);
+        pause(window.rows * kLanes);
+    });
+}
+
+constexpr std::ptrdiff_t kMostRowVectors = 64;  // for_window_rows() has tables of this length
+
+// Whether for_window_rows() can visit groups of kGroup vectors.
+template <std::ptrdiff_t kGroup>
+inline bool has_groups(const PixelPlan& plan) {
+    return plan.augment.crop_width <= kMostRowVectors * kLanes &&
+           (kGroup == 1 || plan.augment.crop_width % (kGroup * kLanes) == 0);
+}
+
+// The same row by row, kGroup neighbours at once: visit(vectors, place), where vectors(k) gives neighbour k.
+// Needs has_groups<kGroup>().
+template <std::ptrdiff_t kGroup, class Visit, class Pause>
+inline void for_window_rows(const WindowVectors& window, Visit visit, Pause pause) {
     constexpr std::ptrdiff_t kRowsBetweenPauses = 8;
-    if (kByRows && columns <= kMostVectors * kLanes) {
-        std::ptrdiff_t place[kMostVectors];
-        unsigned mask[kMostVectors];
-        std::ptrdiff_t count = 0;
-        for_vectors(columns, [&](std::ptrdiff_t x) {
-            place[count] = x;
-            mask[count++] = inside(x);
-        });
-        for (std::ptrdiff_t y = 0; y < rows; ++y) {
-            for (std::ptrdiff_t i = 0; i < count; ++i)
-                visit(corner + y * width + source(place[i]),
-                      static_cast<std::uint16_t>(in_image(y) ? mask[i] : 0), y * columns + place[i]);
-            if (y % kRowsBetweenPauses == kRowsBetweenPauses - 1) pause(kRowsBetweenPauses * columns);
-        }
-    } else {
-        for_vectors(columns, [&](std::ptrdiff_t x) {
-            const std::uint8_t* from = corner + source(x);
-            const unsigned mask = inside(x);
-            for (std::ptrdiff_t y = 0; y < rows; ++y)
-                visit(from + y * width, static_cast<std::uint16_t>(in_image(y) ? mask : 0), y * columns + x);
-            pause(rows * kLanes);
-        });
+    std::ptrdiff_t place[kMostRowVectors];
+    std::ptrdiff_t source[kMostRowVectors];
+    unsigned mask[kMostRowVectors];
+    std::ptrdiff_t count = 0;
+    for_vectors(window.columns, [&](std::ptrdiff_t x) {
+        place[count] = x;
+        source[count] = window.source(x);
+        mask[count++] = window.inside(x);
+    });
+    const std::uint8_t* row = window.corner;
+    for (std::ptrdiff_t y = 0; y < window.rows; ++y, row += window.width) {
+        const unsigned in_image = window.in_image(y) ? ~0u : 0;
+        for (std::ptrdiff_t i = 0; i < count; i += kGroup)
+            visit(
+                [&](std::ptrdiff_t k) {
+                    return WindowVector{row + source[i + k],
+                                        static_cast<std::uint16_t>(mask[i + k] & in_image)};
+                },
+                y * window.columns + place[i]);
+        if (y % kRowsBetweenPauses == kRowsBetweenPauses - 1) pause(kRowsBetweenPauses * window.columns);
     }
 }
 
-// Whether for_window_vectors() can visit this window.
+// Whether the two functions above can visit this window.
 inline bool can_fuse(const PixelPlan& plan) {
     return kHasMaskedLoad && plan.augment.crop_width >= kLanes && plan.augment.pad_mode == PadMode::kZeros;
 }
@@ -121,10 +170,10 @@ void copy_window(const PixelPlan& plan, const std::uint8_t* pixels, const Draw& 
     if (can_fuse(plan)) {
         const ByteVector order = load((draw.flip ? kReversed : kForward).planar);
         for (std::size_t c = 0; c < plan.layout.channels; ++c) {
-            for_window_vectors<false>(
-                plan, pixels, draw,
-                [&](const std::uint8_t* from, std::uint16_t mask, std::ptrdiff_t place) {
-                    store(table_lookup(masked_load(from, mask), order), window + place);
+            for_window_columns(
+                WindowVectors(plan, pixels, draw),
+                [&](const WindowVector& vector, std::ptrdiff_t place) {
+                    store(table_lookup(vector.load_plane(0), order), window + place);
                 },
                 [](std::ptrdiff_t) {});
             pixels += plan.layout.plane_bytes();

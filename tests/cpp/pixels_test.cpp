@@ -28,8 +28,8 @@ std::uint32_t rounded(float value, PixelType type) {
     const std::uint32_t sign = bits >> 16 & 0x8000u;
     const double size = std::fabs(static_cast<double>(value));
     if (size >= 65520) return sign | 0x7C00u;
-    int exponent = 0;
-    std::frexp(size, &exponent);
+    int exponent = -24;  // of 0, too
+    if (size > 0) std::frexp(size, &exponent);
     const int step = std::max(exponent - 11, -24);  // half has 11 bits, and none below 2^-24
     const auto units = static_cast<std::uint32_t>(std::nearbyint(std::ldexp(size, -step)));
     if (step == -24) return sign | units;  // subnormal, or the first normal number
@@ -101,7 +101,7 @@ void test_pixels() {
         const RecordLayout layout = make_layout(shape[0], shape[1], shape[2]);
         std::vector<std::uint8_t> pixels(layout.pixel_bytes());
         for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>(i * i + i / 7);
-        for (int number = 0; number < 64; ++number) {
+        for (int number = 0; number < 96; ++number) {
             PixelPlan plan = make_plan(layout);
             plan.type = static_cast<PixelType>(number % 4);
             plan.channels_last = number & 4;
@@ -116,7 +116,7 @@ void test_pixels() {
                 plan.augment.brightness = 63;
                 plan.augment.cutout = 3;
                 plan.normalize.mode = NormalizeMode::kPerImage;
-            } else {
+            } else if (number < 64) {  // else bytes stay what they are
                 plan.normalize.mode = NormalizeMode::kPerChannel;
                 plan.normalize.mean.assign(layout.channels, 0.47);
                 plan.normalize.std.assign(layout.channels, number & 1 ? 0.25 : 1e-6);
