@@ -28,20 +28,24 @@ def boolean(name: str, value: object) -> None:
         raise ValueError(f"{name} must be True or False, got {value!r}")
 
 
-def finite(name: str, value: object) -> None:
-    """A finite number that is not negative."""
+def finite(name: str, value: object, most: float) -> None:
+    """A finite number in 0..most."""
     try:
         fits = math.isfinite(value) and value >= 0  # type: ignore[arg-type, operator]
     except (TypeError, OverflowError):
         fits = False
     if not fits:
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+    if value > most:  # type: ignore[operator]
+        raise ValueError(f"{name} must be at most {most:g}, got {value!r}")
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers, also within a sequence, as Python's: those compute in any width and are JSON."""
+    """NumPy's numbers and arrays, also in a sequence, as Python's: those compute in any width, are JSON."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return tuple(plain(one) for one in value)
     return value

@@ -22,6 +22,7 @@ MAX_SEED = 2**64 - 1
 MAX_EPOCH = 2**32 - 1
 MAX_VIEWS = 256
 MAX_COUNT = 2**31 - 1  # of records in a batch, and of ranks: their product fits 64 bits
+LEAST_STD = 1e-30
 _NUMBERS = ("batch_size", "views", "seed", "num_threads", "prefetch_batches", "world_size", "rank")
 
 # (mean, std) of each channel, for pixels in 0..1: PerChannel(*CIFAR10_MEAN_STD).
@@ -68,6 +69,10 @@ class PerChannel:
             )
         if not all(map(math.isfinite, self.mean + self.std)) or min(self.std, default=0) <= 0:
             raise ValueError(f"mean must be finite and std positive, got {self.mean} and {self.std}")
+        if min(self.std, default=1) < LEAST_STD:
+            raise ValueError(
+                f"std must be at least {LEAST_STD:g}, got {self.std}: float32 holds no larger scale"
+            )
         if max(map(abs, self.mean + self.std), default=0) > 1:
             raise ValueError(
                 "mean and std must be in torchvision's units, for pixels in 0..1, "
