@@ -268,7 +268,7 @@ void RecordFiles::check_index(std::int64_t index) const {
 }
 
 void RecordFiles::throw_lost(std::size_t number, std::uint64_t bytes) const {
-    if (bytes >= files_[number].bytes)  // written over in place, or cut and whole again
+    if (bytes >= files_[number].bytes)  // written over in place
         throw FileError(EIO, files_[number].path,
                         "was changed since the data set was opened; open the data set again");
     const std::uint64_t record = bytes / layout_.record_bytes();
@@ -288,6 +288,7 @@ std::uint64_t RecordFiles::readable_bytes(const File& file) const {
         bytes = static_cast<std::uint64_t>(there.st_size);
         // The size is right again, or a hole cannot be filled, or the disk fails: find the page by its copy.
         if (bytes >= file.bytes) bytes = first_unreadable(descriptor, file.bytes);
+        if (bytes >= file.bytes && file.guard->failed()) bytes = file.guard->first_failed();
     }
     if (descriptor >= 0) ::close(descriptor);
     return bytes;
