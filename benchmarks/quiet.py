@@ -32,8 +32,6 @@ def until_quiet(race, minutes, clock=time.monotonic, pause=time.sleep):
         print(f"{told}, more than {QUIET_SPREAD:.0%}: once more", flush=True)
         pause(PAUSE_SECONDS)
     least, rows = min(attempts, key=lambda attempt: attempt[0])
-    print(
-        f"{told}; {passed / 60:.0f} of {minutes:g} minutes are over: never quiet. The attempt with the least"
-    )
-    print(f"spread, {least:.0%}, is kept. Run again when the machine is quieter", flush=True)
+    print(f"{told}; {passed / 60:.0f} of {minutes:g} minutes are over: never quiet.")
+    print(f"The attempt with the least spread, {least:.0%}, is kept. Run again when the machine is quieter.")
     return rows

@@ -49,4 +49,4 @@ def test_after_the_time_the_quietest_is_kept_and_said(capsys):
     assert quiet.spread(kept) == pytest.approx(0.2)
     told = capsys.readouterr().out
     assert "never quiet" in told
-    assert "spread, 20%, is kept" in told
+    assert "the least spread, 20%, is kept" in told

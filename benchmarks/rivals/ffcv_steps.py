@@ -1,4 +1,4 @@
-"""What the FFCV rivals share: the .beton file, which the first run writes next to the records, and the loader.
+"""What the FFCV rivals share: the loader and its .beton file, which the first run writes beside the records.
 
 torch copies the pixels to float32 NCHW and normalises them: the fastest of five ways, FFCV's NormalizeImage
 and ToTorchImage among them. FFCV's random order was faster than its quasi-random one.
