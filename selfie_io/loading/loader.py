@@ -355,8 +355,8 @@ def _check_device(options: LoaderOptions) -> None:
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device {options.device!r} needs a GPU that torch can use; "
-            'backend="native" with device="cpu" works here'
+            f"device must be one that torch can use here, got {options.device!r} without such a GPU; "
+            'backend="native" with device="cpu" works'
         )
     if device.type not in ("cpu", "cuda"):
         try:
@@ -366,4 +366,4 @@ def _check_device(options: LoaderOptions) -> None:
                 f"device must hold values on this machine, got {options.device!r}: {error}"
             ) from error
     if options.pin_memory and not torch.cuda.is_available():
-        raise ValueError("pin_memory=True needs a GPU that torch can use; leave it out here")
+        raise ValueError("pin_memory must be False without a GPU that torch can use, got True: leave it out")
