@@ -31,7 +31,7 @@ def boolean(name: str, value: object) -> None:
         raise ValueError(f"{name} must be True or False, got {value!r}")
 
 
-def is_number(value: object) -> bool:
+def is_number(value: Any) -> bool:
     """Whether it is a real number that a float32 can hold: not a bool, not a text."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False

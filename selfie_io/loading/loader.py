@@ -230,7 +230,9 @@ class Loader:
                 )
         epoch, position = state.get("epoch"), state.get("position")
         if not isinstance(epoch, int) or not isinstance(position, int) or position < 0:
-            raise ValueError(f"the state must have an integer epoch and position, got {json.dumps(state)}")
+            raise ValueError(
+                f"the state must have an integer epoch and position, got {epoch!r} and {position!r}"
+            )
         check_epoch(epoch)
         size = self._reader.slices.global_batch_size
         if position % size != 0 or position // size > len(self):
