@@ -82,7 +82,9 @@ sanitize: $(VENV)/.ready
 
 # Random operations on loaders against a slow model, files that are cut, commands and runs that are killed.
 # SOAK: options, such as SOAK="--seed 7 --part kills --trial 12" to repeat a failure, or SOAK="--out x.json".
+# GENERATED_INPUTS=5000: so many inputs of the property test first (tests/test_any_input.py).
 soak: $(VENV)/.ready
+	$(if $(GENERATED_INPUTS),GENERATED_INPUTS=$(GENERATED_INPUTS) $(BIN)/python -m pytest --timeout 0 tests/test_any_input.py)
 	PYTHONPATH=tests $(BIN)/python -m soak --seconds $(or $(SECONDS),1800) $(SOAK)
 
 # Hostile input for the C++ core (by libFuzzer where clang++ is) and for the parsers (by atheris).

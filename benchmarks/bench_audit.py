@@ -253,13 +253,14 @@ def main() -> None:
     options = parser.parse_args()
     pool = Pool(options.archive, options.per_class, options.cache)
     results = []
-    for line in options.lines:
-        for seed in range(options.seeds):
+    words = [Path(word).name for word in sys.argv[1:]]  # a result names no folder of a machine
+    for seed in range(options.seeds):  # all lines of a seed first: a run that is cut short has them all
+        for line in options.lines:
             results.append(measure(pool, line, seed, options.records, options.cleanlab))
             print(json.dumps(results[-1]), flush=True)
             medians = summarise(results)
             written = {
-                "command": "python benchmarks/bench_audit.py " + " ".join(sys.argv[1:]),
+                "command": " ".join(["python benchmarks/bench_audit.py", *words]),
                 "records": options.records,
                 "per_class": options.per_class,
                 "medians": medians,

@@ -42,12 +42,12 @@ int open_direct(const std::string& path) {
 
 constexpr std::size_t kPollRecords = 64;  // so many may each be a page fault of a slow disk
 
-// The first byte that a file no longer gives; 0 if it gives all.
+// The first byte that a file no longer gives; `bytes` if it gives all.
 std::uint64_t first_unreadable(int descriptor, std::uint64_t bytes) {
     std::uint8_t page[4096];
     for (std::uint64_t offset = 0; offset < bytes; offset += sizeof page)
         if (::pread(descriptor, page, sizeof page, static_cast<off_t>(offset)) <= 0) return offset;
-    return 0;
+    return bytes;
 }
 
 }  // namespace
@@ -268,6 +268,9 @@ void RecordFiles::check_index(std::int64_t index) const {
 }
 
 void RecordFiles::throw_lost(std::size_t number, std::uint64_t bytes) const {
+    if (bytes >= files_[number].bytes)  // written over in place, or cut and whole again
+        throw FileError(EIO, files_[number].path,
+                        "was changed since the data set was opened; open the data set again");
     const std::uint64_t record = bytes / layout_.record_bytes();
     throw FileError(EIO, files_[number].path,
                     "had " + std::to_string(files_[number].bytes) + " bytes when it was opened: record " +

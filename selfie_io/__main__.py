@@ -2,7 +2,7 @@
 
 import sys
 
-from selfie_io.convert.cli import main
+from selfie_io.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -96,6 +96,21 @@ def unexpected(error: Exception) -> str:
     )
 
 
+def open_closed_streams() -> None:
+    """Give stdin, stdout and stderr a place if they are closed (>&-): nowhere.
+
+    Else the next file that is opened takes the free number, and what is printed goes into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
+
+
 @contextlib.contextmanager
 def quiet_on_broken_pipe() -> Iterator[None]:
     """End with status 141, without a word, if the reader of the output is gone (`--help | head`)."""

@@ -1,4 +1,4 @@
-"""The command of a Python process that takes no module from the current folder, nor from PYTHONPATH."""
+"""The command of a Python process that takes nothing from the current folder, nor from PYTHONPATH."""
 
 import json
 import sys
@@ -6,6 +6,8 @@ import sys
 _START = """import sys
 import json
 sys.path[:] = json.loads(sys.argv[1])
+from selfie_io.foreign_settings import ignore_foreign_settings
+ignore_foreign_settings()
 from {module} import main
 sys.exit(main())"""
 

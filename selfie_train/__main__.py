@@ -2,7 +2,7 @@
 
 import sys
 
-from selfie_train.cli import main
+from selfie_train.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,14 @@ import tyro
 from selfie_io import __version__
 from selfie_io._extras import advice
 from selfie_io.command_line import parse
-from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
+from selfie_io.console import (
+    harmless,
+    harmless_output,
+    open_closed_streams,
+    quiet_on_broken_pipe,
+    unexpected,
+)
+from selfie_io.foreign_settings import ignore_foreign_settings, say_ignored
 from selfie_io.termination import interrupted_by_sigterm
 from selfie_train.commands.audit import Audit
 from selfie_train.commands.compare import Compare
@@ -68,6 +75,7 @@ Exit status: 0 done; 1 the data or a run is bad; 2 the command is wrong; 130 sto
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    open_closed_streams()
     given = sys.argv[1:] if arguments is None else arguments
     if list(given) == ["--version"]:
         print(f"selfie-train {__version__}")
@@ -77,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Of a process that is gone torch warns once a second, in thirty lines each: what names it would be lost.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if not _is_somewhere():
+        return FAILED
+    say_ignored(ignore_foreign_settings())
     with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
         return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 
@@ -126,6 +137,16 @@ def _status(command: TrainCommand) -> int:
     except Exception as error:
         _complain(unexpected(error))
         return FAILED
+
+
+def _is_somewhere() -> bool:
+    """Whether the current folder still exists; says so if not: torch's libraries end the process without."""
+    try:
+        os.getcwd()  # noqa: PTH109 - nothing is done with it
+    except FileNotFoundError:
+        _complain("the current folder was deleted: go to one that exists (cd)")
+        return False
+    return True
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_type_hints
 
 from selfie_io.records.plain_files import read_json
-from selfie_train.plugins import Imports, import_plugin
+from selfie_train.plugins import Imports, check_stored_imports, import_plugin
 from selfie_train.recipes import AUTO, PAPER
 from selfie_train.registry import KINDS, check_model_name, known_names, look_up
 
@@ -264,8 +264,8 @@ class TrainConfig:
         """The config of the run in `folder`; its modules are imported, as the run did.
 
         Without `import_modules` no code of the run's runs; its method and model may be unknown then.
-        Raises OSError if there is none, ValueError that names the file if it is not one, or if a module
-        lies in the run's own folder: a run that somebody sent must not bring code along.
+        Raises OSError if there is none, ValueError that names the file if it is not one, or if a module may
+        have come with it.
         """
         path = folder / "config.json"
         if not path.exists():
@@ -281,9 +281,7 @@ class TrainConfig:
                 modules = values.get("imports") or ()
                 if not import_modules:
                     return cls._without_code(values, tuple(modules))
-                inside = [name for name in modules if folder.resolve() in Path(name).resolve().parents]
-                if inside:
-                    raise ValueError(f"imports must lie outside of the run's folder, got {inside[0]!r}")
+                check_stored_imports(modules, folder)
             return cls.from_json(values)
         except (ValueError, TypeError) as error:  # TypeError: a setting without default is missing
             raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None

@@ -155,10 +155,16 @@ class Refurbisher:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state`; raises ValueError if it belongs to another training set."""
-        refurbished = np.asarray(state["refurbished"], dtype=np.int64)
-        if refurbished.shape != (self.num_samples,):
+        refurbished = np.asarray(state["refurbished"])
+        if refurbished.dtype != np.int64 or refurbished.shape != (self.num_samples,):
             raise ValueError(
-                f"the state must be of {self.num_samples} samples, got one of {refurbished.size}"
+                f"refurbished labels must be int64 of {self.num_samples} samples, got {refurbished.dtype} of "
+                f"{refurbished.size}"
+            )
+        if refurbished.min() < -1 or refurbished.max() >= self.num_classes:
+            raise ValueError(
+                f"refurbished labels must be in -1..{self.num_classes - 1}, got {refurbished.min()} to "
+                f"{refurbished.max()}"
             )
         self.history.load_state_dict(state["history"])
         self._refurbished = refurbished.copy()

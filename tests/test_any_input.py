@@ -1,10 +1,11 @@
 """No input ends in an exception outside the documented kinds, or in a traceback at the command line.
 
-A few hundred inputs are generated; GENERATED_INPUTS=5000 asks for so many in all.
+About 190 inputs are generated; GENERATED_INPUTS=5000 asks for so many, make soak GENERATED_INPUTS=5000 too.
 """
 
 import copy
 import json
+import math
 import os
 import shutil
 
@@ -22,8 +23,8 @@ from selfie_train.cli import main as train
 from selfie_train.config import TrainConfig
 
 DOCUMENTED = (ValueError, TypeError, IndexError, OSError)
-FAMILIES = 9
-EACH = max(25, int(os.environ.get("GENERATED_INPUTS", "225")) // FAMILIES)
+FAMILIES = 7 + 1 / 5 + 1 / 3  # two of them are slow, and have a share of the others' number
+EACH = max(25, math.ceil(int(os.environ.get("GENERATED_INPUTS", "188")) / FAMILIES))
 generated = settings(
     max_examples=EACH, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )

@@ -132,7 +132,10 @@ def test_other_content_is_refused_and_nothing_kept(tmp_path, serve, capsys):
 
 def test_no_server_and_no_file(tmp_path, serve, capsys):
     url, requests = serve("missing")
-    assert "404" in complaint(capsys, 1, "download", "cifar10", tmp_path, "--mirror", url)
+    said = complaint(capsys, 1, "download", "cifar10", tmp_path, "--mirror", url)
+    assert "404" in said
+    assert "run it again" not in said  # it would be 404 again
+    assert "--mirror URL names another place" in said
     assert not list(tmp_path.glob(".*part*"))
     assert len(requests) == 1, "what is not there is not asked for again"
     assert "127.0.0.1:1" in complaint(capsys, 1, "download", "cifar10", tmp_path)
@@ -213,8 +216,30 @@ def test_a_hostile_server_has_bounds_of_time_and_size(tmp_path, hostile, capsys,
     status = run("download", "cifar10", tmp_path, "--mirror", f"http://{hostile(behaviour)}")
     assert time.monotonic() - begin < 15
     assert status == bool(told)  # a length that makes no sense is as good as none
-    if told:
-        assert re.search(told, capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.search(told, said)
+    if behaviour in ("endless", "length 99999999"):  # it would be so again
+        assert "run it again" not in said
+        assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("mirror", ["memory://x", "http://", "file:///nowhere", "127.0.0.1"])
+def test_a_mirror_that_can_never_answer_is_not_asked_again(tmp_path, serve, capsys, mirror):
+    serve("whole")
+    said = complaint(capsys, 1, "download", "cifar10", tmp_path, "--mirror", mirror)
+    assert "a.tar.gz" in said
+    assert "run it again" not in said
+
+
+def test_a_redirection_to_no_url_names_the_url(tmp_path, monkeypatch):
+    """urllib raises ValueError for http://[::1, without a word about where it was told."""
+
+    def continue_(*_):
+        raise ValueError("Invalid IPv6 URL")
+
+    monkeypatch.setattr(download, "_continue", continue_)
+    with pytest.raises(OSError, match=r"host/a: Invalid IPv6 URL; --mirror URL names another place"):
+        download.fetch("http://user:secret@host/a", tmp_path / "a", "")
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from conftest import make_folder
 from converting import complaint, run
 from PIL import Image
 
+from selfie_io.labels import overlay_writer
 from selfie_io.labels.instance_noise import inject_instance_noise
 from selfie_io.labels.open_set import replaced_images, write_open_set
 from selfie_io.records.dataset import open_dataset
+from selfie_io.records.overlay_reader import load_overlay
 
 
 @pytest.fixture
@@ -49,6 +51,14 @@ def test_info_tells_and_draws_an_overlay(folder, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert f"{changed.mean():.2%} of the labels changed, 40.00% asked" in shown
     assert f"4 {changed[train.labels == 3].mean():.2%}" in shown  # most of class 3 goes to class 4
+
+
+def test_a_matrix_of_many_classes_is_left_out_of_the_overlay(folder, capsys, monkeypatch):
+    monkeypatch.setattr(overlay_writer, "MOST_CLASSES_TOLD", 9)
+    assert run("noise", folder, "--rate", 0.4, "--name", "n") == 0
+    assert "the transition matrix of 10 classes is left out of n.json" in capsys.readouterr().err
+    assert load_overlay(folder, "n")[0].transition_matrix is None
+    assert run("info", folder, "--overlay", "n") == 0
 
 
 def test_symmetric_noise_that_may_draw_the_true_class(folder, capsys):

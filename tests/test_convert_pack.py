@@ -217,7 +217,15 @@ def test_json_and_digits(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "foreign", ["notes.txt", "runs/a/summary.json", "labels/mine.txt", "data_batch_9.bin", ".git/HEAD"]
+    "foreign",
+    [
+        "notes.txt",
+        "runs/a/summary.json",
+        "labels/mine.txt",
+        "labels/mine.json",
+        "data_batch_9.bin",
+        ".git/HEAD",
+    ],
 )
 def test_force_replaces_a_data_set_and_nothing_else(tmp_path, members, foreign, capsys):
     source, out = as_folder(tmp_path / "source", members), tmp_path / "out"

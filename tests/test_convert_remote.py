@@ -78,16 +78,20 @@ def contents(url):
     return {name[len(path) :].strip("/"): system.cat_file(name) for name in system.find(path)}
 
 
-def test_pack_from_and_to_a_url(root, source, packed, capsys):
+def test_pack_from_and_to_a_url(root, source, packed, tmp_path, capsys):
     url, out = put(f"{root}/images.zip", source.read_bytes()), f"{root}/set"
     assert run("pack", url, out, "--records-per-file", 5) == 0
     assert contents(out) == packed
     assert "holds a data set" in complaint(capsys, 2, "pack", url, out)
-    put(f"{out}/labels/old.npy", b"")
-    put(f"{out}/notes.txt", b"mine")
+    assert run("noise", tmp_path / "set", "--rate", 0.5, "--name", "old") == 0
+    for overlay in (tmp_path / "set" / "labels").iterdir():
+        put(f"{out}/labels/{overlay.name}", overlay.read_bytes())
+    mine = {"notes.txt", "labels/my.txt", "labels/my.json", "labels/my.npy", "my_batch_1.bin"}
+    for name in mine:
+        put(f"{out}/{name}", b"{}")
     assert run("pack", url, out, "--force", "--size", "2x2") == 0
     expected = {f"{stem}{suffix}" for stem in ("data_batch_1", "test_batch") for suffix in (".bin", ".names")}
-    assert set(contents(out)) == expected | {"dataset.json", "notes.txt"}
+    assert set(contents(out)) == expected | {"dataset.json"} | mine
     assert b'"height": 2' in contents(out)["dataset.json"]
 
 
@@ -108,6 +112,10 @@ def test_a_folder_behind_a_url(root, tmp_path):
             put(f"{root}/data/{split}/{label}/0.png", encoded(np.full((4, 4), ord(label), np.uint8)))
     assert run("pack", f"{root}/data", tmp_path / "out") == 0
     assert read_manifest(tmp_path / "out").splits["test"].records == 2
+    (cached,) = (tmp_path / "cache" / "sources").glob("*/content/data/train/a")
+    (cached / "planted.png").write_bytes((cached / "0.png").read_bytes())
+    assert run("pack", f"{root}/data", tmp_path / "again") == 0
+    assert read_manifest(tmp_path / "again").splits["train"].records == 2
 
 
 @pytest.mark.parametrize("plan_here", [False, True])
@@ -158,6 +166,10 @@ def test_the_cache_is_used_checked_and_renewed(root, tmp_path, source, packed, c
     assert {path.name: path.read_bytes() for path in (tmp_path / "2").iterdir()} == packed
     (cached.parent.parent / "sha256.json").write_text("[")
     assert run("pack", url, tmp_path / "3") == 0
+    assert f"is damaged, {url} is fetched again" in capsys.readouterr().err
+    (cached.parent.parent / "sha256.json").write_text("{}")  # tells of no file: it was not written by us
+    cached.write_bytes(content[:100])
+    assert run("pack", url, tmp_path / "again") == 0
     assert f"is damaged, {url} is fetched again" in capsys.readouterr().err
     other = as_zip(tmp_path / "other.zip", {"train/x/0.png": encoded(np.zeros((2, 2), np.uint8))})
     put(url, other.read_bytes())

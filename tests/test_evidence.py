@@ -105,6 +105,19 @@ def test_a_labeller_who_errs_where_images_are_ambiguous_is_found_out():
     assert 2 * (found.flagged & wrong).sum() / (found.flagged.sum() + wrong.sum()) > 0.8
 
 
+@pytest.mark.parametrize("sharpness", [0.4, 1.0, 2.5])
+def test_how_sure_a_network_claims_to_be_does_not_decide_what_is_noise(sharpness):
+    centres, true, seen, shares = bayes(7, apart=4.5)
+    rng = np.random.default_rng(8)
+    view = centres[true] + 1.6 * (0.3 * (seen - centres[true]) + 0.95 * rng.normal(0, 1, seen.shape))
+    given = (view @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)
+    wrong = given != true
+    claimed = shares**sharpness
+    found = score_labels([evidence(claimed / claimed.sum(axis=1, keepdims=True))], given, 5)
+    assert found.rate.low <= 0.7 * wrong.mean() <= found.rate.rate
+    assert 2 * (found.flagged & wrong).sum() / (found.flagged.sum() + wrong.sum()) > 0.65
+
+
 def test_the_reliability_of_the_given_labels_is_the_obvious_loop():
     rng = np.random.default_rng(0)
     pooled = rng.dirichlet(np.ones(3), 50).astype(np.float32)

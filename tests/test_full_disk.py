@@ -3,6 +3,10 @@
 import errno
 import io
 import os
+import re
+import resource
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +14,9 @@ from converting import as_folder, complaint, encoded
 from training import pack, pixels_and_labels
 
 import selfie_io as sio
+from selfie_io.labels import overlay_writer
 from selfie_io.records.atomic import atomic_folder, atomic_path
+from selfie_io.records.npy_file import write_npy
 
 
 def full(*_, **__):
@@ -43,10 +49,43 @@ def test_the_file_and_the_bytes_are_named(tmp_path):
 def test_a_first_overlay_leaves_no_array_behind(tmp_path, monkeypatch):
     pack(tmp_path / "data", *pixels_and_labels())
     dataset = sio.open_dataset(tmp_path / "data")
-    monkeypatch.setattr(np.lib.format, "write_array", full)
+    monkeypatch.setattr(overlay_writer, "write_npy", full)
     with pytest.raises(OSError, match=r"bytes are needed, [0-9,]+ are free: .*/labels/n\.npy'"):
         sio.save_overlay(dataset, "n", dataset.train.labels)
     assert not (tmp_path / "data/labels").exists()
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(1000, dtype="<i4"), np.ones((3, 2), np.float16), np.zeros((0, 4))]
+)
+def test_an_array_is_written_as_numpy_does(tmp_path, array):
+    with (tmp_path / "ours.npy").open("wb") as file:
+        write_npy(file, array)
+    np.save(tmp_path / "numpy.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+def test_an_array_that_is_cut_is_an_error(tmp_path):
+    """numpy.save says nothing of an array of less than 4,096 bytes; here a limit stands for the disk."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
+        try:
+            with (tmp_path / "cut.npy").open("wb") as file:
+                write_npy(file, np.arange(1000, dtype="<i4"))
+        except OSError as error:
+            os._exit(0 if error.errno == errno.EFBIG else 2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_no_module_leaves_arrays_to_numpy():
+    root = Path(sio.__file__).parents[1]
+    for package in ("selfie_io", "selfie_train"):
+        for path in (root / package).rglob("*.py"):
+            if path.name not in ("npy_file.py", "export_formats.py"):  # into a zip, which is not a C stream
+                assert not re.search(r"np\.save\(|format\.write_array\(|\.tofile\(", path.read_text()), path
 
 
 def test_pack_names_out_and_leaves_nothing(tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import shutil
 
 import numpy as np
@@ -18,6 +19,7 @@ import selfie_io as sio
 from selfie_train import evaluate, export_run, load_run, predict, train
 from selfie_train.cli import main
 from selfie_train.inference.evaluation import calibration_error
+from selfie_train.inference.table import check_out, write_predictions
 from selfie_train.models.builder import model_builder
 
 PIXELS, LABELS = pixels_and_labels()
@@ -348,3 +350,21 @@ def test_the_command_predict_names_what_it_leaves_out(place, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "name,label,class,probability"
     assert main(["export", str(folder / "two"), str(tmp_path / "exported")]) == 0
     assert "network-1.safetensors, network-2.safetensors; network.json says how" in capsys.readouterr().out
+
+
+def test_only_predictions_are_replaced(tmp_path):
+    check_out(None)
+    check_out(tmp_path / "absent.csv")
+    for name, content in (("mine.csv", b"my notes\n"), ("mine.npy", b"junk"), ("empty.csv", b"")):
+        (tmp_path / name).write_bytes(content)
+    np.save(tmp_path / "labels.npy", np.arange(5))
+    (tmp_path / "link.csv").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "fifo.npy")
+    for name in ("mine.csv", "mine.npy", "empty.csv", "labels.npy", "link.csv", "fifo.npy"):
+        with pytest.raises(FileExistsError, match="only predictions are replaced"):
+            check_out(tmp_path / name)
+    shares = np.full((2, 2), 0.5, np.float32)
+    for name in ("own.csv", "own.npy"):
+        for _ in range(2):
+            check_out(tmp_path / name)
+            write_predictions(tmp_path / name, shares, ["a", "b"], ["x", "y"])

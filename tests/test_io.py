@@ -210,6 +210,17 @@ def test_a_mapped_file_that_is_cut_is_told_without_its_descriptor(tmp_path, left
         list(loader)
 
 
+def test_a_mapped_file_that_is_written_over_is_not_called_cut(tmp_path):
+    """Its last bytes tell a mapping whether it is whole."""
+    path = tmp_path / "data_batch_1.bin"
+    write_records(path, range(12), [7] * 12, np.full((12, 3, 32, 32), 7))
+    loader = sio.Loader(sio.open_dataset(tmp_path, shape=(3, 32, 32)).train, batch_size=4, io="mmap")
+    with path.open("r+b") as file:
+        file.write(bytes([1] * path.stat().st_size))
+    with pytest.raises(OSError, match=r"was changed since the data set was opened; open the data set again"):
+        list(loader)
+
+
 @pytest.mark.parametrize("lost", ["everything", "half", "part of a page", "the last record"])
 @pytest.mark.parametrize("order", ["sequential", "permutation", "quasi"])
 @pytest.mark.parametrize("io", ["auto", "ahead", "mmap", "pread"])

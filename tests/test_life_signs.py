@@ -1,14 +1,17 @@
 """A process of a run that is gone or stopped is named, in time, and the others end."""
 
 import os
+import signal
 import threading
 import time
 
 import pytest
+import torch
 
+from selfie_io.termination import interrupted_by_sigterm
 from selfie_train import cli
 from selfie_train.training import distributed, life_signs
-from selfie_train.training.distributed import join_processes
+from selfie_train.training.distributed import ProcessGroup, hold_run, join_processes
 from selfie_train.training.life_signs import LifeSigns
 
 
@@ -107,6 +110,28 @@ def test_an_exchange_that_fails_names_who_is_gone(group):
     assert "Connection closed by peer. When this is repaired, continue with: selfie-train resume RUN" in str(
         error
     )
+
+
+def test_the_sigterm_of_torchrun_does_not_hide_who_is_gone(group):
+    """torchrun ends the processes that are left as soon as it sees a lost one."""
+    _, members, _ = group
+    members[2]._stop.set()
+    lost = RuntimeError("Connection reset by peer")
+    sender = threading.Timer(0.04, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with interrupted_by_sigterm():
+        sender.start()
+        assert "rank 2" in str(members[0].explain(lost))
+        sender.join()
+
+
+def test_an_exchange_that_fails_anywhere_in_a_run_is_explained(tmp_path, group):
+    _, members, _ = group
+    members[2]._stop.set()
+    mine = ProcessGroup(1, 1, torch.device("cpu"), members[0])
+    with pytest.raises(OSError, match="rank 2"), hold_run(tmp_path, mine):
+        raise RuntimeError("Connection closed by peer")
+    with pytest.raises(RuntimeError, match="of another kind"), hold_run(tmp_path, mine):
+        raise RuntimeError("an error of another kind")
 
 
 @pytest.mark.parametrize(

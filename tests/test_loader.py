@@ -126,7 +126,11 @@ def test_a_state_of_another_loader_is_refused(split):
         with pytest.raises(ValueError, match="the state must have"):
             sio.Loader(split, **{"batch_size": 8, "shuffle": True, "seed": 1, **wrong}).load_state_dict(state)
     loader = sio.Loader(split, batch_size=8, shuffle=True, seed=1)
-    for wrong in ({"position": -8}, {"position": 8000}, {"epoch": "3"}, {"version": 99}):
+    for wrong in (
+        *({"position": -8}, {"position": 8000}, {"epoch": "3"}, {"version": 99}, {"version": 1.0}),
+        *({"version": True}, {"seed": True}, {"epoch": np.int64(0)}, {"position": np.array([1, 2])}),
+        *({"order": np.array(["a", "b"])}, {"position": True}),
+    ):
         with pytest.raises(ValueError, match="got"):
             loader.load_state_dict({**state, **wrong})
 

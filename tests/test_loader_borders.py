@@ -1,5 +1,6 @@
 """A Loader among threads, processes and signals: the GIL, pickling, fork, spawn, Ctrl-C, shared memory."""
 
+import copy
 import multiprocessing
 import os
 import pickle
@@ -50,11 +51,41 @@ def test_pickling_keeps_position_and_options(split):
     loader = sio.Loader(split, batch_size=10, shuffle=True, augment=AUGMENT, labels=split.labels)
     stream = iter(loader)
     next(stream)
-    copy = pickle.loads(pickle.dumps(loader))
-    assert copy.state_dict() == loader.state_dict()
+    pickled = pickle.loads(pickle.dumps(loader))
+    assert pickled.state_dict() == loader.state_dict()
     assert len(pickle.dumps(loader)) < 4000
-    loader.set_epoch(1)
-    assert same(copy, loader)
+    assert same(pickled, stream)  # the rest of the epoch
+    assert same(pickled, loader)  # and then the next one
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda loader: pickle.loads(pickle.dumps(loader))]
+)
+def test_a_copy_stands_where_its_loader_does(split, duplicate):
+    """As a loader that loads its state: before an epoch, in it, and after its last batch."""
+    loader = sio.Loader(split, batch_size=30, shuffle=True)
+    stream = None
+    for done in range(len(loader) + 1):
+        if done:
+            stream = stream or iter(loader)
+            next(stream)
+        one, other = duplicate(loader), sio.Loader(split, batch_size=30, shuffle=True)
+        other.load_state_dict(loader.state_dict())
+        assert one.state_dict() == other.state_dict()
+        assert same(one, other)
+
+
+def test_nothing_of_python_runs_when_an_iteration_dies(split):
+    """A Ctrl-C that arrives in a callback or a finally of the garbage collection is swallowed."""
+    loader = sio.Loader(split, batch_size=10)
+    stream = iter(loader)
+    next(stream)
+    ran = []
+    sys.setprofile(lambda frame, event, _: ran.append(frame.f_code.co_name) if event == "call" else None)
+    del stream
+    sys.setprofile(None)
+    assert set(ran) <= {"_epoch", "batches"}  # the generators themselves, which end
+    loader.close()
 
 
 def test_a_pickled_loader_notices_other_records(tmp_path):

@@ -196,3 +196,11 @@ def test_a_name_too_long_to_be_drawn_is_refused():
     check_name_lengths(["x" * 1000])
     with pytest.raises(ValueError, match="at most 1,000 characters, got 30,000"):
         check_name_lengths(["cat", "x" * 30_000])
+
+
+def test_what_cannot_be_begun_is_told_by_the_name_that_was_asked_for(tmp_path):
+    """Not by that of the temporary file, which nobody knows."""
+    target = tmp_path / ("x" * 250)
+    with pytest.raises(OSError, match="File name too long") as caught, atomic_path(target):
+        pass
+    assert caught.value.filename == str(target)

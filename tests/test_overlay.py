@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from selfie_io.labels import overlay_writer
 from selfie_io.labels.noise import inject_noise, transition_matrix
 from selfie_io.labels.overlay_writer import save_overlay
 from selfie_io.records import overlay_reader
@@ -195,6 +196,7 @@ def test_names_that_are_no_file_names(dataset, name):
         (np.full(8, -1), "must leave at least one record"),
         (LABELS.astype(float), "float64"),
         (LABELS[None], r"\(1, 8\)"),
+        (np.where(LABELS == 2, 2**64 - 1, LABELS.astype("u8")), "below 2.63, got 18446744073709551615"),
     ],
 )
 def test_labels_that_do_not_fit_are_not_written(dataset, labels, message):
@@ -276,3 +278,12 @@ def test_keys_of_a_newer_minor_version_are_ignored(dataset):
         msgspec.json.encode({**json.loads(path.read_bytes()), "format_version": "1.7", "new": 1})
     )
     np.testing.assert_array_equal(dataset.train.labels_from("name"), LABELS)
+
+
+def test_an_overlay_that_could_not_be_read_is_not_written(dataset, monkeypatch):
+    """Two entries must have room, while one replaces the other."""
+    monkeypatch.setattr(overlay_writer, "MAX_OVERLAY_VALUES", 100)
+    save_overlay(dataset, "small", LABELS, {"transition_matrix": np.eye(3)})
+    with pytest.raises(ValueError, match=r"its provenance must hold at most 50 values .* got 7[0-9]"):
+        save_overlay(dataset, "large", LABELS, {"transition_matrix": np.eye(8)})
+    assert list_overlays(dataset.path) == ["small"]

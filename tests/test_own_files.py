@@ -16,7 +16,7 @@ from selfie_io.records.atomic import atomic_folder
 from selfie_io.records.manifest import read_manifest, write_manifest
 from selfie_train import train
 from selfie_train.commands.compare import compare
-from selfie_train.runs.own_files import OwnFiles
+from selfie_train.runs.own_files import OwnFiles, check_new_run
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,18 @@ def test_only_files_that_a_command_wrote_and_nobody_changed_are_replaced(tmp_pat
         if not status:
             os._exit(OwnFiles(tmp_path, ("a.csv", "b.html")) is None)  # as after a kill at this moment
         assert os.waitstatus_to_exitcode(os.waitpid(status, 0)[1]) == 0
+
+
+def test_a_run_has_a_folder_of_its_own(data, tmp_path):
+    with pytest.raises(FileExistsError, match="holds a data set: choose another"):
+        check_new_run(data)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file", "link"):
+        for check in (check_new_run, lambda folder: OwnFiles(folder, ("a.csv",))):
+            with pytest.raises(NotADirectoryError, match="--out must be a folder"):
+                check(tmp_path / name)
+    check_new_run(tmp_path / "absent")
 
 
 def test_a_comparison_and_its_folder(data, tmp_path):

@@ -14,6 +14,7 @@ import selfie_io.convert.cli
 from selfie_train import TrainConfig, registry
 from selfie_train.cli import main
 from selfie_train.plugins import import_plugin
+from selfie_train.runs.grid import expand_grid
 
 MODULE = """
 import numpy as np
@@ -92,7 +93,7 @@ def test_a_comparison_runs_no_code_of_a_run(data, tmp_path, monkeypatch):
     assert TrainConfig.read(Path("run"), import_modules=False).method == "mine-b"
 
 
-def test_a_run_must_not_bring_code_along(data, tmp_path, capsys):
+def test_a_run_must_not_bring_code_along(data, tmp_path, capsys, monkeypatch):
     write(tmp_path / "mine_c.py", "mine-c")
     run = tmp_path / "run"
     options = [f"--dataset={data}", "--method=mine-c", *QUICK, f"--import={tmp_path / 'mine_c.py'}"]
@@ -102,7 +103,28 @@ def test_a_run_must_not_bring_code_along(data, tmp_path, capsys):
     (run / "config.json").write_text(json.dumps(config))
     assert main(["resume", str(run)]) == 1
     assert "must lie outside of the run's folder" in capsys.readouterr().err
+    write(tmp_path / "mine_d.py", "mine-d")  # beside the run, as in an archive that somebody sent
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    for name in ("mine_d", "mine_d.py", "./mine_d.py", "run/../mine_d.py", ".mine_d", ""):
+        config["imports"] = [name]
+        (run / "config.json").write_text(json.dumps(config))
+        assert main(["resume", str(run)]) == 1
+        assert "imports must be" in capsys.readouterr().err
     assert "mine-d" not in registry.METHODS
+    assert str(tmp_path) not in sys.path
+    config["imports"] = ["mine_d"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["resume", str(run), "--import", "mine_d"]) in (0, 1)
+    assert "mine-d" in registry.METHODS
+
+
+def test_a_grid_brings_no_code_along(tmp_path):
+    for place in ("base", "axes"):
+        with pytest.raises(ValueError, match="a grid brings no code along"):
+            expand_grid(
+                {"base": {"dataset": "x"}, "axes": {}} | {place: {"imports": ["mine_d.py"]}}, tmp_path
+            )
 
 
 def test_a_module_is_named_by_name_file_or_package(tmp_path, monkeypatch):

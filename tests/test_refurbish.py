@@ -201,7 +201,7 @@ def test_the_state_goes_on_as_if_never_stopped():
             second.record(ids, predicted)
             for one, other in zip(expected, actual, strict=True):
                 np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="must be of 31 samples, got one of 30"):
+    with pytest.raises(ValueError, match="must be int64 of 31 samples, got int64 of 30"):
         Refurbisher(31, 5, history_length=4).load_state_dict(first.state_dict())
 
 

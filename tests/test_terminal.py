@@ -4,7 +4,9 @@ import ast
 import csv
 import io
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,12 @@ import pytest
 from converting import as_folder, encoded
 from rich.table import Table
 
-from selfie_io.console import HarmlessStream, harmless
+from selfie_io.console import HarmlessStream, harmless, open_closed_streams
 from selfie_io.convert.cli import main
 from selfie_io.records.csv_cells import harmless_row, original_cell
 from selfie_io.rich_console import RichConsole
+from selfie_io.start import start
+from selfie_train.cli import main as train_main
 
 ROOT = Path(__file__).parents[1]
 EVIL = ["\x1b]0;owned\x07", "[red]x[/red]", "[/x]", "\u202etxt.exe"]
@@ -140,3 +144,42 @@ def test_every_writer_of_a_csv_makes_its_cells_harmless():
         )
         if writes and place not in numbers_alone:
             assert names & {"harmless_row", "harmless_cell"}, f"{place} writes a CSV with cells as they are"
+
+
+def test_closed_streams_are_opened(tmp_path, monkeypatch):
+    """With stdout closed, the first file that a command opened would get its number, and what is printed."""
+    kept = [os.dup(number) for number in range(3)]
+    monkeypatch.setattr(sys, "stdout", None)
+    try:
+        os.closerange(0, 3)
+        open_closed_streams()
+        descriptor = os.open(tmp_path / "data", os.O_CREAT | os.O_WRONLY)
+        print("x" * 100, flush=True)
+        sys.stdout.close()
+        os.write(2, b"of a library in C")
+        os.close(descriptor)
+    finally:
+        for number, copy in enumerate(kept):
+            os.dup2(copy, number)
+            os.close(copy)
+    assert descriptor > 2
+    assert (tmp_path / "data").read_bytes() == b""
+
+
+def test_ctrl_c_while_a_command_is_imported_is_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, code in (("a", "raise KeyboardInterrupt"), ("b", "def main():\n    raise KeyboardInterrupt\n")):
+        (tmp_path / f"interrupted_{name}.py").write_text(code)
+        assert start("selfie-train", f"interrupted_{name}") == 130
+        assert capsys.readouterr().err == "selfie-train: interrupted\n"
+    (tmp_path / "good_command.py").write_text("def main():\n    return 7\n")
+    assert start("selfie-train", "good_command") == 7
+
+
+def test_a_command_in_a_deleted_folder_says_so(tmp_path, monkeypatch, capsys):
+    """torch's libraries would end the process."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert train_main(["methods"]) == 1
+    assert "the current folder was deleted" in capsys.readouterr().err

@@ -167,3 +167,12 @@ def test_bad_observations():
         observed_matrix([0, 1], [0, 5], 2)
     with pytest.raises(ValueError, match="got none"):
         observed_noise_rate([], [])
+
+
+def test_a_matrix_of_tens_of_thousands_of_classes_is_refused_before_it_is_made():
+    for make in (
+        lambda: transition_matrix("pair", 65_536, 0.4),
+        lambda: observed_matrix([0], [0], 65_536),
+    ):
+        with pytest.raises(ValueError, match="at most 10,000 classes, got 65,536: it would take 34 GB"):
+            make()

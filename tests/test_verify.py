@@ -1,5 +1,7 @@
 """verify: each defect is found and named by file, record and byte; a good folder has none."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -138,6 +140,12 @@ def test_truncation_and_trailing_bytes(folder):
 def test_missing_and_surplus_files(folder):
     (folder / "data_batch_2.bin").rename(folder / "data_batch_3.bin")
     assert found(folder) == ["data_batch_2.bin: is missing", "data_batch_3.bin: is not in dataset.json"]
+
+
+def test_what_is_no_file_is_not_called_missing(folder):
+    (folder / "data_batch_2.bin").unlink()
+    os.mkfifo(folder / "data_batch_2.bin")
+    assert found(folder) == ["data_batch_2.bin: must be a plain file, got a FIFO"]
 
 
 def test_only_a_deep_check_finds_a_changed_pixel_and_says_where(folder):

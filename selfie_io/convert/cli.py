@@ -7,7 +7,13 @@ import tyro
 
 from selfie_io._extras import advice
 from selfie_io.command_line import parse
-from selfie_io.console import harmless, harmless_output, quiet_on_broken_pipe, unexpected
+from selfie_io.console import (
+    harmless,
+    harmless_output,
+    open_closed_streams,
+    quiet_on_broken_pipe,
+    unexpected,
+)
 from selfie_io.convert.commands.adopt import Adopt
 from selfie_io.convert.commands.apply import Apply
 from selfie_io.convert.commands.check import Check
@@ -23,6 +29,7 @@ from selfie_io.convert.commands.preview import Preview
 from selfie_io.convert.commands.run import RunShard
 from selfie_io.convert.commands.verify import Verify
 from selfie_io.convert.subcommand import BAD_COMMAND, BAD_DATA, DONE, CommandError, Subcommand, tool
+from selfie_io.foreign_settings import ignore_foreign_settings, say_ignored
 from selfie_io.termination import interrupted_by_sigterm
 
 COMMANDS: dict[str, type[Subcommand]] = {
@@ -68,6 +75,8 @@ command that fails or is killed leaves the old state or the new one, never half 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    open_closed_streams()
+    say_ignored(ignore_foreign_settings())
     with quiet_on_broken_pipe(), interrupted_by_sigterm() as termination:
         return termination.status(_run(sys.argv[1:] if arguments is None else arguments))
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +20,7 @@ from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import FileEntry
 from selfie_io.records.plain_files import check_json_size
+from selfie_io.records.quick_json import decode_json
 
 SHARD_NAME = "shard.json"
 MAX_SHARDS = 100_000
@@ -139,7 +141,7 @@ def read_plan(place: str) -> ShardPlan:
     try:
         content = read_file(place, _MAX_PLAN_BYTES)
         check_json_size(content, "a plan", value_bytes=12)
-        plan = msgspec.json.decode(content, type=ShardPlan)
+        plan = decode_json(content, ShardPlan)
         for kind, told in ((ImageRule, plan.rule), (SourceOptions, plan.options)):
             msgspec.convert(told, kind)  # of the right types
             kind(**told)  # and of no other names
@@ -148,6 +150,8 @@ def read_plan(place: str) -> ShardPlan:
             raise ValueError("class_names must be distinct, at least one")
         if not plan.source or not plan.out or "\0" in plan.source + plan.out:
             raise ValueError("source and out must be places")
+        if not is_url(plan.out) and Path(plan.out).name in ("", ".."):
+            raise ValueError(f"out must end in the name of a folder, got {plan.out!r}")
         plan.layout  # noqa: B018 - raises for what is no shape
     except FileNotFoundError:
         raise CommandError(f"PLAN must exist, there is none at {place}") from None

@@ -20,6 +20,9 @@ def integer_vector(name: str, values: npt.ArrayLike, size: int | None = None) ->
         raise ValueError(f"{name} must be a vector of integers, got {array.dtype} of shape {array.shape}")
     if size is not None and array.size != size:
         raise ValueError(f"{name} must have {size} values, got {array.size}")
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8:  # 2^64 - 1 would become -1: left out
+        for bad in np.flatnonzero(array > np.iinfo(np.int64).max)[:1]:
+            raise ValueError(f"{name} must be below 2^63, got {array[bad]} at position {bad}")
     return np.ascontiguousarray(array, np.int64)
 
 

@@ -16,7 +16,10 @@ from selfie_io.labels.transition import observed_noise_rate
 from selfie_io.records.atomic import atomic_path, leftovers_in, remove_all_leftovers, unlocked
 from selfie_io.records.dataset import RecordDataset
 from selfie_io.records.lock import folder_lock
+from selfie_io.records.npy_file import write_npy
 from selfie_io.records.overlay_reader import (
+    MAX_OVERLAY_ROWS,
+    MAX_OVERLAY_VALUES,
     PROVENANCE_KEYS,
     Overlay,
     is_array_of,
@@ -26,6 +29,7 @@ from selfie_io.records.overlay_reader import (
     overlay_paths,
 )
 
+MOST_CLASSES_TOLD = 2000  # of a transition matrix in the JSON file: two have room while one is replaced
 WAIT_SECONDS = 30.0  # for another writer of the same data set
 
 
@@ -66,6 +70,7 @@ def save_overlay(
         overlay = msgspec.convert(fields, Overlay)
     except msgspec.ValidationError as error:
         raise ValueError(f"overlay {name}: {error}") from error
+    _check_size(name, _encoded(overlay))
     with folder_lock(folder, wait_seconds=WAIT_SECONDS):
         labels_folder.mkdir(exist_ok=True)
         try:
@@ -76,6 +81,17 @@ def save_overlay(
                 labels_folder.rmdir()
             raise
     return overlay
+
+
+def _check_size(name: str, content: bytes) -> None:
+    """Raise ValueError if `content` could not be read, or not beside the entry that replaces it."""
+    values, rows = content.count(b","), content.count(b"[") + content.count(b"{")
+    if values > MAX_OVERLAY_VALUES // 2 or rows > MAX_OVERLAY_ROWS // 2:
+        raise ValueError(
+            f"overlay {name}: its provenance must hold at most {MAX_OVERLAY_VALUES // 2:,} values in "
+            f"{MAX_OVERLAY_ROWS // 2:,} rows, got {values:,} in {rows:,}: leave out a transition matrix of "
+            f"more than {MOST_CLASSES_TOLD:,} classes"
+        )
 
 
 def _replace(folder: Path, name: str, values: npt.NDArray[np.int32], overlay: Overlay) -> None:
@@ -94,7 +110,7 @@ def _replace(folder: Path, name: str, values: npt.NDArray[np.int32], overlay: Ov
         finished.write_bytes(final)
         array = stack.enter_context(atomic_path(array_path, needed_bytes=needed))
         with array.open("wb") as file:
-            np.lib.format.write_array(file, values, version=(1, 0))
+            write_npy(file, values)
         if previous is not None:
             both = stack.enter_context(atomic_path(json_path, needed_bytes=needed))
             both.write_bytes(_encoded(msgspec.structs.replace(overlay, previous=previous)))

@@ -16,7 +16,18 @@ from selfie_io.records.plain_files import bounded_lines, open_plain_text
 Matrix = npt.NDArray[np.float64]
 
 _MAX_LINE = 1 << 21  # of a CSV: a row of 65,536 classes fits
+MOST_CLASSES = 10_000  # of a matrix
 ROW_SUM_TOLERANCE = 1e-6  # a row that was written with six digits
+
+
+def matrix_classes(num_classes: int) -> int:
+    """Return `num_classes`; raises ValueError unless a matrix of them is at most 800 MB."""
+    if class_count(num_classes) > MOST_CLASSES:
+        raise ValueError(
+            f"a transition matrix has at most {MOST_CLASSES:,} classes, got {num_classes:,}: it would take "
+            f"{8 * num_classes**2 / 1e9:.0f} GB"
+        )
+    return num_classes
 
 
 def transition_matrix(
@@ -39,7 +50,7 @@ def transition_matrix(
     Raises ValueError for an unknown kind, num_classes < 2, a rate outside [0, 1], or classes
     without a map.
     """
-    class_count(num_classes)
+    matrix_classes(num_classes)
     check_rate(rate)
     if kind not in _KINDS:
         raise ValueError(f"the kind of noise must be one of {', '.join(_KINDS)}; got {kind!r}")
@@ -101,7 +112,7 @@ def check_matrix(matrix: npt.ArrayLike) -> Matrix:
         raise ValueError(
             f"a transition matrix must be square and of numbers, got {array.dtype} of shape {array.shape}"
         )
-    class_count(array.shape[0])
+    matrix_classes(array.shape[0])
     array = array.astype(np.float64)
     for row, column in np.argwhere(~((array >= 0) & (array <= 1)))[:1]:
         raise ValueError(
@@ -149,7 +160,7 @@ def observed_matrix(clean: npt.ArrayLike, noisy: npt.ArrayLike, num_classes: int
     A class without samples keeps its row of the identity. Raises ValueError if a label is out of
     range, the vectors are empty or of different lengths.
     """
-    class_count(num_classes)
+    matrix_classes(num_classes)
     before = labels_of_classes("clean", clean, num_classes)
     after = labels_of_classes("noisy", noisy, num_classes, before.size)
     counts = np.bincount(before * num_classes + after, minlength=num_classes**2).astype(np.float64)

@@ -33,9 +33,8 @@ def boolean(name: str, value: object) -> None:
 
 def is_number(value: Any) -> bool:
     """Whether it is a real number that a float32 can hold: not a bool, not a text."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
-    return -FLOAT32_MAX <= value <= FLOAT32_MAX  # not for NaN
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    return is_real and bool(-FLOAT32_MAX <= value <= FLOAT32_MAX)  # not for NaN
 
 
 def finite(name: str, value: Any) -> None:

@@ -1,6 +1,7 @@
 """The Loader: checks the options, keeps epoch and position, hands each epoch to one backend."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
@@ -9,7 +10,7 @@ from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -141,9 +142,10 @@ class Loader:
     def _open(self) -> None:
         _check_device(self.options)
         self._reader = Reader(self.split, self.options)
-        self._live: WeakSet[Generator[Batch, None, None]] = (
-            WeakSet()
-        )  # the iterations that are not at their end
+        # The iterations that are not at their end, and more. No callback removes one that died: a Ctrl-C that
+        # arrives while Python runs such a callback would be swallowed.
+        self._live: dict[int, ref[Generator[Batch, None, None]]] = {}
+        self._begun = itertools.count()
         module, name = BACKENDS[self.options.backend]
         self._backend: Backend | None = getattr(import_module(module), name)(self._reader)
 
@@ -163,13 +165,20 @@ class Loader:
         if self._backend is None:  # closed since iter()
             raise RuntimeError("the loader is closed")
         batches, done = backend.batches(epoch, from_batch), from_batch
-        self._live.add(batches)
+        for number in list(self._live):  # other threads may begin iterations too
+            if self._alive(number) is None:
+                self._live.pop(number, None)
+        self._live[next(self._begun)] = ref(batches)
         for batch in batches:
             done += 1
             self._position = (epoch, done)
             yield batch
         if done < len(self):
             raise RuntimeError("the loader is closed")
+
+    def _alive(self, number: int) -> Generator[Batch, None, None] | None:
+        kept = self._live.get(number)
+        return None if kept is None else kept()
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration be this epoch, from its beginning; ValueError unless it is below 2^32."""
@@ -197,9 +206,7 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """The position of the iteration: small, plain JSON, independent of threads and ranks."""
-        epoch, batch = self._position
-        if batch > 0 and batch >= len(self):
-            epoch, batch = epoch + 1, 0
+        epoch, batch = self._place()
         return {
             "version": STATE_VERSION,
             "epoch": epoch,
@@ -207,6 +214,11 @@ class Loader:
             **self._identity(),
             **self._content,
         }
+
+    def _place(self) -> tuple[int, int]:
+        """Epoch and number of the batch after the last one that was given."""
+        epoch, batch = self._position
+        return (epoch + 1, 0) if 0 < batch >= len(self) else (epoch, batch)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue at `state`: the next iteration gives the batches that remained then.
@@ -218,18 +230,19 @@ class Loader:
         if not isinstance(state, Mapping):
             raise ValueError(f"a state must be what state_dict() gave, got {state!r}")
         expected = {"version": STATE_VERSION, **self._identity(), **self._content}
-        if state.get("version") == 1:
+        if type(state.get("version")) is int and state.get("version") == 1:
             expected = {"version": 1, **self._identity()}
         for key in ("files", "content"):  # one was without a manifest, large, or of an earlier version
             if state.get(key) is None or expected.get(key) is None:
                 expected.pop(key, None)
         for key, value in expected.items():
-            if state.get(key) != value:
+            told = state.get(key)
+            if type(told) is not type(value) or told != value:  # also True for 1, and arrays
                 raise ValueError(
                     f"the state must have {key} {value!r} as this loader, got {state.get(key)!r}"
                 )
         epoch, position = state.get("epoch"), state.get("position")
-        if not isinstance(epoch, int) or not isinstance(position, int) or position < 0:
+        if type(epoch) is not int or type(position) is not int or position < 0:
             raise ValueError(
                 f"the state must have an integer epoch and position, got {epoch!r} and {position!r}"
             )
@@ -286,10 +299,12 @@ class Loader:
         The next batch of an iteration that has not ended is a RuntimeError.
         """
         self._backend = None
-        for batches in list(self._live):
-            # Another thread waits for its next batch: it ends then.
-            with suppress(ValueError):
-                batches.close()
+        for number in list(self._live):
+            batches = self._alive(number)
+            if batches is not None:
+                # Another thread waits for its next batch: it ends then.
+                with suppress(ValueError):
+                    batches.close()
         self._reader.close()
 
     def __enter__(self) -> "Loader":
@@ -301,18 +316,17 @@ class Loader:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        closed = self._backend is None
+        # A copy goes on where this loader stands, as one that loads its `state_dict` does.
         return {
             "split": self.split,
             "options": self.options,
-            "position": self._position,
-            "next": self._next,
-            "closed": closed,
+            "place": self._place(),
+            "closed": self._backend is None,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.split, self.options = state["split"], state["options"]
-        self._position, self._next = state["position"], state["next"]
+        self._position = self._next = state["place"]
         self._open()
         if state["closed"]:
             self.close()

@@ -199,10 +199,13 @@ def _claim(target: Path, *, folder: bool, mode: int = 0o777) -> tuple[Path, int]
     """
     while True:
         temporary = _temporary_name(target)
-        if folder:
-            temporary.mkdir(mode)
-        else:
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            if folder:
+                temporary.mkdir(mode)
+            else:
+                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o666))
+        except OSError as error:  # name what was asked for
+            raise OSError(error.errno, error.strerror, str(target)) from error
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW)
             with contextlib.suppress(OSError):  # no locks here: nobody else removes it then, either

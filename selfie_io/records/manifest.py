@@ -14,6 +14,7 @@ from selfie_io.records.atomic import atomic_path
 from selfie_io.records.files import file_name
 from selfie_io.records.layout import MAX_CLASSES, RecordLayout
 from selfie_io.records.plain_files import check_json_size, read_plain
+from selfie_io.records.quick_json import decode_json
 
 MANIFEST_NAME = "dataset.json"
 FORMAT_MAJOR = 1
@@ -112,7 +113,7 @@ def decode_manifest(content: bytes, place: str) -> Manifest:
     """
     try:
         check_json_size(content, "a manifest")
-        fields = msgspec.json.decode(content, type=dict[str, Any])
+        fields = decode_json(content, dict[str, Any])
         _check_version(fields)
         known = {name: fields[name] for name in _KEYS if name in fields}
         if "labels" not in fields and isinstance(fields.get("provenance"), dict):  # of version 1.0

@@ -7,7 +7,7 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from selfie_io.records.manifest import FORMAT_MAJOR, FORMAT_VERSION
 from selfie_io.records.plain_files import open_plain, read_plain
+from selfie_io.records.quick_json import decode_json
 
 OVERLAY_FOLDER = "labels"
 MAX_OVERLAY_JSON_BYTES = 1 << 28
@@ -51,6 +52,21 @@ class Overlay(msgspec.Struct, frozen=True):
     format_version: str = FORMAT_VERSION
 
 
+class _Entry(msgspec.Struct):
+    """The part of an `Overlay` that its labels need; the rest, a matrix above all, is passed over."""
+
+    name: str
+    records: int
+    num_classes: int
+    sha256: str
+    base_sha256: str
+    provenance: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    previous: "_Entry | None" = None
+
+
+_Told = TypeVar("_Told", Overlay, _Entry)
+
+
 def overlay_digest(labels: npt.ArrayLike) -> str:
     """Return the SHA-256, in hex, of the labels as little-endian int32, whatever their own dtype."""
     return hashlib.sha256(np.ascontiguousarray(labels, "<i4").tobytes()).hexdigest()
@@ -81,17 +97,21 @@ def load_overlay(folder: str | Path, name: str) -> tuple[Overlay, npt.NDArray[np
 
     Raises FileNotFoundError if there is none of this name, ValueError if it is damaged.
     """
+    return _read(folder, name, Overlay)
+
+
+def _read(folder: str | Path, name: str, kind: type[_Told]) -> tuple[_Told, npt.NDArray[np.int64]]:
     array_path, json_path = overlay_paths(folder, name)
     content = _content(folder, json_path)
     for _ in range(_READS):
         try:
-            return _load(json_path, content, array_path)
+            return _load(json_path, content, array_path, kind)
         except (OSError, ValueError):
             again = _content(folder, json_path)
             if again == content:  # not replaced while it was read: damaged
                 raise
             content = again
-    return _load(json_path, content, array_path)
+    return _load(json_path, content, array_path, kind)
 
 
 def _content(folder: str | Path, json_path: Path) -> bytes:
@@ -102,9 +122,11 @@ def _content(folder: str | Path, json_path: Path) -> bytes:
         raise FileNotFoundError(f"{json_path}: no such overlay; this data set has {known}") from None
 
 
-def _load(json_path: Path, content: bytes, array_path: Path) -> tuple[Overlay, npt.NDArray[np.int64]]:
+def _load(
+    json_path: Path, content: bytes, array_path: Path, kind: type[_Told]
+) -> tuple[_Told, npt.NDArray[np.int64]]:
     """Read the array of an overlay and check it against the content of the JSON file."""
-    entry = _decode(json_path, content)
+    entry = _decode(json_path, content, kind)
     with open_plain(array_path) as file:
         labels = _read_array(array_path, file, entry.records)
     digest = overlay_digest(labels)
@@ -122,8 +144,16 @@ def _load(json_path: Path, content: bytes, array_path: Path) -> tuple[Overlay, n
 def is_overlay(json_path: Path) -> bool:
     """Whether a file is the JSON file of an overlay, be its array damaged or missing."""
     try:
-        _decode(json_path, _content(json_path.parent.parent, json_path))
+        return is_overlay_text(_content(json_path.parent.parent, json_path))
     except (OSError, ValueError):
+        return False
+
+
+def is_overlay_text(content: bytes) -> bool:
+    """Whether this is the content of the JSON file of an overlay."""
+    try:
+        _decode(Path(), content, Overlay)
+    except ValueError:
         return False
     return True
 
@@ -131,7 +161,7 @@ def is_overlay(json_path: Path) -> bool:
 def is_array_of(array_path: Path, json_path: Path) -> bool:
     """Whether an array is the one that a JSON file, whatever its own name, tells name and digest of."""
     try:
-        entry = _load(json_path, _content(json_path.parent.parent, json_path), array_path)[0]
+        entry = _load(json_path, _content(json_path.parent.parent, json_path), array_path, _Entry)[0]
     except (OSError, ValueError):
         return False
     return entry.name == array_path.stem
@@ -146,7 +176,7 @@ def read_overlay(
     Raises ValueError also if it was made from labels other than `base_labels`, or has one beyond
     `num_classes`.
     """
-    entry, labels = load_overlay(folder, name)
+    entry, labels = _read(folder, name, _Entry)
     if num_classes is not None and labels.max(initial=-1) >= num_classes:
         raise ValueError(
             f"{overlay_paths(folder, name)[0]}: labels must be in -1..{num_classes - 1}, the data set has "
@@ -168,7 +198,7 @@ def read_provenance(folder: str | Path, name: str) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value is not None} | entry.provenance
 
 
-def _decode(path: Path, content: bytes) -> Overlay:
+def _decode(path: Path, content: bytes, kind: type[_Told]) -> _Told:
     try:
         # A matrix is many short numbers in few rows.
         rows, values = content.count(b"[") + content.count(b"{"), content.count(b",")
@@ -182,7 +212,8 @@ def _decode(path: Path, content: bytes) -> Overlay:
             raise ValueError(
                 f"format_version {version} is not {FORMAT_MAJOR}.x, which this version of selfie reads"
             )
-        return msgspec.json.decode(content, type=Overlay)
+        # An _Entry has no floats, and what it has not is passed over.
+        return msgspec.json.decode(content, type=kind) if kind is _Entry else decode_json(content, kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -46,6 +46,29 @@ def open_plain_text(path: str | Path, encoding: str = "utf-8") -> TextIO:
     return io.TextIOWrapper(open_plain(path), encoding, newline="")
 
 
+def open_to_append(path: str | Path) -> io.BufferedWriter:
+    """Open a plain file, made if missing, to append bytes.
+
+    Raises OSError for a link, so that one planted in a folder of a stranger leads nowhere, and for what is no
+    plain file: a FIFO would wait for a reader.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        kinds = {errno.ELOOP: "a link", errno.ENXIO: "a FIFO or a socket"}
+        if error.errno in kinds:
+            told = f"must be a plain file, got {kinds[error.errno]}"
+            raise OSError(error.errno, told, str(path)) from error
+        raise
+    try:
+        _check(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "ab")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def bounded_lines(file: TextIO, most: int) -> Iterator[str]:
     """The lines of a text; raises ValueError for one of more than `most` characters."""
     number = 1

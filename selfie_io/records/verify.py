@@ -11,6 +11,7 @@ from selfie_io.records.files import record_files
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import BLOCK_BYTES, MANIFEST_NAME, FileEntry, Manifest, read_manifest
 from selfie_io.records.names import NAMES_SUFFIX, all_names, names_path, sha256_of
+from selfie_io.records.plain_files import check_plain
 from selfie_io.records.scan import LISTED_DEFECTS, Defect, SplitScan, scan_split
 from selfie_io.records.writer import make_manifest
 
@@ -85,7 +86,7 @@ def verify_folder(
     report = _scan(folder, present, manifest.layout, manifest.num_classes, deep, advance)
     for path in sorted(listed):
         if not path.is_file():
-            report.defects.append(Defect(path.name, "is missing"))
+            report.defects.append(Defect(path.name, _absent(path)))
     listed |= {names_path(folder / file.name) for file in _named(manifest)}
     for path in sorted([*folder.glob("*_batch*.bin"), *folder.glob(f"*_batch*{NAMES_SUFFIX}")]):
         if path not in listed:
@@ -161,10 +162,21 @@ def _named(manifest: Manifest) -> list[FileEntry]:
     return [file for entry in manifest.splits.values() for file in entry.files if file.names is not None]
 
 
+def _absent(path: Path) -> str:
+    """What is wrong with a file that is none: it is missing, or something else stands in its place."""
+    try:
+        check_plain(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return str(error.strerror)
+    return "is missing"
+
+
 def _check_names(path: Path, file: FileEntry, *, deep: bool) -> list[Defect]:
     """What is wrong with the file of names of a record file; its content only with `deep`."""
     if file.names is None or not path.is_file():
-        return [Defect(path.name, "is missing")]
+        return [Defect(path.name, _absent(path))]
     size = path.stat().st_size
     if size != file.names.bytes:
         return [Defect(path.name, f"has {size} bytes, {MANIFEST_NAME} says {file.names.bytes}")]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.table import Table as RichTable
 
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.plain_files import read_json
 from selfie_io.rich_console import RichConsole
 from selfie_train.commands.audit_pages import AuditPages
 from selfie_train.commands.audit_run import add_run, run_note
@@ -180,6 +181,7 @@ def audit(
     Raises ValueError for data or options that do not fit, OSError for what cannot be read or written,
     ModuleNotFoundError where an extra is missing.
     """
+    from selfie_io.labels.transition import matrix_classes
     from selfie_train.evidence.gathering import EvidenceOptions, gather
     from selfie_train.evidence.reliability import label_reliability
     from selfie_train.evidence.score import score_labels
@@ -194,9 +196,9 @@ def audit(
     out = Path(out)
     started = time.perf_counter()
     subject = open_subject(str(what), out, noise, None if dataset is None else Path(dataset))
+    num_classes = matrix_classes(subject.dataset.num_classes)
     own = OwnFiles(out, _OWN, is_earlier=_is_earlier_audit)
     out.mkdir(parents=True, exist_ok=True)  # not before: a refused audit leaves nothing behind
-    num_classes = subject.dataset.num_classes
     gathered = gather(
         subject.dataset.train,
         subject.given,
@@ -295,8 +297,8 @@ def _save_overlays(
 def _is_earlier_audit(out: Path) -> bool:
     """Whether version 0.1 wrote an audit into a folder."""
     try:
-        values = json.loads((out / "audit.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        values = read_json(out / "audit.json")
+    except (OSError, ValueError):
         return False
     return isinstance(values, dict) and {"records", "flagged", "overlays"} <= values.keys()
 

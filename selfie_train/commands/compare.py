@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tyro
 
+from selfie_io.records.plain_files import open_plain
 from selfie_io.rich_console import RichConsole
 from selfie_train.commands.subcommand import DONE, TrainCommand
 from selfie_train.report.attempt import try_report
@@ -58,7 +59,7 @@ def compare(runs: Sequence[Path], out: Path, *, say: Callable[[str], None] = pri
 def _is_earlier_comparison(out: Path) -> bool:
     """Whether version 0.1 wrote a comparison into a folder."""
     try:
-        with (out / "table.csv").open(errors="replace") as file:
-            return file.readline(1000).startswith("dataset,noise,model,method,")
+        with open_plain(out / "table.csv") as file:
+            return file.readline(1000).startswith(b"dataset,noise,model,method,")
     except OSError:
         return False

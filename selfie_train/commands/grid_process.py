@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfie_io.isolated_python import isolated_python
+from selfie_io.records.plain_files import open_to_append
 from selfie_train.commands.attempt import Outcome, attempt
 from selfie_train.config import TrainConfig
 from selfie_train.plugins import import_plugin
@@ -31,7 +32,7 @@ class RunProcess:
         folder = config.run_folder
         folder.mkdir(parents=True, exist_ok=True)
         self._output = folder / "output.txt"
-        with self._output.open("ab") as errors:
+        with open_to_append(self._output) as errors:
             self._process = subprocess.Popen(
                 isolated_python("selfie_train.commands.grid_process"),
                 stdin=subprocess.PIPE,

@@ -18,12 +18,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfie_io.records.lock import target_lock
 from selfie_io.records.split import RecordSplit
 from selfie_train.evidence.efficientnet_lite import FEATURE_SIZE, WEIGHTS_SHA256, EfficientNetLite0
 
 SIDE = 160  # pixels to which images are scaled; more is slower and on small images not better
 BATCH = 16  # of larger batches the activations leave the cache
 EFFICIENTNET = "efficientnet-lite0"
+_WAIT_SECONDS = 24 * 3600.0  # for a run that makes the same embeddings
 
 Advance = Callable[[int], None]
 
@@ -40,7 +42,9 @@ def embed(split: RecordSplit, model: str, cache: Path, advance: Advance) -> tupl
     path = cache / f"embeddings-{digest[:32]}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        _fill(path, split, network, size, advance)
+        with target_lock(path, wait_seconds=_WAIT_SECONDS):  # another run may need them, too
+            if not path.exists():
+                _fill(path, split, network, size, advance)
     else:
         advance(len(split))
     features = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -18,6 +18,7 @@ from selfie_io.loading.augment import Augment
 from selfie_io.loading.loader import Loader
 from selfie_io.loading.options import PerImage
 from selfie_io.records.atomic import atomic_path
+from selfie_io.records.npy_file import write_npy
 from selfie_io.records.split import RecordSplit
 from selfie_train.models.airnet import AirNet
 from selfie_train.models.builder import STEM_IMAGES, model_builder
@@ -69,7 +70,7 @@ def complete_fold(task: FoldTask, advance: Callable[[int], None]) -> None:
                     found += _judge(network, task, way) / np.float32(len(judging))
                 advance(1)
     with atomic_path(task.path) as temporary, temporary.open("wb") as file:
-        np.save(file, found)
+        write_npy(file, found)
 
 
 class _Way:

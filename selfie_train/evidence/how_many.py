@@ -30,7 +30,8 @@ class RateEstimate:
 def estimate_rate(
     model: NoiseModel, sources: Sequence[Evidence], given: NDArray[np.int64], num_classes: int
 ) -> RateEstimate:
-    """The mean score; the interval covers 95 % of resamples of the records, and each source by itself.
+    """The mean score; the interval covers 95 % of resamples of the records, each source by itself, and the
+    likeliest rate where the evidence was taken as surer.
 
     What all sources get wrong alike is outside the interval.
     """
@@ -38,7 +39,7 @@ def estimate_rate(
     rate = float(score.mean())
     rates = _resampled(model, given, num_classes)
     low, high = (float(value) for value in np.quantile(rates, [0.025, 0.975]))
-    alone = [rate]
+    alone = [rate] if model.likeliest_rate is None else [rate, model.likeliest_rate]
     if len(sources) > 1:
         alone += [
             float(fit_noise_model([source.probabilities], given, num_classes).score.mean())

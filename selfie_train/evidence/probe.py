@@ -3,9 +3,10 @@
 Two rounds, or three. In the first the targets are the given labels; then each record's target is the
 posterior of its true class under the noise model fitted to the first round (an expectation-maximisation
 step, as in Bekker and Goldberger, ICASSP 2016), so that a wrong label no longer pulls. A record's own label
-never trains its own probabilities. A third round follows where the second's
-probabilities still hold the noise. The penalty is the one under which the noise model makes the labels that
-the first fold left out most likely; later rounds, whose targets are cleaner, have LATER_PENALTY of it.
+never trains its own probabilities; in the second round it acts on them through the targets of other records,
+since the rounds are not nested. A third round follows where the second's probabilities still hold the noise.
+The penalty is the one under which the noise model makes the labels that the first fold left out most likely;
+later rounds, whose targets are cleaner, have LATER_PENALTY of it.
 """
 
 from __future__ import annotations

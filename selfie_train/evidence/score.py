@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_train.evidence.how_many import RateEstimate, estimate_rate
-from selfie_train.evidence.noise_model import WEAK_ERROR, fit_noise_model
+from selfie_train.evidence.noise_model import fit_noise_model
 from selfie_train.evidence.source import Evidence
 from selfie_train.evidence.training_score import RunsWord, runs_word, with_runs_word
 
@@ -39,12 +39,8 @@ class LabelScores:
     evidence_error: float
     rate: RateEstimate
     weights: dict[str, float]
+    is_weak: bool = False  # the evidence errs too often to flag more than a little
     runs_word: RunsWord | None = None  # what a run that trained on the labels added
-
-    @property
-    def is_weak(self) -> bool:
-        """Whether the evidence errs too often to flag more than a little."""
-        return self.evidence_error > WEAK_ERROR
 
     def relabelled(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
         """The likeliest class where a label is flagged, else the given one."""
@@ -85,7 +81,7 @@ def score_labels(
     score = model.score
     error = float(1 - model.pooled.max(axis=1).mean())
     threshold = choose_threshold(score, precision)
-    if precision is None and error > WEAK_ERROR:
+    if precision is None and model.weak:
         threshold = max(threshold, WEAK_SCORE)
     suggested = model.posterior.argmax(axis=1).astype(np.int64)
     flagged = (score >= threshold) & (suggested != given)
@@ -102,6 +98,7 @@ def score_labels(
         evidence_error=error,
         rate=estimate_rate(model, trusted, given, num_classes),
         weights={source.name: float(w) for source, w in zip(trusted, model.weights, strict=True)},
+        is_weak=model.weak,
         runs_word=word,
     )
 

@@ -177,10 +177,20 @@ class TrainingStatistics:
         return {"table": self._table.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state`; raises ValueError if it is of another training set."""
-        table = np.asarray(state["table"], np.float64)
-        if table.shape != self._table.shape:
-            raise ValueError(f"the statistics must be {self._table.shape}, got {table.shape}")
+        """Restore `state`; raises ValueError if it is of another training set, or is none."""
+        table = np.asarray(state["table"])
+        if (table.dtype, table.shape) != (self._table.dtype, self._table.shape):
+            raise ValueError(
+                f"the statistics must be float64 {self._table.shape}, got {table.dtype} {table.shape}"
+            )
+        finite = np.delete(table, kernels.LOSS, axis=1)  # there NaN stands for a record not seen in the epoch
+        classes, counts = table[:, kernels.OTHER_CLASS], table[:, kernels.COUNTS]
+        if (
+            not np.isfinite(finite).all()
+            or counts.min() < 0
+            or not ((classes >= 0) & (classes < self.num_classes) & (classes == np.floor(classes))).all()
+        ):
+            raise ValueError("the statistics must be finite, with counts and classes of this training set")
         self.restart()
         self._table[:] = table
         self._batches = int(table[:, kernels.WHEN].max(initial=0))

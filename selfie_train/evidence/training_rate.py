@@ -22,7 +22,7 @@ from selfie_train.evidence.score import score_labels
 
 FOLDS = 3
 MOST_RECORDS = 10_000  # their share is known to half a percent
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def noise_rate_from_evidence(
     kept = cache / f"noise-rate-{digest.hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         told = read_json(kept)
-        return RateFound(
-            float(told["rate"]), float(told["low"]), float(told["high"]), str(told["source"]), was_kept=True
-        )
+        shares = [float(told[name]) for name in ("rate", "low", "high")]
+        if all(0 <= share <= 1 for share in shares):
+            return RateFound(shares[0], shares[1], shares[2], str(told["source"]), was_kept=True)
     ways = {f"{FOLDS} networks on folds": EvidenceOptions(folds=FOLDS, seed=seed)}
     if features_available():
         name = f"the features of {EFFICIENTNET}"

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from selfie_io.loading.core_pixels import Normalizer
@@ -18,7 +17,7 @@ from selfie_io.records.layout import RecordLayout
 from selfie_train.config import TrainConfig
 from selfie_train.models.builder import model_builder
 from selfie_train.runs.data_identity import data_description, open_run_dataset, read_identity
-from selfie_train.training.checkpoint import latest_checkpoint
+from selfie_train.training.checkpoint import latest_checkpoint, read_arrays
 from selfie_train.training.distributed import choose_device
 from selfie_train.training.machine import autocast
 
@@ -117,8 +116,10 @@ def load_run(
             "continues from the one before"
         )
     weights, arrays = checkpoint.path.with_suffix(".safetensors"), checkpoint.arrays
-    position = checkpoint.values["position"]
-    epoch = int(position["epoch"])
+    try:
+        epoch = int(checkpoint.values["position"]["epoch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{checkpoint.path} is damaged: it tells no position: {error}") from None
     if which == "best":
         kept = sorted((folder / "checkpoints").glob("selected-*.safetensors"))
         if not kept:
@@ -126,7 +127,7 @@ def load_run(
                 f'which="best" needs a run that keeps its best epoch (early_stopping="label-wave"), and '
                 f'{folder} keeps none: use which="last"'
             )
-        weights, arrays = kept[-1], load_file(kept[-1])
+        weights, arrays = kept[-1], read_arrays(kept[-1])
         epoch = int(weights.stem.removeprefix("selected-")) + 1
     networks = _networks(config, shape, len(class_names), arrays, weights)
     order = torch.channels_last if config.channels_last is True else torch.contiguous_format
@@ -186,6 +187,8 @@ def _networks(
             except RuntimeError as error:
                 told = " ".join(str(error).split())[:300]
                 raise ValueError(f"{source} does not fit {config.model} for {shape}: {told}") from None
+            if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
+                raise ValueError(f"{source} is damaged: a weight is not finite")
             networks.append(network)
         if networks:
             return networks

@@ -28,6 +28,7 @@ from sklearn.mixture import GaussianMixture
 
 from selfie_train.methods.method import Choice, Method, Mixup, Scores
 from selfie_train.methods.options import check_range
+from selfie_train.methods.remembered import remembered_array, remembered_count
 
 if TYPE_CHECKING:
     from selfie_train.config import TrainConfig
@@ -144,6 +145,10 @@ class DivideMix(Method):
         return {"losses": self._losses.copy(), "clean": self._clean.copy(), **place}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`."""
-        self._losses, self._clean = state["losses"].copy(), state["clean"].copy()
-        self._epoch, self._step, self._seen = state["epoch"], state["step"], state["seen"]
+        """Go back to `state`; ValueError if it is of another number of samples, or none."""
+        shape = self._losses.shape
+        self._losses = remembered_array(state, "losses", np.float32, shape, 0)
+        self._clean = remembered_array(state, "clean", np.float32, shape, 0, 1)
+        self._epoch, self._step, self._seen = (
+            remembered_count(state, key) for key in ("epoch", "step", "seen")
+        )

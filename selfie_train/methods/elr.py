@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from selfie_train.methods.method import Choice, Method, Scores
 from selfie_train.methods.options import check_range
+from selfie_train.methods.remembered import remembered_array
 
 if TYPE_CHECKING:
     from selfie_train.config import TrainConfig
@@ -73,13 +74,8 @@ class MovingAverages:
         return {"units": self._units.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`; ValueError if it is of another number of samples or classes."""
-        units = np.asarray(state["units"], dtype=np.uint16)
-        if units.shape != self._units.shape:
-            raise ValueError(
-                f"the averages must be of shape {self._units.shape}, got a state of shape {units.shape}"
-            )
-        self._units = units.copy()
+        """Go back to `state`; ValueError if it is of another number of samples or classes, or none."""
+        self._units = remembered_array(state, "units", np.uint16, self._units.shape)
 
 
 @dataclass(frozen=True)

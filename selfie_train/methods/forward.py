@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.labels.noise import transition_matrix
+from selfie_io.records.plain_files import check_plain
 from selfie_train.config import TrainConfig, parse_noise
 from selfie_train.methods.method import Choice, Method, Scores
 from selfie_train.methods.options import check_range
+from selfie_train.methods.remembered import remembered_array
 
 ANCHOR_PERCENTILE = 97  # the original setting for CIFAR-10; 100 for CIFAR-100
 SAMPLES_FOR_ESTIMATE = 1 << 14  # of the last epoch of warm-up: enough for a percentile, small in a checkpoint
@@ -120,6 +122,7 @@ class Forward(Method):
                     f"got --noise {self.config.noise}"
                 )
             return transition_matrix(kind, k, rate)
+        check_plain(source)
         try:
             matrix = np.loadtxt(source, delimiter=",", ndmin=2, encoding="utf-8-sig")
         except ValueError as error:
@@ -143,6 +146,11 @@ class Forward(Method):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`."""
-        self.transition = state["transition"] if len(state["transition"]) else None
-        self._seen = [state["seen"]] if len(state["seen"]) else []
+        """Go back to `state`; ValueError if it is of other classes, or none."""
+        k = self.num_classes
+        matrix = remembered_array(state, "transition", np.float64, (None, k), 0)
+        if len(matrix) and (len(matrix) != k or not np.allclose(matrix.sum(1), 1, atol=1e-3)):
+            raise ValueError(f"transition must have {k} rows that sum to 1, got the sums {matrix.sum(1)[:5]}")
+        seen = remembered_array(state, "seen", np.float32, (None, k), 0, 1)
+        self.transition = matrix if len(matrix) else None
+        self._seen = [seen] if len(seen) else []

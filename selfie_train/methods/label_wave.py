@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_io.labels.history import LabelHistory
+from selfie_train.methods.remembered import remembered_array, remembered_count
 
 
 class LabelWave:
@@ -66,7 +67,7 @@ class LabelWave:
         return {"last": self._last.state_dict(), "current": self._current, "changes": changes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to `state`; ValueError if it belongs to another training set."""
+        """Go back to `state`; ValueError if it belongs to another training set, or is none."""
         self._last.load_state_dict(state["last"])
-        self._current = int(state["current"])
-        self.prediction_changes = [int(value) for value in state["changes"]]
+        self._current = remembered_count(state, "current")
+        self.prediction_changes = remembered_array(state, "changes", np.int64, (None,), 0).tolist()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.csv_cells import harmless_cell
+from selfie_io.records.plain_files import open_plain_text
 
 MOST_CLASSES = 1000  # beyond it no matrix is kept: it would be larger than the network
 CONFUSION_NAME = "confusion.csv"
@@ -49,7 +50,7 @@ def read_confusion(folder: Path, num_classes: int) -> Confusion:
     path = folder / CONFUSION_NAME
     if not path.exists():
         return Confusion(None, None)
-    with path.open(newline="") as file:
+    with open_plain_text(path) as file:
         try:
             for row in csv.DictReader(file):
                 place = int(row["label"]), int(row["predicted_label"])

@@ -61,6 +61,10 @@ def expand_grid(grid: dict[str, Any], out: Path) -> list[TrainConfig]:
         if none:
             raise ValueError(f"a part of a grid must have no parts of its own, got {part}")
         merged = {**axes, **part_axes}
+        if "imports" in {**base, **part_base, **merged}:
+            raise ValueError(
+                "a grid brings no code along: give modules by --import, not as the setting imports"
+            )
         for values in itertools.product(*merged.values()):
             setting = dict(zip(merged, values, strict=True))
             words = [part, *(_name(key, value) for key, value in setting.items())]

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from selfie_io.records.plain_files import open_plain_text
+
 # In order of their codes. Blank: never chosen, or a method that does not tell clean from noisy.
 CHOICES = ("", "kept", "refurbished", "dropped", "unlabelled")
 UNKNOWN, KEPT, REFURBISHED, DROPPED, UNLABELLED = range(len(CHOICES))
@@ -55,7 +57,7 @@ def read_sample_labels(folder: Path) -> SampleLabels:
         "choice": [],
     }
     path = folder / "labels.csv"
-    with path.open(newline="") as file:
+    with open_plain_text(path) as file:
         try:
             for row in csv.DictReader(file):
                 for name in ("given_label", "refurbished_label", "clean_label"):

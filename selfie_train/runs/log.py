@@ -6,12 +6,13 @@ It has no times, so a resumed run ends with the same file as one that never stop
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.full_disk import named_errors
-from selfie_io.records.plain_files import open_plain_text
+from selfie_io.records.plain_files import open_plain_text, open_to_append
 
 Row = dict[str, Any]
 
@@ -38,7 +39,7 @@ def checked_rows(rows: Any) -> list[Row]:
     for row in rows:
         if not isinstance(row, dict) or set(row) != set(COLUMNS):
             raise ValueError(f"a row must have the columns {', '.join(COLUMNS)}, got {str(row)[:100]}")
-        if not all(value is None or isinstance(value, int | float) for value in row.values()):
+        if not all(value is None or type(value) in (int, float) for value in row.values()):
             raise ValueError(f"a row must hold numbers, got {str(row)[:100]}")
     return rows
 
@@ -54,8 +55,10 @@ def write_log(folder: Path, rows: list[Row]) -> None:
 def append_row(folder: Path, row: Row) -> None:
     """Add one epoch to RUN/log.csv."""
     path = folder / "log.csv"
-    with named_errors(path), path.open("a", newline="") as file:
-        csv.DictWriter(file, COLUMNS).writerow(row)
+    line = io.StringIO()
+    csv.DictWriter(line, COLUMNS).writerow(row)
+    with named_errors(path), open_to_append(path) as file:
+        file.write(line.getvalue().encode())
 
 
 def read_log(folder: Path) -> list[Row]:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.lock import folder_lock
+from selfie_io.records.manifest import MANIFEST_NAME
+from selfie_io.records.plain_files import read_json
 
 RUN_FILES = (
     "log.csv",
@@ -28,13 +30,23 @@ RUN_FILES = (
     "report.html",
     "evidence",
 )
+_DATA_SET = (MANIFEST_NAME, "data_batch_1.bin")
 LIST_NAME = ".selfie-files.json"
 _BEING_WRITTEN = ""
+_MOST_LIST_BYTES = 1 << 20
 _WAIT_SECONDS = 600.0
 
 
 def check_new_run(folder: Path) -> None:
-    """Raise FileExistsError if a folder holds a run, or files of others that a run would replace."""
+    """Raise FileExistsError if a folder holds a run, a data set, or files of others that a run would replace.
+
+    Raises NotADirectoryError if it is no folder.
+    """
+    _check_folder(folder)
+    if any((folder / name).exists() for name in _DATA_SET):
+        raise FileExistsError(
+            f"a new run needs a folder of its own, but {folder} holds a data set: choose another"
+        )
     if (folder / "config.json").exists():
         raise FileExistsError(
             f"a new run needs a new folder, but {folder} holds a run already: resume it, or choose another"
@@ -52,6 +64,7 @@ class OwnFiles:
     def __init__(
         self, folder: Path, names: Sequence[str], *, is_earlier: Callable[[Path], bool] = lambda _: False
     ) -> None:
+        _check_folder(folder)
         self.folder, self.names = folder, names
         listed = _read(folder)
         if listed is None and is_earlier(folder):
@@ -84,6 +97,11 @@ class OwnFiles:
             temporary.write_text(json.dumps(listed, indent=1) + "\n")
 
 
+def _check_folder(folder: Path) -> None:
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "--out must be a folder", str(folder))
+
+
 def _refuse(folder: Path, foreign: list[str]) -> None:
     if foreign:
         raise FileExistsError(
@@ -96,8 +114,8 @@ def _refuse(folder: Path, foreign: list[str]) -> None:
 
 def _read(folder: Path) -> dict[str, str] | None:
     try:
-        listed = json.loads((folder / LIST_NAME).read_bytes()[: 1 << 20])
-    except (OSError, ValueError, RecursionError):
+        listed = read_json(folder / LIST_NAME, _MOST_LIST_BYTES)
+    except (OSError, ValueError):
         return None
     if not isinstance(listed, dict):
         return None

@@ -24,6 +24,7 @@ from selfie_io.records.plain_files import check_plain, open_plain, read_json
 
 KEPT = 2
 FORMAT_VERSION = 1
+_OWN_NAME = re.compile(r"step-[0-9]{9,}\.(json|safetensors)")
 
 
 class Checkpoint(NamedTuple):
@@ -37,11 +38,12 @@ class Checkpoint(NamedTuple):
 def write_checkpoint(
     folder: Path, step: int, arrays: dict[str, NDArray[Any]], values: dict[str, Any]
 ) -> Path:
-    """Write the checkpoint of `step` and delete all but the last two steps; returns its JSON file.
+    """Write the checkpoint of `step` and delete all but it and the one before; returns its JSON file.
 
+    One of a later step is damaged or not of this run: the run went on from an earlier one.
     Raises OSError, with the file's path, if it cannot be written; the older ones are whole then.
     """
-    path = folder / f"step-{step:09d}.json"
+    path = folder / f"{_stem(step)}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         digest = write_arrays(path.with_suffix(".safetensors"), arrays)
@@ -52,11 +54,16 @@ def write_checkpoint(
         raise
     except OSError as error:  # of a temporary file beside it
         raise OSError(error.errno, error.strerror, str(path)) from error
-    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
-        old.unlink()
-    kept = {file.stem for file in folder.glob("step-*.json")}
+    own = _json_files(folder)
+    kept = {file.stem for file in [file for file in own if file.name <= path.name][-KEPT:]}
+    for old in own:
+        if old.stem not in kept:
+            old.unlink()
     for orphan in [*folder.glob("step-*.safetensors"), *folder.glob(".step-*")]:
-        if orphan.stem not in kept:  # arrays without their JSON, or the temporary file of a killed writer
+        known = _OWN_NAME.fullmatch(orphan.name) or orphan.name.startswith(".")
+        if (
+            known and orphan.stem not in kept
+        ):  # arrays without their JSON, or the temporary file of a killed writer
             orphan.unlink()
     return path
 
@@ -91,7 +98,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def forget_checkpoints(folder: Path) -> None:
     """Remove all checkpoints of a run, and the weights that early stopping kept; other files stay."""
     for path in [*folder.glob("step-*.json"), *folder.glob("*-*.safetensors")]:
-        if re.fullmatch(r"(step-[0-9]{9,}\.(json|safetensors)|selected-[0-9]{5,}\.safetensors)", path.name):
+        if _OWN_NAME.fullmatch(path.name) or re.fullmatch(r"selected-[0-9]{5,}\.safetensors", path.name):
             path.unlink()
 
 
@@ -119,13 +126,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     values = content.get("values")
     if not isinstance(values, dict):
         raise ValueError(f"{path} is damaged: it must hold an object of values")
+    position = values.get("position")
+    if isinstance(position, dict) and path.stem != _stem(position.get("step")):
+        raise ValueError(f"{path} is the checkpoint of step {position.get('step')!r}: a file was renamed")
     return Checkpoint(path, read_arrays(arrays_path), values)
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint of `folder`, None if there is none, and what is wrong with newer ones."""
     defects: list[str] = []
-    for path in sorted(folder.glob("step-*.json"), reverse=True):
+    for path in reversed(_json_files(folder)):
         try:
             return read_checkpoint(path), defects
         except (OSError, ValueError) as error:
@@ -161,6 +171,15 @@ def unflatten_state(entries: dict[str, Any], prefix: str) -> dict[str, Any]:
                 place = place.setdefault(parent, {})
             place[leaf] = value
     return state
+
+
+def _stem(step: object) -> str:
+    return f"step-{step:09d}" if isinstance(step, int) else ""
+
+
+def _json_files(folder: Path) -> list[Path]:
+    """The JSON files of a folder's checkpoints, by step."""
+    return sorted(path for path in folder.glob("step-*.json") if _OWN_NAME.fullmatch(path.name))
 
 
 def _file_digest(path: Path) -> str:

@@ -24,6 +24,7 @@ from selfie_train.training.checkpoint import Checkpoint, flatten_state, unflatte
 from selfie_train.training.distributed import join_processes
 from selfie_train.training.early_stopping import EarlyStopping
 from selfie_train.training.learner import Learner
+from selfie_train.training.machine import own_compile_cache
 from selfie_train.training.noise_estimate import NoiseRateEstimate, rate_before_training
 from selfie_train.training.position import checked_rate
 from selfie_train.training.run_log import RunLog
@@ -80,6 +81,8 @@ class Components:
                     f"early stopping works on one training run, got {config.num_runs}: set --restarts 0"
                 )
             self.early_stopping = EarlyStopping(num_samples, num_classes, patience=config.patience)
+        if config.compile:
+            own_compile_cache()
         shape = self.dataset.layout.shape
         self.learner = Learner(
             config,
@@ -176,8 +179,11 @@ class Components:
         return self.learner.state() | arrays, {"memory": values, **known}
 
     def load_state(self, checkpoint: Checkpoint) -> None:
-        """Restore the `state` that a checkpoint holds."""
-        memory = checkpoint.values["memory"] | checkpoint.arrays
+        """Restore the `state` that a checkpoint holds; raises ValueError or KeyError if it does not fit."""
+        memory = checkpoint.values["memory"]
+        if not isinstance(memory, dict):
+            raise ValueError(f"memory must be an object, got {str(memory)[:100]}")
+        memory = memory | checkpoint.arrays
         self.learner.load_state(checkpoint.arrays)
         self.method.load_state_dict(unflatten_state(memory, "method"))
         self.method.noise_rate = checked_rate(checkpoint.values["noise_rate"])
@@ -187,10 +193,14 @@ class Components:
             self.notes.append("the checkpoint has no statistics of the records: they begin here")
         if self.early_stopping is not None:
             self.early_stopping.load_state_dict(unflatten_state(memory, "label_wave"))
-        if not checkpoint.values["estimating"]:
-            self.estimate = None
-        elif self.estimate is not None:
+        estimating = checkpoint.values["estimating"]
+        if not isinstance(estimating, bool) or (estimating and self.estimate is None):
+            told = "true or false" if self.estimate is not None else "false where the noise rate is known"
+            raise ValueError(f"estimating must be {told}, got {estimating!r}")
+        if estimating and self.estimate is not None:
             self.estimate.load_state_dict(unflatten_state(memory, "estimate"))
+        else:
+            self.estimate = None
 
 
 def _augment(name: str, crop: tuple[int, int]) -> Augment | None:

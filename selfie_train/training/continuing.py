@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfie_io.records.atomic import atomic_path
-from selfie_io.records.plain_files import read_json
+from selfie_io.records.plain_files import open_plain, read_json
 from selfie_train.config import DATA_KEY, TrainConfig
 from selfie_train.runs.result import Divergence
 from selfie_train.training.checkpoint import Checkpoint, forget_checkpoints, latest_checkpoint
@@ -18,6 +18,7 @@ from selfie_train.training.position import Position
 
 # Settings that change no result, up to rounding. docs/determinism.md lists them.
 MAY_CHANGE = ("dataset", "out", "device", "imports", "checkpoint_batches", "tensorboard")
+MISFITS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)  # see `misfit`
 _EXTENDED = "extended_from"  # in config.json, beside the digests of the data: the epochs before --epochs
 
 
@@ -121,9 +122,14 @@ def find_checkpoint(
 
 def misfit(checkpoint: Checkpoint, folder: Path, error: Exception) -> ValueError:
     """What to say of a checkpoint that cannot be loaded into what the settings describe."""
+    told = " ".join(str(error).split())[:300]
+    if isinstance(error, KeyError):
+        told = f"it lacks {told}"
+    elif not isinstance(error, ValueError):
+        told = f"{type(error).__name__}: {told}"
     return ValueError(
-        f"{checkpoint.path} does not fit the settings in {folder / 'config.json'}: "
-        f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        f"{checkpoint.path} does not fit the settings in {folder / 'config.json'}: {told}. To train the run "
+        f"again from the beginning: selfie-train resume {shlex.quote(str(folder))} --from-start"
     )
 
 
@@ -152,6 +158,7 @@ def _earlier_epochs(folder: Path) -> list[int]:
 
 def _logged_epochs(path: Path) -> int:
     try:
-        return max(0, len(path.read_bytes().splitlines()) - 1)
+        with open_plain(path) as file:
+            return max(0, sum(1 for _ in file) - 1)
     except FileNotFoundError:
         return 0

@@ -111,7 +111,22 @@ class ProcessGroup:
 
 @contextlib.contextmanager
 def hold_run(folder: Path, group: ProcessGroup) -> Iterator[None]:
-    """Hold the lock of a run's folder in the first process; all raise RunBusy if somebody else does."""
+    """Hold the lock of a run's folder in the first process; all raise RunBusy if somebody else does.
+
+    An exchange that fails meanwhile is an OSError that names the lost processes.
+    """
+    try:
+        with _locked(folder, group):
+            yield
+    except RuntimeError as error:
+        explained = group.explain(error)
+        if explained is error:
+            raise
+        raise explained from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, group: ProcessGroup) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         busy: RunBusy | None = None
         if group.is_first:

@@ -45,10 +45,19 @@ class EarlyStopping:
                 path.unlink()
 
     def select(self, learner: Learner, folder: Path) -> int | None:
-        """Go back to the weights of the best epoch and return it, from 0; None where there is none yet."""
+        """Go back to the weights of the best epoch and return it, from 0; None where there is none yet.
+
+        Raises ValueError if their file is damaged or not of this run.
+        """
         best = self.wave.best_epoch
         if best is not None:
-            learner.load_state(read_arrays(_path(folder, best)))
+            path = _path(folder, best)
+            arrays = read_arrays(path)
+            try:
+                learner.load_state(arrays)
+            except (ValueError, RuntimeError) as error:
+                told = " ".join(str(error).split())[:300]
+                raise ValueError(f"{path} does not fit the run: {told}") from error
         return best
 
     def tell(self, best: int | None, rows: list[Row], log: RunLog) -> None:

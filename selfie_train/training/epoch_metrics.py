@@ -18,6 +18,7 @@ from selfie_train.runs.label_metrics import (
 )
 from selfie_train.runs.log import Row
 from selfie_train.runs.training_labels import TrainingLabels
+from selfie_train.training.checkpoint_fit import checked_counts, checked_sums
 from selfie_train.training.distributed import ProcessGroup
 
 
@@ -77,7 +78,13 @@ class EpochMetrics:
         }
 
     def load_state(self, values: dict[str, Any]) -> None:
-        """Restore `state`: the first process takes the sums of all, the others begin at zero."""
+        """Restore `state`: the first process takes the sums of all, the others begin at zero.
+
+        Raises ValueError for values that are none.
+        """
+        sums = checked_sums(values["sums"])
+        names = [field.name for field in dataclasses.fields(SelectionCounts)]
+        counts = checked_counts(values["selections"], names, len(self.selections))
         if self.group.is_first:
-            self.sums += self.sums.new_tensor(values["sums"])
-        self.selections = [SelectionCounts(**counts) for counts in values["selections"]]
+            self.sums += self.sums.new_tensor(sums)
+        self.selections = [SelectionCounts(**one) for one in counts]

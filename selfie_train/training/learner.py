@@ -20,6 +20,7 @@ from selfie_train.config import TrainConfig
 from selfie_train.evidence.training import Outputs
 from selfie_train.methods.method import Choice, Mixup, Scores
 from selfie_train.models.builder import model_builder
+from selfie_train.training.checkpoint_fit import check_weights
 from selfie_train.training.distributed import ProcessGroup
 from selfie_train.training.machine import autocast
 from selfie_train.training.mixing import mixed_loss
@@ -324,7 +325,8 @@ class Learner:
         return arrays
 
     def load_state(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Restore `state()`; raises RuntimeError if it belongs to another network."""
+        """Restore `state()`; raises ValueError if it belongs to another network, or is not finite."""
+        check_weights(self.state(), arrays)
         for number, average in enumerate(self.averages):
             average.network.load_state_dict(_tensors(arrays, f"average{number}.network."))
             average.steps = int(arrays[f"average{number}.steps"])

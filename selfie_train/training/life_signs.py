@@ -11,10 +11,13 @@ import atexit
 import contextlib
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
+
+from selfie_train.training.stop_signal import StopSignal
 
 BEAT_SECONDS = 1.0
 _ENDED = b"ended"
@@ -79,13 +82,18 @@ class LifeSigns:
         return [rank for rank, (sign, seen) in self._last.items() if sign != _ENDED and now - seen > seconds]
 
     def explain(self, error: Exception) -> Exception:
-        """The error for an exchange that failed: it names the processes that are gone. Others stay."""
+        """The error for an exchange that failed: it names the processes that are gone. Others stay.
+
+        torchrun sends SIGTERM to the processes that are left: the first one does not end the look for the
+        lost ones, which takes four beats.
+        """
         if not any(word in str(error).lower() for word in _OF_EXCHANGES):
             return error
         deadline = time.monotonic() + 4 * BEAT_SECONDS
-        while time.monotonic() < deadline:
-            time.sleep(BEAT_SECONDS / 4)
-        text = " ".join(str(error).split())[:200]
+        with StopSignal():
+            while time.monotonic() < deadline:
+                time.sleep(BEAT_SECONDS / 4)
+        text = textwrap.shorten(str(error), 200, placeholder=" ...")
         gone = self.silent(3 * BEAT_SECONDS)
         gone += [rank for rank, (sign, _) in self._last.items() if sign == _ENDED]
         return OSError(f"{_named(sorted(set(gone)))}: {text}. When this is repaired, {self.advice}")

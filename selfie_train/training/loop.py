@@ -24,6 +24,7 @@ from selfie_train.runs.own_files import check_new_run
 from selfie_train.runs.result import Divergence, Stopped, TrainResult
 from selfie_train.training import continuing
 from selfie_train.training.checkpoint import Checkpoint, write_checkpoint
+from selfie_train.training.checkpoint_fit import check_place, checked_rates
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
@@ -163,8 +164,6 @@ class Training:
             self.log.write_row()
             self.log.event("divergence", message=str(error))
             raise
-        except RuntimeError as error:
-            raise self.group.explain(error) from error
         except OSError as error:  # a full disk, a data set that is gone
             raise continuing.stopped_by(error, self.last_checkpoint, self.folder) from error
         finally:
@@ -364,15 +363,21 @@ class Training:
         values = checkpoint.values
         try:
             self.components.load_state(checkpoint)
-            self.noise_rates = [float(rate) for rate in values["noise_rates"]]
             self.train_loader.load_state_dict(values["loader"])
-            limits = {"runs": self.num_runs, "epochs": self.config.epochs, "batches": len(self.train_loader)}
-            self.position = Position.read(values["position"], **limits)
+            runs, batches = self.num_runs, len(self.train_loader)
+            self.position = Position.read(
+                values["position"], runs=runs, epochs=self.config.epochs, batches=batches
+            )
+            self.noise_rates = checked_rates(values["noise_rates"], min(self.position.run + 1, runs))
             self.metrics.load_state(values)
             self.rows = checked_rows(values["rows"])
+            size = self.config.batch_size
+            check_place(
+                self.position, self.rows, values["loader"], runs=runs, batches=batches, batch_size=size
+            )
             errors = [row["test_error"] for row in self.rows if row["test_error"] is not None]
             self.report.load_state(checkpoint.arrays, errors)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        except continuing.MISFITS as error:
             raise continuing.misfit(checkpoint, self.folder, error) from error
         self.last_checkpoint = checkpoint.path
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -86,6 +88,19 @@ def fastest_way(ways: list[Way]) -> Way:
     """The cheapest one; the first, float32 in torch's usual order, unless another is 1.1 times as cheap."""
     best = min(ways, key=lambda way: way.cost)
     return best if best.cost * LEAST_GAIN <= ways[0].cost else ways[0]
+
+
+def own_compile_cache() -> None:
+    """Let torch.compile keep its code in the user's own cache.
+
+    By default that is a folder in TMPDIR whose name others can take first, and what it holds is run. Where
+    there is no cache to write to, the default stays.
+    """
+    root = os.environ.get("SELFIE_CACHE") or Path.home() / ".cache" / "selfie"
+    place = Path(root) / "compiled"
+    with contextlib.suppress(OSError):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place))
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:

@@ -33,9 +33,9 @@ class Position:
         }
         for name, limit in most.items():
             value = getattr(position, name)
-            if not isinstance(value, int) or not 0 <= value <= limit:
+            if type(value) is not int or not 0 <= value <= limit:
                 raise ValueError(f"{name} must be an integer in 0..{limit}, got {value!r}")
-        if not isinstance(position.seconds, int | float) or not 0 <= position.seconds < 1e12:
+        if type(position.seconds) not in (int, float) or not 0 <= position.seconds < 1e12:
             raise ValueError(f"seconds must be a number that is not negative, got {position.seconds!r}")
         return position
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from selfie_train.methods.method import Choice, Scores
 from selfie_train.runs.confusion import MOST_CLASSES, Confusion
-from selfie_train.runs.last_choices import KEPT, choice_codes
+from selfie_train.runs.last_choices import CHOICES, KEPT, choice_codes
+from selfie_train.training.checkpoint_fit import check_array
 from selfie_train.training.distributed import ProcessGroup
 
 _CHOICES, _BEST, _LAST = "report.choices", "report.best", "report.last"  # in a checkpoint
@@ -74,8 +75,20 @@ class ReportRecord:
         return {name: array for name, array in known.items() if array is not None}
 
     def load_state(self, arrays: dict[str, NDArray[Any]], test_errors: list[float]) -> None:
-        """Restore `state` of a checkpoint, whose epochs had these test errors; an older one has none."""
+        """Restore `state` of a checkpoint, whose epochs had these test errors; an older one has none.
+
+        Raises ValueError for arrays that are none of this data.
+        """
         if _CHOICES in arrays:
+            check_array(_CHOICES, self._choices, arrays)
+            if arrays[_CHOICES].max() >= len(CHOICES):
+                raise ValueError(f"{_CHOICES} must be below {len(CHOICES)}, got {arrays[_CHOICES].max()}")
             self._choices = np.array(arrays[_CHOICES])
+        empty = np.zeros((self.num_classes, self.num_classes), np.int64)
+        for name in (_BEST, _LAST):
+            if name in arrays:
+                check_array(name, empty, arrays)
+                if arrays[name].min() < 0:
+                    raise ValueError(f"{name} must not be negative, got {arrays[name].min()}")
         self._best, self._last = arrays.get(_BEST), arrays.get(_LAST)
         self._least = min(test_errors, default=None)

@@ -15,6 +15,7 @@ from selfie_train.evidence.features import Progress
 from selfie_train.evidence.source import Evidence
 from selfie_train.training.checkpoint import latest_checkpoint
 from selfie_train.training.components import Components
+from selfie_train.training.continuing import MISFITS, misfit
 
 BATCH = 256
 
@@ -38,10 +39,8 @@ def run_evidence(config: TrainConfig, folder: Path, progress: Progress) -> RunEv
     components = Components(config)
     try:
         components.load_state(checkpoint)
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        raise ValueError(
-            f"{checkpoint.path} does not fit the run: {type(error).__name__}: {error}"
-        ) from error
+    except MISFITS as error:
+        raise misfit(checkpoint, folder, error) from error
     split = components.dataset.train
     shares = np.empty((len(split), components.dataset.num_classes), np.float32)
     with progress("run", len(split)) as advance:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from selfie_io.records.full_disk import named_errors
+from selfie_io.records.plain_files import open_to_append
 from selfie_io.rich_console import RichConsole
 from selfie_train.runs.log import Row, append_row, write_log
 
@@ -47,8 +48,8 @@ class RunLog:
         if self.is_first:
             line = json.dumps({"time": round(time.time(), 3), "event": kind, **values})
             path = self.folder / "events.jsonl"
-            with named_errors(path), path.open("a") as file:
-                file.write(line + "\n")
+            with named_errors(path), open_to_append(path) as file:
+                file.write(f"{line}\n".encode())
 
     def say(self, text: str) -> None:
         """Print a line."""

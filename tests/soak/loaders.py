@@ -152,8 +152,12 @@ class Session:
         self.trial.counts["resumes of loaders"] += 1
 
     def copy(self):
-        """A pickled loader goes on where the old one stood."""
+        """A pickled loader goes on where the old one stood, inside an epoch too."""
+        epoch, batch = self.position
+        if batch > 0 and batch >= len(self.model):
+            epoch, batch = epoch + 1, 0
         self.loader = pickle.loads(pickle.dumps(self.loader))
+        self.position = self.next = (epoch, batch)
         self.live = None
 
     def fork(self):

@@ -16,7 +16,7 @@ import tyro
 from selfie_io.console import hidden, without_secrets
 from selfie_io.convert.sources.published_digests import MD5
 from selfie_io.convert.storage.part_file import PartFile, own_part
-from selfie_io.convert.storage.transfer import Pace, TransferError, answer_of, content_length
+from selfie_io.convert.storage.transfer import Pace, TooMuch, TransferError, answer_of, content_length
 from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, progress, say
 from selfie_io.records.atomic import sync
 from selfie_io.records.full_disk import FullDisk, named_errors
@@ -26,6 +26,7 @@ _CHUNK_BYTES = 1 << 18
 _MAX_BYTES = 1 << 30  # of one file
 _ATTEMPTS = 4
 _TIMEOUT_SECONDS = 60
+_PASSING = {408, 425, 429, *range(500, 600)}  # answers that may be others later
 
 
 @dataclass(frozen=True)
@@ -121,18 +122,29 @@ def fetch(url: str, target: Path, md5: str) -> None:
             try:
                 _continue(url, part, target)
                 break
-            except (OSError, http.client.HTTPException) as error:
-                final = isinstance(error, TransferError | FullDisk)
-                final = final or (isinstance(error, urllib.error.HTTPError) and error.code < 500)
-                if final or attempt == _ATTEMPTS - 1:
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                if isinstance(error, TooMuch):  # it would be too much again
+                    part.file.truncate(0)
+                permanent = _is_permanent(error)
+                if permanent or isinstance(error, TransferError | FullDisk) or attempt == _ATTEMPTS - 1:
                     told = " ".join(str(error).split())[:300]  # a server's own words
-                    raise OSError(hidden(f"{url}: {told}; run it again to go on", url)) from None
+                    advice = "--mirror URL names another place" if permanent else "run it again to go on"
+                    raise OSError(hidden(f"{url}: {told}; {advice}", url)) from None
         found = _md5(part.path)
         if found != md5:
             part.path.unlink()
             raise ValueError(f"{without_secrets(url)}: MD5 {found}, published is {md5}: nothing was kept")
         sync(part.path)
         part.path.replace(target)
+
+
+def _is_permanent(error: Exception) -> bool:
+    """Whether another try would end in the same way."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code not in _PASSING
+    if isinstance(error, urllib.error.URLError):
+        return isinstance(error.reason, str | FileNotFoundError)  # a scheme that is none, no host, no file
+    return isinstance(error, TooMuch | ValueError)  # or a redirection to what is no URL
 
 
 def _continue(url: str, part: PartFile, target: Path) -> None:
@@ -152,7 +164,7 @@ def _continue(url: str, part: PartFile, target: Path) -> None:
         have = have if goes_on else 0
         length = content_length(answer.headers)
         if have + (length or 0) > _MAX_BYTES:
-            raise TransferError(f"more than {_MAX_BYTES} bytes")
+            raise TooMuch(f"more than {_MAX_BYTES} bytes")
         part.file.truncate(have)
         part.file.seek(have)
         advance = stack.enter_context(progress(target.name, have + (length or 0), "bytes"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from selfie_io.convert.storage.locations import check_target
-from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, tool
+from selfie_io.convert.subcommand import DONE, CommandError, Subcommand, say, tool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +87,7 @@ class Noise(Subcommand):
                 raise CommandError(f"FOLDER must be a folder, there is none at {folder}")
         if self.rate is not None and self.other is not None and self.out is not None:
             return self._write_open_set(self.rate, self.other, self.out)
-        from selfie_io.labels.overlay_writer import save_overlay
+        from selfie_io.labels.overlay_writer import MOST_CLASSES_TOLD, save_overlay
         from selfie_io.records.dataset import open_dataset
 
         dataset = open_dataset(self.folder)
@@ -99,6 +99,10 @@ class Noise(Subcommand):
             kind, name = "matrix", f"matrix-{self.matrix.stem}"
         name = self.name or name
         changed = float((noisy != labels).mean())
+        if matrix is not None and len(matrix) > MOST_CLASSES_TOLD:
+            left_out = f"the transition matrix of {len(matrix):,} classes is left out of {name}.json"
+            say(f"{left_out}: kind, rate and seed tell it")
+            matrix = None
         provenance = {
             "tool": tool(),
             "kind": kind,

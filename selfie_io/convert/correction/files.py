@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from selfie_io.convert.correction.plan import DROPPED_FOLDER, Change, Correction
 from selfie_io.records.csv_cells import harmless_row, original_cell
+from selfie_io.records.plain_files import check_plain
 
 _TABLES = (".csv", ".tsv")
 
@@ -214,6 +215,7 @@ def copy_folder(
                     link = False
             if target.exists():
                 raise FileExistsError(errno.EEXIST, "two files of the copy have one name", str(target))
+            check_plain(path)  # behind a link, too: a device never ends
             shutil.copy2(path, target)
     return links
 

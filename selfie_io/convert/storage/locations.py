@@ -18,8 +18,13 @@ from selfie_io.convert.subcommand import CommandError
 from selfie_io.records.atomic import atomic_folder, atomic_path, scratch_folder
 from selfie_io.records.lock import LOCK_NAME
 from selfie_io.records.manifest import MANIFEST_NAME, read_manifest
-from selfie_io.records.names import NAMES_SUFFIX, names_path
-from selfie_io.records.overlay_reader import OVERLAY_FOLDER
+from selfie_io.records.names import names_path
+from selfie_io.records.overlay_reader import (
+    MAX_OVERLAY_JSON_BYTES,
+    OVERLAY_FOLDER,
+    is_overlay,
+    is_overlay_text,
+)
 from selfie_io.records.plain_files import read_plain
 
 _RECORD_FILE = re.compile(r"(data_batch_[0-9]+|test_batch)\.(bin|names)", re.ASCII)
@@ -80,10 +85,14 @@ class _Remote:
         return guarded
 
 
+def _last_part(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
 def name_of(place: str) -> str:
     """The last part of a place, without the secrets of a URL; it names a data set."""
     place = without_secrets(place)
-    return place.rstrip("/").rsplit("/", 1)[-1] if is_url(place) else Path(place).resolve().name
+    return _last_part(place) if is_url(place) else Path(place).resolve().name
 
 
 def beside(place: str, name: str) -> str:
@@ -147,11 +156,25 @@ def clear_url(url: str, *, first: str) -> None:
     system.makedirs(path, exist_ok=True)
     if system.exists(f"{path}/{first}"):
         system.rm(f"{path}/{first}")
-    for pattern in ("*_batch*.bin", f"*_batch*{NAMES_SUFFIX}"):
-        for old in system.glob(f"{path}/{pattern}"):
-            system.rm(old)
-    if system.exists(f"{path}/{OVERLAY_FOLDER}"):
-        system.rm(f"{path}/{OVERLAY_FOLDER}", recursive=True)
+    for name in _names_in(system, path):
+        if _RECORD_FILE.fullmatch(name):
+            system.rm(f"{path}/{name}")
+    overlays = f"{path}/{OVERLAY_FOLDER}"
+    names = set(_names_in(system, overlays))
+    for name in sorted(names):
+        place = f"{url.rstrip('/')}/{OVERLAY_FOLDER}/{name}"
+        if name.endswith(".json") and is_overlay_text(read_file(place, MAX_OVERLAY_JSON_BYTES)):
+            for own in {name, f"{name.removesuffix('.json')}.npy"} & names:
+                system.rm(f"{overlays}/{own}")
+    if names and not _names_in(system, overlays) and system.isdir(overlays):
+        system.rmdir(overlays)
+
+
+def _names_in(system: Any, folder: str) -> list[str]:
+    try:
+        return [_last_part(path) for path in system.ls(folder, detail=False)]
+    except (FileNotFoundError, NotADirectoryError):  # in some, a folder is only a beginning of names
+        return []
 
 
 def remove_folder(place: str) -> None:
@@ -178,7 +201,7 @@ def check_target(out: str, source: str, *, force: bool) -> None:
         there = system.exists(path)
         folder = system.isdir(path)
         files = system.ls(path, detail=False) if folder else []
-        names = {name.rstrip("/").rsplit("/", 1)[-1] for name in files}
+        names = {_last_part(name) for name in files}
     else:
         here = Path(out)
         if here.name in ("", ".."):
@@ -227,7 +250,7 @@ def foreign_names(folder: Path) -> list[str]:
     foreign = [path.name for path in folder.iterdir() if path.name not in own | {OVERLAY_FOLDER}]
     overlays = folder / OVERLAY_FOLDER
     if overlays.is_dir() and not overlays.is_symlink():
-        stems = {path.stem for path in overlays.glob("*.json")}
+        stems = {path.stem for path in overlays.glob("*.json") if is_overlay(path)}
         foreign += [
             f"{OVERLAY_FOLDER}/{path.name}"
             for path in overlays.iterdir()

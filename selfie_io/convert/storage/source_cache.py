@@ -98,10 +98,14 @@ def _paced(pace: Pace) -> Any:
 
 def _is_whole(folder: Path, name: str) -> bool:
     """Whether a copy is what was fetched; whatever is wrong with it, it can be fetched again."""
+    content = folder / "content" / name
     try:
         digests = read_json(folder / _DIGESTS)
-        return all(_sha256(folder / "content" / name / file) == digests[file] for file in digests)
-    except (OSError, ValueError, TypeError):
+        there = {path.relative_to(content).as_posix() for path in content.rglob("*") if not path.is_dir()}
+        if not digests or set(digests) != ({""} if content.is_file() else there):
+            return False  # also with a file that was not fetched
+        return all(_sha256(content / file) == digest for file, digest in digests.items())
+    except (OSError, ValueError, TypeError, AttributeError):
         return False
 
 

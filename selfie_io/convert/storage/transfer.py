@@ -25,6 +25,10 @@ class TransferError(OSError):
     """The server sends too slowly or too much: another try is no use."""
 
 
+class TooMuch(TransferError):
+    """What the server sends cannot be the file."""
+
+
 class Pace:
     """Counts what has come; raises TransferError where it is too much or came too slowly."""
 
@@ -39,7 +43,7 @@ class Pace:
         self._total += count
         self._in_window += count
         if self._total > self._most:
-            raise TransferError(f"the server sent more than {self._most:,} bytes")
+            raise TooMuch(f"the server sent more than {self._most:,} bytes")
         if time.monotonic() - self._begin >= self._seconds:
             least = int(LEAST_BYTES_PER_SECOND * self._seconds)
             if self._in_window < least:
