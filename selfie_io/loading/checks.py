@@ -37,10 +37,10 @@ def is_number(value: Any) -> bool:
     return is_real and bool(-FLOAT32_MAX <= value <= FLOAT32_MAX)  # not for NaN
 
 
-def finite(name: str, value: Any) -> None:
-    """A finite number that is not negative."""
-    if not is_number(value) or value < 0:
-        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+def finite(name: str, value: Any, most: float) -> None:
+    """A finite number in 0..most."""
+    if not is_number(value) or not 0 <= value <= most:
+        raise ValueError(f"{name} must be finite and not negative, at most {most:g}, got {value!r}")
 
 
 def plain(value: Any) -> Any:
