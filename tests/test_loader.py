@@ -253,7 +253,7 @@ def test_wrong_options_are_refused(split, options, message):
         (lambda: sio.Augment(contrast=0), r"contrast must be .* got 0"),
         (lambda: sio.Augment(saturation=()), r"saturation must be .* got \(\)"),
         (lambda: sio.Augment(contrast=(1, 1e39)), r"contrast must be .* <= 1e\+30, got"),
-        (lambda: sio.Augment(brightness=1e39), r"brightness must be .*, at most 1e\+30"),
+        (lambda: sio.Augment(brightness=1e39), r"brightness must be at most 1e\+30"),
         (lambda: sio.PerChannel([0.5], [1e-320]), "std positive, at least 1e-30"),
         (lambda: sio.PerChannel([0.5], [0.0]), "mean must be finite and std positive"),
         (lambda: sio.PerChannel([0.5, 0.5], [0.5]), "one number per channel"),

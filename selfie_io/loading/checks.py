@@ -1,5 +1,6 @@
 """Checks that the options of a loader share: each raises ValueError with the rule and the value."""
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from numbers import Real
@@ -40,7 +41,9 @@ def is_number(value: Any) -> bool:
 def finite(name: str, value: Any, most: float) -> None:
     """A finite number in 0..most."""
     if not is_number(value) or not 0 <= value <= most:
-        raise ValueError(f"{name} must be finite and not negative, at most {most:g}, got {value!r}")
+        is_large = isinstance(value, Real) and most < value < math.inf
+        rule = f"at most {most:g}" if is_large else "finite and not negative"
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
 
 
 def plain(value: Any) -> Any:
