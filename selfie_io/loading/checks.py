@@ -41,7 +41,7 @@ def is_number(value: Any) -> bool:
 def finite(name: str, value: Any, most: float) -> None:
     """A finite number in 0..most."""
     if not is_number(value) or not 0 <= value <= most:
-        is_large = isinstance(value, Real) and most < value < math.inf
+        is_large = isinstance(value, int | float) and most < value < math.inf
         rule = f"at most {most:g}" if is_large else "finite and not negative"
         raise ValueError(f"{name} must be {rule}, got {value!r}")
 
