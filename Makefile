@@ -49,7 +49,8 @@ format: $(VENV)/.ready
 	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp')
 
 # The loader and the installed rivals; bench-all first makes an environment for each rival.
-# LOADER: options of bench_loader.py, such as LOADER="--side 32 --threads 1".
+# LOADER: options of bench_loader.py, such as LOADER="--side 32 --threads 1", or LOADER="--until-quiet 30" to
+# repeat each table for up to 30 minutes, until the machine is quiet.
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/bench_loader.py $(LOADER)
 	$(BIN)/python benchmarks/bench_batch.py
@@ -62,7 +63,7 @@ bench-all: $(VENV)/.ready
 	$(BIN)/python benchmarks/bench_batch.py
 	$(BIN)/python benchmarks/bench_open.py
 	$(BIN)/python benchmarks/bench_memory.py
-	$(BIN)/python benchmarks/bench_augment.py
+	$(BIN)/python benchmarks/bench_augment.py --install
 	$(BIN)/python benchmarks/bench_noise.py
 	$(BIN)/python benchmarks/bench_history.py
 	$(BIN)/python benchmarks/bench_networks.py

@@ -1,4 +1,4 @@
-"""Random resized crops, colour and views: this loader, torchvision v2 on batches, and DALI on the CPU.
+"""Random resized crops, colour and views: this loader, torchvision v2 on batches, DALI on the CPU, and FFCV.
 
 3x96x96 records become 3x64x64 float32, flipped and normalised per channel. The contenders take turns as in
 bench_loader. Goals: "window" at least 10 times torchvision and 3 times DALI, colour at least 0.4 of the speed
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bar_chart import Bar, Panel
 from contender import Contender, race
-from environments import install, python_of
+from environments import AUGMENTERS, install, python_of
 from outcome import machine, write
 from random_records import write_records
 
@@ -29,7 +29,6 @@ OURS = {
         "brightness": 51.0, "contrast": (0.6, 1.4), "saturation": (0.6, 1.4), "hue": 0.1, "grayscale": 0.1,
     },
 }  # fmt: skip
-RIVALS = ("torchvision_batches", "dali_augment")
 
 
 def contender(script, label, folder, threads, options):
@@ -51,13 +50,13 @@ def main():
     parser.add_argument("--install", action="store_true")
     arguments = parser.parse_args()
     if arguments.install:
-        install()
+        install(AUGMENTERS)
     tables = {}
     with tempfile.TemporaryDirectory() as folder:
         write_records(Path(folder), arguments.records, (3, SIDE, SIDE))
         work = (folder, arguments.threads)
         for task in TASKS:
-            others = [contender(name, name, *work, {"task": task, "crop": CROP}) for name in RIVALS]
+            others = [contender(name, name, *work, {"task": task, "crop": CROP}) for name in AUGMENTERS]
             title = f"{task}: 3x{SIDE}x{SIDE} to {CROP}x{CROP}, {arguments.threads} threads"
             tables[task] = race(
                 title, [ours("selfie", *work, task), *others], arguments.rounds, arguments.seconds

@@ -5,10 +5,11 @@ round, so that ratios within one table are fair. The roof only stores the bytes 
 A rival that is not installed is named and skipped; --install makes an environment for each rival.
 
 --side, --threads and --table choose the tables to measure; the JSON keeps the others. --data keeps the
-records, and the files that rivals make of them.
+records, and the files that rivals make of them. --until-quiet repeats each table until the roof's rates lie
+within 15 % of their median, for so many minutes a table at most, and keeps the quietest attempt.
 
 Run: python benchmarks/bench_loader.py [--side 32 64] [--threads 1 2] [--table rivals options]
-    [--rounds 7] [--seconds 0.4] [--records 50000] [--data FOLDER] [--install]
+    [--rounds 7] [--seconds 0.4] [--records 50000] [--data FOLDER] [--install] [--until-quiet MINUTES]
 """
 
 import argparse
@@ -18,12 +19,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from bar_chart import Bar, Panel
 from contender import Contender, race
 from environments import LOADERS, install, python_of
 from outcome import machine, read, write
+from quiet import spread, until_quiet
 from random_records import write_records
 
 HERE = Path(__file__).parent
@@ -53,12 +56,12 @@ def contenders(data, side, threads, table, program):
     """The contenders of a table; this loader comes first."""
     work = (data, side, threads)
     ours = rival(OURS, work, label="selfie")
+    roofs = [roof(program, side, number) for number in THREADS]
     if table == "rivals":
-        roofs = [roof(program, side, number) for number in THREADS]
         return [ours, *roofs, *(rival(name, work) for name in LOADERS if side == 32 or name not in TOO_LARGE)]
     other = next(number for number in THREADS if number != threads)
     others = rival(OURS, (data, side, other), label=f"{other} threads")
-    return [ours, others, *(variant(work, label, options) for label, options in VARIANTS.items())]
+    return [ours, *roofs, others, *(variant(work, label, options) for label, options in VARIANTS.items())]
 
 
 def rival(name, work, batch_size=256, options=None, label=None):
@@ -112,28 +115,32 @@ def main():
     parser.add_argument("--records", type=int, default=50_000, help="of 3x32x32; twice as many of 3x64x64")
     parser.add_argument("--data", type=Path, help="keep the records here instead of in a temporary folder")
     parser.add_argument("--install", action="store_true", help="make environments for the rivals first")
+    parser.add_argument("--until-quiet", type=float, metavar="MINUTES", help="repeat each table until then")
     arguments = parser.parse_args()
+    if arguments.until_quiet is not None and not arguments.until_quiet > 0:
+        parser.error(f"--until-quiet must be positive, got {arguments.until_quiet:g}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # ends the contenders, which are stopped
     if arguments.install:
-        install()
+        install(LOADERS)
     with tempfile.TemporaryDirectory() as temporary:
         program = compile_roof(temporary)
         for side in arguments.side:
             records = arguments.records * (2 if side == 64 else 1)
             data = (arguments.data or Path(temporary)) / f"{side}-{records}"
             if not data.exists():
-                partial = data.with_name(f"{data.name}.partial")
-                write_records(partial, records, (3, side, side))
-                partial.rename(data)
+                unfinished = data.with_name(f"{data.name}.partial")
+                write_records(unfinished, records, (3, side, side))
+                unfinished.rename(data)
             for threads, table in itertools.product(arguments.threads, arguments.table):
                 title = title_of(side, threads, table)
-                rows = race(
-                    title,
-                    contenders(data, side, threads, table, program),
-                    arguments.rounds,
-                    arguments.seconds,
-                )
-                print(keep({"title": title, "machine": machine(), "rows": rows}))
+                measure = partial(_measure, arguments, title, (data, side, threads, table, program))
+                rows = until_quiet(measure, arguments.until_quiet) if arguments.until_quiet else measure()
+                told = {"machine": machine(), "roof_spread": round(spread(rows), 3)}
+                print(keep({"title": title, **told, "rows": rows}))
+
+
+def _measure(arguments, title, work):
+    return race(title, contenders(*work), arguments.rounds, arguments.seconds)
 
 
 if __name__ == "__main__":

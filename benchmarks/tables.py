@@ -27,6 +27,7 @@ NAMES = {
     "torchvision_loader": "torch DataLoader, torchvision v2",
     "webdataset_loader": "WebDataset",
 }
+AUGMENTERS = {"torchvision_batches": "torchvision v2", "dali_augment": "DALI", "ffcv_augment": "FFCV"}
 
 
 def read(name):
@@ -156,20 +157,22 @@ def augment():
         rows.append([title, *cells])
     for one in tables["options"]:
         if one["name"] == "views=2":
-            rows.append(
-                ["crop, views=2, records", f"{one['median']:,} ({one['of_first']:.2f} of one view)", "", ""]
-            )
-    return markdown(["images per second", "selfie", "torchvision v2", "DALI"], rows)
+            told = f"{one['median']:,} ({one['of_first']:.2f} of one view)"
+            rows.append(["crop, views=2, records", told, *("" for _ in rivals)])
+    return markdown(["images per second", "selfie", *(AUGMENTERS[one["name"]] for one in rivals)], rows)
 
 
 def machine(name):
     """The machine of a result; the tables of bench_loader may have several, each is named."""
     content = read(name)
-    told = [work["machine"] for work in content["works"]] if "works" in content else [content["machine"]]
+    works = content.get("works", [content])
+    told = [work["machine"] for work in works]
     lines = [
         f"{one['cpu']}, {one['cores']} cores, torch {one['versions']['torch']}, {one['date']}" for one in told
     ]
-    return "; ".join(dict.fromkeys(lines)) + "."
+    spreads = [work["roof_spread"] for work in works if "roof_spread" in work]
+    known = f"; the roof's spread was {min(spreads):.0%} to {max(spreads):.0%}" if spreads else ""
+    return "; ".join(dict.fromkeys(lines)) + known + "."
 
 
 def filled(page):

@@ -50,6 +50,18 @@ Words attempt_words(const DrawKey& key, Stream first, std::uint32_t attempt) {
 
 double between(double low, double high, std::uint32_t word) { return low + (high - low) * random_unit(word); }
 
+// The sides of a drawn rectangle: a part of the area, and a ratio that is uniform in its logarithm.
+struct Sides {
+    double longer;  // where the ratio is above 1
+    double shorter;
+};
+Sides draw_sides(double area, double scale_low, double scale_high, double ratio_low, double ratio_high,
+                 const Words& words) {
+    const double target = area * between(scale_low, scale_high, words[0]);
+    const double ratio = std::exp(between(std::log(ratio_low), std::log(ratio_high), words[1]));
+    return {std::nearbyint(std::sqrt(target * ratio)), std::nearbyint(std::sqrt(target / ratio))};
+}
+
 // torchvision's RandomResizedCrop.get_params: an area and a ratio until they fit, else the largest centred
 // window within the ratios.
 Rectangle draw_resize_crop(const AugmentOptions& options, const RecordLayout& layout, const DrawKey& key) {
@@ -62,11 +74,8 @@ Rectangle draw_resize_crop(const AugmentOptions& options, const RecordLayout& la
     };
     for (std::uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
         const Words words = attempt_words(key, Stream::kResizeCrop, attempt);
-        const double target = area * between(options.scale_low, options.scale_high, words[0]);
-        const double ratio =
-            std::exp(between(std::log(options.ratio_low), std::log(options.ratio_high), words[1]));
-        const double columns = std::nearbyint(std::sqrt(target * ratio));
-        const double rows = std::nearbyint(std::sqrt(target / ratio));
+        const auto [columns, rows] = draw_sides(area, options.scale_low, options.scale_high,
+                                                options.ratio_low, options.ratio_high, words);
         if (columns < 1 || rows < 1 || columns > static_cast<double>(width) ||
             rows > static_cast<double>(height))
             continue;
@@ -91,11 +100,8 @@ void draw_erase(const AugmentOptions& options, const DrawKey& key, Draw& draw) {
     const double area = static_cast<double>(options.crop_height) * static_cast<double>(options.crop_width);
     for (std::uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
         const Words words = attempt_words(key, Stream::kErase, attempt);
-        const double target = area * between(options.erase_scale_low, options.erase_scale_high, words[0]);
-        const double ratio = std::exp(
-            between(std::log(options.erase_ratio_low), std::log(options.erase_ratio_high), words[1]));
-        const double rows = std::nearbyint(std::sqrt(target * ratio));
-        const double columns = std::nearbyint(std::sqrt(target / ratio));
+        const auto [rows, columns] = draw_sides(area, options.erase_scale_low, options.erase_scale_high,
+                                                options.erase_ratio_low, options.erase_ratio_high, words);
         if (rows >= static_cast<double>(options.crop_height) ||
             columns >= static_cast<double>(options.crop_width))
             continue;

@@ -90,7 +90,7 @@ struct Draw {
     std::int32_t erase_width = 0;
 };
 
-// Throws std::invalid_argument if the crop does not fit the padded image, or reflection the padding.
+// Throws std::invalid_argument if the options exclude each other, are out of range or do not fit the images.
 void check_augment(const AugmentOptions& options, const RecordLayout& layout);
 
 // Names one draw: the augmentation is a pure function of it.
@@ -109,14 +109,15 @@ struct ChannelSums {
     std::uint64_t sum_of_squares = 0;
 };
 
-// Composes brightness, contrast and normalisation per channel: value = scale * byte + shift. `sums` has
-// `channels` entries over `pixels` pixels each. It is read only if needs_sums().
 // Sums of the products of two channels: 0 and 1, 0 and 2, 1 and 2.
 struct CrossSums {
     std::uint64_t at[3] = {};
 };
 
 bool needs_sums(const AugmentOptions& augment, const NormalizeOptions& normalize);
+
+// Composes brightness, contrast and normalisation per channel: value = scale * byte + shift. `sums` has
+// `channels` entries over `pixels` pixels each. It is read only if needs_sums().
 void compose_scale_and_shift(const NormalizeOptions& normalize, const Draw& draw, const ChannelSums* sums,
                              std::size_t channels, std::size_t pixels, float* scale, float* shift);
 

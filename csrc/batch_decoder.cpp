@@ -72,9 +72,9 @@ struct BatchDecoder::State {
             std::copy(slice->indices.begin(), slice->indices.end(), batch.indices);
         } else {
             files->expect_shuffled(job.order.kind != OrderKind::kSequential);
-            job.order.read_ahead(
+            job.order.visit_coming(
                 job.start, job.count, job.is_first,
-                [&](std::uint64_t first, std::uint64_t records) { files->read_ahead(first, records); });
+                [&](std::uint64_t first, std::uint64_t records) { files->expect_reads(first, records); });
             job.order.indices(job.start, job.count, batch.indices);
         }
         auto* images = static_cast<std::uint8_t*>(batch.images);

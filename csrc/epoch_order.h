@@ -63,11 +63,11 @@ struct EpochOrder {
         return (kind == OrderKind::kSequential || kind == OrderKind::kQuasi) && !weight_totals;
     }
 
-    // The records to read ahead while positions start..start+count-1 are decoded, as visit(first record,
-    // records): as many blocks of the next window as this slice uses of its own, and at the beginning all of
-    // its own window. Only kQuasi over all records reads blocks.
+    // The records whose reads may begin while positions start..start+count-1 are decoded, as visit(first
+    // record, records): as many blocks of the next window as this slice uses of its own, and at the beginning
+    // all of its own window. Only kQuasi over all records has such blocks.
     template <class Visit>
-    void read_ahead(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const;
+    void visit_coming(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const;
 
   private:
     void all_records(std::uint64_t start, std::uint64_t count, std::int64_t* out) const;
@@ -138,7 +138,7 @@ class EpochBlocks {
 };
 
 template <class Visit>
-void EpochOrder::read_ahead(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const {
+void EpochOrder::visit_coming(std::uint64_t start, std::uint64_t count, bool beginning, Visit visit) const {
     if (kind != OrderKind::kQuasi || members || weight_totals) return;
     const EpochBlocks blocks(*this);
     const auto visit_blocks = [&](std::uint64_t slot, std::uint64_t end) {

@@ -38,8 +38,9 @@ struct PixelPlan {
     std::size_t image_bytes() const { return image_values() * pixel_type_bytes(type); }
     // All views of `count` records; images of one view follow each other.
     std::size_t images_bytes(std::size_t count) const { return views * count * image_bytes(); }
-    // Two windows, planar and interleaved, room to load a whole vector at their end, and the resize's tables.
+    // Two windows, planar and interleaved, and room to load a whole vector at their end.
     [[gnu::always_inline]] std::size_t window_bytes() const { return 2 * image_values() + kLanes; }
+    // The windows, then the tables of a resize.
     std::size_t scratch_bytes() const {
         if (!augment.resizes()) return window_bytes();
         return window_bytes() +

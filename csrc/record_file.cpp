@@ -198,7 +198,7 @@ void RecordFiles::expect_shuffled(bool shuffled) const {
                   shuffled ? MADV_RANDOM : MADV_NORMAL);  // a hint
 }
 
-void RecordFiles::read_ahead(std::uint64_t first, std::uint64_t count) const {
+void RecordFiles::expect_reads(std::uint64_t first, std::uint64_t count) const {
     // Hints. Linux cuts longer ones off at its read-ahead size.
     constexpr std::uint64_t kHintBytes = 128 << 10;
     while (count > 0) {

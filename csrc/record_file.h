@@ -87,8 +87,9 @@ class RecordFiles {
     // needed.
     void expect_shuffled(bool shuffled) const;
 
-    // Asks the system to read records from the disk ahead of their use. They must lie below size().
-    void read_ahead(std::uint64_t first, std::uint64_t count) const;
+    // Tells the system that records will be read soon, so that it reads them from the disk now. They must lie
+    // below size().
+    void expect_reads(std::uint64_t first, std::uint64_t count) const;
 
     // The label of a record's bytes. Throws std::invalid_argument, naming file, record and byte, if out of
     // range.

@@ -254,7 +254,7 @@ def test_wrong_options_are_refused(split, options, message):
         (lambda: sio.Augment(saturation=()), r"saturation must be .* got \(\)"),
         (lambda: sio.Augment(contrast=(1, 1e39)), r"contrast must be .* <= 1e\+30, got"),
         (lambda: sio.Augment(brightness=1e39), r"brightness must be at most 1e\+30"),
-        (lambda: sio.PerChannel([0.5], [1e-320]), "std must be at least 1e-30"),
+        (lambda: sio.PerChannel([0.5], [1e-320]), "std positive, at least 1e-30"),
         (lambda: sio.PerChannel([0.5], [0.0]), "mean must be finite and std positive"),
         (lambda: sio.PerChannel([0.5, 0.5], [0.5]), "one number per channel"),
         (lambda: sio.PerChannel([125.3], [63.0]), "torchvision's units, .* got .* divide by 255"),

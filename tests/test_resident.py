@@ -76,7 +76,7 @@ def test_only_the_chosen_backend_is_imported(tmp_path):
 @pytest.mark.parametrize("backend", ["native", "resident"])
 def test_a_missing_gpu_is_named_with_the_way_out(tmp_path, backend):
     split = backend_checks.open_train(tmp_path / "set")
-    with pytest.raises(ValueError, match=r"'cuda:0' needs a GPU .* backend=\"native\" with device=\"cpu\""):
+    with pytest.raises(ValueError, match=r"got 'cuda:0' without .* backend=\"native\" with device=\"cpu\""):
         sio.Loader(split, backend=backend, device="cuda:0")
 
 

@@ -1,60 +1,13 @@
-"""FFCV over its own .beton file, which the first run writes next to the records.
+"""FFCV over its own .beton file: flipped, and moved by up to the padding."""
 
-torch copies the pixels to float32 NCHW and normalises them: the fastest of five ways, FFCV's NormalizeImage
-and ToTorchImage among them. FFCV's random order was faster than its quasi-random one.
-"""
-
-import numpy as np
-import torch
-from ffcv.fields import IntField, RGBImageField
-from ffcv.fields.basics import IntDecoder
 from ffcv.fields.rgb_image import SimpleRGBImageDecoder
-from ffcv.loader import Loader, OrderOption
-from ffcv.transforms import Convert, RandomHorizontalFlip, RandomTranslate, ToTensor, ToTorchImage
-from ffcv.writer import DatasetWriter
-from serving import PAD, read_images, serve
-from torch_steps import normalise
-
-
-class Images:
-    def __init__(self, work):
-        images, self.labels = read_images(work)
-        self.images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, index):
-        return self.images[index], int(self.labels[index])
-
-
-class Normalise(torch.nn.Module):
-    def forward(self, images):
-        """Copies to NCHW first: a permuted tensor would stay NHWC in memory."""
-        return normalise(torch.empty(images.shape).copy_(images))
+from ffcv.transforms import RandomHorizontalFlip, RandomTranslate
+from ffcv_steps import beton_loader
+from serving import PAD, serve
 
 
 def open_epoch(work):
-    torch.set_num_threads(work.threads)
-    path = work.folder / "images.beton"
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
-        DatasetWriter(str(partial), fields, num_workers=1).from_indexed_dataset(Images(work))
-        partial.rename(path)
-    image = [
-        SimpleRGBImageDecoder(),
-        RandomHorizontalFlip(),
-        RandomTranslate(padding=PAD),
-        ToTensor(),
-        ToTorchImage(),
-        Normalise(),
-    ]
-    return Loader(
-        str(path), batch_size=work.batch_size, num_workers=work.threads, order=OrderOption.RANDOM,
-        os_cache=True, drop_last=False,
-        pipelines={"image": image, "label": [IntDecoder(), ToTensor(), Convert(torch.int64)]},
-    )  # fmt: skip
+    return beton_loader(work, [SimpleRGBImageDecoder(), RandomHorizontalFlip(), RandomTranslate(padding=PAD)])
 
 
 serve(open_epoch, "ffcv")

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
-from selfie_io.loading.checks import boolean, choice, finite, integer, plain
+from selfie_io.loading.checks import boolean, choice, finite, integer, is_number, plain
 from selfie_io.records.layout import RecordLayout
 
 PadMode = Literal["zeros", "reflect"]
@@ -163,18 +163,14 @@ def _sides(name: str, sides: object) -> None:
     integer(f"{name} width", sides[1], 1, MAX_PIXELS)
 
 
-def _range(name: str, values: object, low: float, high: float = math.inf, *, above: bool = False) -> None:
+def _range(name: str, values: Any, low: float, high: float = math.inf, *, above: bool = False) -> None:
     """Of (a, b) with low <= a <= b <= high, finite; above: low < a."""
-    try:
-        a, b = (float(value) for value in values)  # type: ignore[attr-defined]
-        fits = low <= a <= b <= high and math.isfinite(b) and not (above and a == low)
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
+    fits = isinstance(values, tuple) and len(values) == 2 and all(map(is_number, values))
+    if not fits or not low <= values[0] <= values[1] <= high or (above and values[0] == low):
         bound = f"{low:g} {'<' if above else '<='} low <= high" + (f" <= {high:g}" if high < math.inf else "")
         raise ValueError(f"{name} must be (low, high) with {bound}, got {values!r}")
 
 
-def _number(name: str, value: object, high: float, unit: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+def _number(name: str, value: Any, high: float, unit: str) -> None:
+    if not is_number(value) or not 0 <= value <= high:
         raise ValueError(f"{name} must be in 0..{high:g} ({unit}), got {value!r}")

@@ -2,10 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from numbers import Real
 from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
+import torch
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def choice(name: str, value: object, known: object) -> None:
@@ -14,10 +18,10 @@ def choice(name: str, value: object, known: object) -> None:
         raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
 
 
-def integer(name: str, value: object, least: int, most: int | None = None) -> None:
+def integer(name: str, value: Any, least: int, most: int | None = None) -> None:
     """An integer within bounds; a bool is none."""
     is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_integer or value < least or (most is not None and value > most):  # type: ignore[operator]
+    if not is_integer or value < least or (most is not None and value > most):
         bound = f"of at least {least}" if most is None else f"in {least}..{most}"
         raise ValueError(f"{name} must be an integer {bound}, got {value!r}")
 
@@ -28,32 +32,25 @@ def boolean(name: str, value: object) -> None:
         raise ValueError(f"{name} must be True or False, got {value!r}")
 
 
-def finite(name: str, value: object, most: float) -> None:
+def is_number(value: Any) -> bool:
+    """Whether it is a real number that a float32 can hold: not a bool, not a text."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    return is_real and bool(-FLOAT32_MAX <= value <= FLOAT32_MAX)  # not for NaN
+
+
+def finite(name: str, value: Any, most: float) -> None:
     """A finite number in 0..most."""
-    try:
-        fits = math.isfinite(value) and value >= 0  # type: ignore[arg-type, operator]
-    except (TypeError, OverflowError):
-        fits = False
-    if not fits:
-        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
-    if value > most:  # type: ignore[operator]
-        raise ValueError(f"{name} must be at most {most:g}, got {value!r}")
+    if not is_number(value) or not 0 <= value <= most:
+        is_large = isinstance(value, int | float) and most < value < math.inf
+        rule = f"at most {most:g}" if is_large else "finite and not negative"
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers and arrays, also in a sequence, as Python's: those compute in any width, are JSON."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
+    """Numbers of NumPy and torch as Python's, which compute in any width and are JSON; several as a tuple."""
+    if isinstance(value, np.generic | np.ndarray | torch.Tensor):
+        with suppress(RuntimeError):  # a tensor without values: no check takes it
+            value = value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return tuple(plain(one) for one in value)
+        return tuple(one.item() if isinstance(one, np.generic) else one for one in value)
     return value
-
-
-def as_array(name: str, kind: str, values: object) -> npt.NDArray[Any]:
-    """An array of what was given; raises ValueError for what is none."""
-    try:
-        return np.asarray(values)
-    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must be {kind}, got {type(values).__name__}: {error}") from error

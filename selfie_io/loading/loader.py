@@ -243,7 +243,9 @@ class Loader:
                 )
         epoch, position = state.get("epoch"), state.get("position")
         if type(epoch) is not int or type(position) is not int or position < 0:
-            raise ValueError(f"the state must have an integer epoch and position, got {dict(state)!r}")
+            raise ValueError(
+                f"the state must have an integer epoch and position, got {epoch!r} and {position!r}"
+            )
         check_epoch(epoch)
         size = self._reader.slices.global_batch_size
         if position % size != 0 or position // size > len(self):
@@ -369,8 +371,8 @@ def _check_device(options: LoaderOptions) -> None:
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device {options.device!r} needs a GPU that torch can use; "
-            'backend="native" with device="cpu" works here'
+            f"device must be one that torch can use here, got {options.device!r} without such a GPU; "
+            'backend="native" with device="cpu" works'
         )
     if device.type not in ("cpu", "cuda"):
         try:
@@ -380,4 +382,4 @@ def _check_device(options: LoaderOptions) -> None:
                 f"device must hold values on this machine, got {options.device!r}: {error}"
             ) from error
     if options.pin_memory and not torch.cuda.is_available():
-        raise ValueError("pin_memory=True needs a GPU that torch can use; leave it out here")
+        raise ValueError("pin_memory must be False without a GPU that torch can use, got True: leave it out")

@@ -21,8 +21,8 @@ BackendName = Literal["native", "dali", "resident"]
 MAX_SEED = 2**64 - 1
 MAX_EPOCH = 2**32 - 1
 MAX_VIEWS = 256
+MIN_STD = 1e-30  # float32 holds its reciprocal
 MAX_COUNT = 2**31 - 1  # of records in a batch, and of ranks: their product fits 64 bits
-LEAST_STD = 1e-30
 _NUMBERS = ("batch_size", "views", "seed", "num_threads", "prefetch_batches", "world_size", "rank")
 
 # (mean, std) of each channel, for pixels in 0..1: PerChannel(*CIFAR10_MEAN_STD).
@@ -50,7 +50,7 @@ class PerChannel:
     """Standardise each channel by a given mean and standard deviation, for pixels in 0..1 as in torchvision.
 
     One number per channel; a bare number is one channel. Raises ValueError unless both have the same length,
-    every mean is in -1..1 and every std is in 0..1 and positive.
+    every mean is in -1..1 and every std is in 0..1 and at least 1e-30.
     """
 
     mean: tuple[float, ...]
@@ -60,18 +60,16 @@ class PerChannel:
         for name, values in (("mean", mean), ("std", std)):
             try:
                 numbers = tuple(map(float, np.atleast_1d(values)))
-            except (TypeError, ValueError, OverflowError, RuntimeError):
+            except Exception:  # what is given may convert itself, and raise anything
                 raise ValueError(f"{name} must have one number per channel, got {values!r}") from None
             object.__setattr__(self, name, numbers)
         if len(self.mean) != len(self.std):
             raise ValueError(
                 f"mean and std must have one number per channel each, got {self.mean} and {self.std}"
             )
-        if not all(map(math.isfinite, self.mean + self.std)) or min(self.std, default=0) <= 0:
-            raise ValueError(f"mean must be finite and std positive, got {self.mean} and {self.std}")
-        if min(self.std, default=1) < LEAST_STD:
+        if not all(map(math.isfinite, self.mean + self.std)) or min(self.std, default=0) < MIN_STD:
             raise ValueError(
-                f"std must be at least {LEAST_STD:g}, got {self.std}: float32 holds no larger scale"
+                f"mean must be finite and std positive, at least {MIN_STD:g}, got {self.mean} and {self.std}"
             )
         if max(map(abs, self.mean + self.std), default=0) > 1:
             raise ValueError(

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from selfie_io.loading.checks import as_array
+from selfie_io.records.selection import as_array
 from selfie_io.records.split import RecordSplit
 
 
@@ -29,7 +29,7 @@ def check_labels(
     Raises ValueError unless they are integers, one per record, each naming a class.
     """
     array = as_array("labels", f"{len(split)} integers", labels)
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iu":
         raise ValueError(f"labels must be {len(split)} integers, got shape {array.shape} of {array.dtype}")
     aligned = _align("labels", "integers", array, split).astype(np.int64)
     used = aligned if members is None else aligned[members]
@@ -51,9 +51,7 @@ def check_weights(
     Raises ValueError unless they are numbers, one per record, finite, not negative and not all zero.
     """
     array = as_array("weights", f"{len(split)} numbers", weights)
-    if array.dtype == bool or not (
-        np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
-    ):
+    if array.dtype.kind not in "iuf":
         raise ValueError(f"weights must be {len(split)} numbers, got shape {array.shape} of {array.dtype}")
     aligned = _align("weights", "numbers", array, split).astype(np.float64)
     used = aligned if members is None else aligned[members]

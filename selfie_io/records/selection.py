@@ -1,7 +1,17 @@
 """Checks a choice of records: indices of a split, in any order, each once."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+
+
+def as_array(name: str, kind: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """An array of what was given; raises ValueError for what is none."""
+    try:
+        return np.asarray(values)
+    except Exception as error:  # what is given may convert itself, and raise anything
+        raise ValueError(f"{name} must be {kind}, got {type(values).__name__}: {error}") from error
 
 
 def check_selection(indices: npt.ArrayLike, num_records: int) -> npt.NDArray[np.int64]:
@@ -9,15 +19,12 @@ def check_selection(indices: npt.ArrayLike, num_records: int) -> npt.NDArray[np.
 
     Raises ValueError unless they are integers in 0..num_records-1, at least one, none repeated.
     """
-    try:
-        array = np.asarray(indices)
-    except (RuntimeError, ValueError, OverflowError) as error:
-        raise ValueError(f"indices must be integers (n,), got {type(indices).__name__}: {error}") from error
+    array = as_array("indices", "integers (n,)", indices)
     if array.dtype == bool:
         raise ValueError(
             "indices must be integers, got bool: np.flatnonzero(mask) gives the indices of a mask"
         )
-    if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"indices must be integers (n,), got shape {array.shape} of {array.dtype}")
     if not array.size:
         raise ValueError("indices must name at least one record, got none")

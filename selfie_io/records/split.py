@@ -18,7 +18,7 @@ from selfie_io.records.layout import RecordLayout
 from selfie_io.records.names import names_path, read_names
 from selfie_io.records.overlay_reader import read_overlay
 from selfie_io.records.plain_files import open_plain
-from selfie_io.records.selection import check_selection
+from selfie_io.records.selection import as_array, check_selection
 
 if TYPE_CHECKING:
     import torch
@@ -217,11 +217,8 @@ class RecordSplit:
 
         Raises ValueError unless they are a row of integers, IndexError for one outside 0..N-1.
         """
-        try:
-            array = np.asarray(indices)
-        except (RuntimeError, OverflowError) as error:
-            raise ValueError(f"indices must be a row of integers, got {indices!r}: {error}") from error
-        if array.ndim != 1 or not (array.size == 0 or np.issubdtype(array.dtype, np.integer)):
+        array = as_array("indices", "a row of integers", indices)
+        if array.ndim != 1 or not (array.size == 0 or array.dtype.kind in "iu"):
             raise ValueError(f"indices must be a row of integers, got shape {array.shape} of {array.dtype}")
         wrong = (array < 0) | (array >= len(self))
         if wrong.any():

@@ -76,7 +76,7 @@ void test_orders() {
 }
 
 // Every record is read ahead, and before it is used.
-void test_read_ahead() {
+void test_coming_blocks() {
     EpochOrder order;
     order.kind = OrderKind::kQuasi;
     order.num_records = 1003;
@@ -87,10 +87,10 @@ void test_read_ahead() {
         bool in_time = true;
         for (std::uint64_t position = start; position < order.num_records; position += 21) {
             const std::uint64_t count = std::min<std::uint64_t>(21, order.num_records - position);
-            order.read_ahead(position, count, position == start,
-                             [&](std::uint64_t first, std::uint64_t records) {
-                                 for (std::uint64_t i = 0; i < records; ++i) ++times.at(first + i);
-                             });
+            order.visit_coming(position, count, position == start,
+                               [&](std::uint64_t first, std::uint64_t records) {
+                                   for (std::uint64_t i = 0; i < records; ++i) ++times.at(first + i);
+                               });
             std::vector<std::int64_t> used(count);
             order.indices(position, count, used.data());
             for (const std::int64_t index : used)
@@ -283,7 +283,7 @@ int main(int count, char** arguments) {
     test_sums();
     test_resize_and_colour();
     test_orders();
-    test_read_ahead();
+    test_coming_blocks();
     test_decoder();
     test_reading_ahead();
     test_reading_ahead_of_a_cut_file();

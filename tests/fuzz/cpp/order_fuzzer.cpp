@@ -67,7 +67,7 @@ void order_epoch(FuzzInput& input) {
     order.indices(start, part.size(), part.data());
     expect(std::equal(part.begin(), part.end(), whole.begin() + static_cast<std::ptrdiff_t>(start)),
            "an order begins anywhere");
-    order.read_ahead(start, part.size(), true, [&](std::uint64_t first, std::uint64_t records) {
+    order.visit_coming(start, part.size(), true, [&](std::uint64_t first, std::uint64_t records) {
         expect(first < order.num_records && records <= order.num_records - first,
                "reading ahead stays in the data");
     });
