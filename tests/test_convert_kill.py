@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 from converting import as_zip, encoded, run
 
+from selfie_io.convert.decoding.decoder import Decoder
+from selfie_io.convert.decoding.images import ImageRule
+from selfie_io.convert.sources.source import Item
 from selfie_io.records.dataset import open_dataset
 
 MOMENTS = int(os.environ.get("SELFIE_KILL_MOMENTS", "2"))
@@ -206,3 +209,22 @@ def test_noise(tmp_path, starter):
     assert run(*arguments, 0.4) == 0
     assert np.array_equal(open_dataset(folder).train.labels_from("noisy"), second)
     assert not hidden(folder), "nothing is left over"
+
+
+@pytest.mark.timeout(30)
+def test_a_decoder_that_is_left_does_not_wait_for_what_its_processes_have_in_hand():
+    """They had up to twelve chunks of 128 images: Ctrl-C took many seconds."""
+    image = encoded(np.zeros((4, 4, 3), np.uint8))
+    items = (Item(image, 0, str(number)) for number in range(2000))
+    decoder = Decoder(ImageRule(3, 4, 4), 2)
+
+    def leave():
+        with decoder:
+            for _ in decoder.decode(items):
+                if decoder._workers:
+                    os.kill(decoder._workers[0]._process.pid, signal.SIGSTOP)  # it never answers
+                    raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert decoder._workers[0]._process.returncode == -signal.SIGKILL

@@ -62,6 +62,8 @@ class Decoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for worker in self._workers:  # first: else the threads wait for the chunks that are in hand
+            worker.kill()
         self._threads.shutdown(cancel_futures=True)
         for worker in self._workers:
             worker.close()

@@ -61,9 +61,12 @@ class WorkerProcess:
             raise answer
         return answer
 
-    def close(self) -> None:
-        """End the process."""
+    def kill(self) -> None:
+        """End the process at once: who waits for a chunk gets an OSError."""
         self._process.kill()
+
+    def close(self) -> None:
+        """Wait for the end of the process, which was killed, and close its pipes."""
         self._process.communicate()
 
 
