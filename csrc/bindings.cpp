@@ -235,7 +235,9 @@ PYBIND11_MODULE(_core, m) {
                 errno = error.code().value();
                 PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.path().c_str());
             } else {
-                const py::tuple told = py::make_tuple(error.code().value(), error.detail(), error.path());
+                const auto path =
+                    py::reinterpret_steal<py::object>(PyUnicode_DecodeFSDefault(error.path().c_str()));
+                const py::tuple told = py::make_tuple(error.code().value(), error.detail(), path);
                 PyErr_SetObject(PyExc_OSError, told.ptr());
             }
         }

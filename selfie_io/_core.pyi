@@ -3,6 +3,7 @@
 Errors: ValueError for bad values, IndexError for positions and indices out of range, OSError with the path.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,7 +19,7 @@ class RecordFiles:
     def __init__(
         self,
         *,
-        paths: list[str],
+        paths: Sequence[str | bytes],
         channels: int,
         height: int,
         width: int,

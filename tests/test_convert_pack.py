@@ -1,6 +1,7 @@
 """selfie-convert, end to end: pack what an independent writer made, check it, and break it in every way."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from converting import as_folder, as_tar, as_zip, complaint, encoded, expected, records, run
 from PIL import Image
 
+from selfie_io.records.dataset import open_dataset
 from selfie_io.records.layout import RecordLayout
 from selfie_io.records.manifest import read_manifest
 
@@ -265,3 +267,18 @@ def test_decoding_runs_no_module_of_the_current_folder(tmp_path, members, module
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in here.iterdir()) == [f"{module}.py"]
+
+
+def test_folders_need_no_utf_8(tmp_path, members):
+    """Their bytes reach the core; the name in dataset.json has a question mark."""
+    source, out = (Path(os.fsdecode(os.fsencode(tmp_path / name) + b"\xff")) for name in ("source", "out"))
+    as_folder(source, members)
+    assert run("pack", source, out) == 0
+    dataset = open_dataset(out)
+    assert dataset.name == "out?"
+    assert dataset.train.images([0]).shape[0] == 1
+    assert run("noise", out, "--rate", 0.5) == 0
+    (out / "data_batch_1.bin").unlink()
+    with pytest.raises(OSError, match="data_batch_1") as caught:
+        dataset.train.open_files("pread")
+    assert os.fsencode(caught.value.filename).startswith(os.fsencode(out))

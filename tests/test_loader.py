@@ -250,6 +250,11 @@ def test_wrong_options_are_refused(split, options, message):
         (lambda: sio.Augment(pad_mode="edge"), "pad_mode must be one of zeros, reflect, got 'edge'"),
         (lambda: sio.Augment(brightness=float("nan")), "brightness must be finite and not negative, got nan"),
         (lambda: sio.Augment(contrast=(1.8, 0.2)), r"contrast must be .* got \(1.8, 0.2\)"),
+        (lambda: sio.Augment(contrast=0), r"contrast must be .* got 0"),
+        (lambda: sio.Augment(saturation=()), r"saturation must be .* got \(\)"),
+        (lambda: sio.Augment(contrast=(1, 1e39)), r"contrast must be .* <= 1e\+30, got"),
+        (lambda: sio.Augment(brightness=1e39), r"brightness must be at most 1e\+30"),
+        (lambda: sio.PerChannel([0.5], [1e-320]), "std positive, at least 1e-30"),
         (lambda: sio.PerChannel([0.5], [0.0]), "mean must be finite and std positive"),
         (lambda: sio.PerChannel([0.5, 0.5], [0.5]), "one number per channel"),
         (lambda: sio.PerChannel([125.3], [63.0]), "torchvision's units, .* got .* divide by 255"),
@@ -259,6 +264,11 @@ def test_wrong_options_are_refused(split, options, message):
 def test_wrong_augmentations_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_arrays_are_as_good_as_tuples():
+    assert sio.Augment(contrast=np.array([0.5, 1.5])) == sio.Augment(contrast=(0.5, 1.5))
+    assert sio.Augment(crop=np.array([8, 8])) == sio.Augment(crop=(8, 8))
 
 
 def test_a_label_out_of_range_is_refused_by_its_batch(tmp_path):

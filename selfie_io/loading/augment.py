@@ -13,6 +13,7 @@ Flip = Literal["none", "random", "alternate"]
 CropAt = Literal["random", "center"]
 Range = tuple[float, float]
 MAX_PIXELS = 2**31 - 1
+MOST = 1e30  # of brightness, contrast and saturation: float32 holds the pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +78,10 @@ class Augment:
             _sides("resize", self.resize)
         elif self.resize is not None:
             integer("resize", self.resize, 1, MAX_PIXELS)
-        finite("brightness", self.brightness)
-        if self.contrast is not None:
-            _range("contrast", self.contrast, 0)
-        if self.saturation is not None:
-            _range("saturation", self.saturation, 0)
+        finite("brightness", self.brightness, MOST)
+        for name in ("contrast", "saturation"):
+            if getattr(self, name) is not None:
+                _range(name, getattr(self, name), 0, MOST)
         if self.resize_crop is not None:
             _range("resize_crop", self.resize_crop, 0, 1, above=True)
         _range("ratio", self.ratio, 0, above=True)

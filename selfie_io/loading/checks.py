@@ -1,5 +1,6 @@
 """Checks that the options of a loader share: each raises ValueError with the rule and the value."""
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from numbers import Real
@@ -37,10 +38,12 @@ def is_number(value: Any) -> bool:
     return is_real and bool(-FLOAT32_MAX <= value <= FLOAT32_MAX)  # not for NaN
 
 
-def finite(name: str, value: Any) -> None:
-    """A finite number that is not negative."""
-    if not is_number(value) or value < 0:
-        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+def finite(name: str, value: Any, most: float) -> None:
+    """A finite number in 0..most."""
+    if not is_number(value) or not 0 <= value <= most:
+        is_large = isinstance(value, int | float) and most < value < math.inf
+        rule = f"at most {most:g}" if is_large else "finite and not negative"
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
 
 
 def plain(value: Any) -> Any:

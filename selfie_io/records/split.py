@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import operator
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +73,7 @@ class RecordSplit:
         """
         try:
             return RecordFiles(
-                paths=[str(path) for path in self.files],
+                paths=[os.fsencode(path) for path in self.files],
                 channels=self.layout.channels,
                 height=self.layout.height,
                 width=self.layout.width,

@@ -90,9 +90,13 @@ def _last_part(path: str) -> str:
 
 
 def name_of(place: str) -> str:
-    """The last part of a place, without the secrets of a URL; it names a data set."""
+    """The last part of a place, without the secrets of a URL; it names a data set.
+
+    What is not UTF-8 in it is replaced: the name goes into JSON files.
+    """
     place = without_secrets(place)
-    return _last_part(place) if is_url(place) else Path(place).resolve().name
+    name = _last_part(place) if is_url(place) else Path(place).resolve().name
+    return name.encode("utf-8", "replace").decode()
 
 
 def beside(place: str, name: str) -> str:
