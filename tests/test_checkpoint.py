@@ -67,6 +67,14 @@ def test_the_last_two_are_kept_and_the_newest_whole_one_is_taken(tmp_path):
     assert latest_checkpoint(tmp_path / "none") == (None, [])
 
 
+@pytest.mark.parametrize("content", ["[]", "null", "3", '"sha256"', "{}", "", "[" * 9999])
+def test_a_json_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "step-000000001.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"step-000000001\.json is not a checkpoint"):
+        read_checkpoint(path)
+
+
 def test_a_newer_format_is_refused_by_number(tmp_path):
     path = write_checkpoint(tmp_path, 1, {}, {})
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 9'))
