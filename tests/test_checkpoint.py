@@ -75,6 +75,24 @@ def test_a_json_file_that_is_no_checkpoint_is_refused(tmp_path, content):
         read_checkpoint(path)
 
 
+def test_a_renamed_checkpoint_is_passed_over_and_removed_by_the_next(tmp_path):
+    """It would count as the newest for ever."""
+    for step in (4, 9):
+        write_checkpoint(tmp_path, step, {"x": np.array([step])}, {"position": {"step": step}})
+    for suffix in (".json", ".safetensors"):
+        (tmp_path / f"step-000000004{suffix}").rename(tmp_path / f"step-999999999{suffix}")
+    (tmp_path / "step-mine.json").write_text("{}")  # of somebody else
+    newest, defects = latest_checkpoint(tmp_path)
+    assert newest.values["position"] == {"step": 9}
+    assert "step-999999999.json is the checkpoint of step 4: a file was renamed" in defects[0]
+    write_checkpoint(tmp_path, 12, {}, {"position": {"step": 12}})
+    assert {path.name for path in tmp_path.glob("*.json")} == {
+        "step-000000009.json",
+        "step-000000012.json",
+        "step-mine.json",
+    }
+
+
 def test_a_newer_format_is_refused_by_number(tmp_path):
     path = write_checkpoint(tmp_path, 1, {}, {})
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 9'))

@@ -238,7 +238,8 @@ class Training:
             if stop:
                 self.log.event("stopped", run=position.run, epoch=position.epoch, batch=position.batch)
                 raise Stopped(
-                    f"stopped at {self.last_checkpoint}; continue with: selfie-train resume {self.folder}"
+                    f"stopped at {self.last_checkpoint or 'the checkpoint of rank 0'}; "
+                    f"continue with: selfie-train resume {self.folder}"
                 )
             begin = time.perf_counter()
             if rate_changes:
