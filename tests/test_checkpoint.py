@@ -67,6 +67,14 @@ def test_the_last_two_are_kept_and_the_newest_whole_one_is_taken(tmp_path):
     assert latest_checkpoint(tmp_path / "none") == (None, [])
 
 
+@pytest.mark.parametrize("content", ["[]", "null", "3", '"sha256"', "{}", "", "[" * 9999])
+def test_a_json_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "step-000000001.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"step-000000001\.json is not a checkpoint"):
+        read_checkpoint(path)
+
+
 def test_a_renamed_checkpoint_is_passed_over_and_removed_by_the_next(tmp_path):
     """It would count as the newest for ever."""
     for step in (4, 9):

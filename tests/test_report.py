@@ -13,6 +13,7 @@ from PIL import Image
 from training import small
 
 import selfie_io as sio
+import selfie_train
 from selfie_train import train
 from selfie_train.commands.compare import compare
 from selfie_train.report.outcome import confusion_sections
@@ -118,6 +119,7 @@ def test_without_the_extra_a_run_ends_well_and_says_what_to_install(digits, tmp_
     monkeypatch.setitem(sys.modules, "jinja2", None)
     for name in [name for name in sys.modules if name.startswith("selfie_train.report")]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(selfie_train, "report", selfie_train.report)  # the import below is undone, too
     result = train(small(digits, tmp_path / "run", epochs=1, warmup=0))
     assert "pip install 'selfie-io[report]'" in capsys.readouterr().out
     assert (result.folder / "summary.json").exists()

@@ -125,5 +125,5 @@ def test_moving_averages_follow_the_exact_ones_and_never_reach_1(num_classes, be
         average = memory.update(np.array([3]), certain, beta)
     targets = elr_targets(certain, np.array([0]), average, 3.0)
     assert np.isfinite(targets).all()
-    with pytest.raises(ValueError, match=r"must be of shape \(20, .*got a state of shape"):
+    with pytest.raises(ValueError, match=r"units must be uint16 \(20, .*got uint16 \(21, "):
         memory.load_state_dict(MovingAverages(21, num_classes).state_dict())

@@ -109,9 +109,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"it must hold an object, got {type(content).__name__}")
         stored = content.pop("sha256")
         version = content["format_version"]
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is not a checkpoint: {error}") from None
     if version != FORMAT_VERSION:
         raise ValueError(
