@@ -33,9 +33,14 @@ def open_plain(path: str | Path) -> io.BufferedReader:
     """Open a plain file for reading bytes; raises OSError if it is none or cannot be read."""
     check_plain(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # another may stand there by now
+    _keep_plain(descriptor, path)
+    return os.fdopen(descriptor, "rb")
+
+
+def _keep_plain(descriptor: int, path: str | Path) -> None:
+    """Close `descriptor` and raise OSError unless it is of a plain file."""
     try:
         _check(os.fstat(descriptor), path)
-        return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
@@ -61,12 +66,8 @@ def open_to_append(path: str | Path) -> io.BufferedWriter:
             told = f"must be a plain file, got {kinds[error.errno]}"
             raise OSError(error.errno, told, str(path)) from error
         raise
-    try:
-        _check(os.fstat(descriptor), path)
-        return os.fdopen(descriptor, "ab")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    _keep_plain(descriptor, path)
+    return os.fdopen(descriptor, "ab")
 
 
 def bounded_lines(file: TextIO, most: int) -> Iterator[str]:

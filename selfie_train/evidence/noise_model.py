@@ -71,7 +71,6 @@ class NoiseModel:
     unmixed: bool  # whether the evidence had learnt the noise, which then was undone
     loss: float  # of the likeliest weights: mean negative log-likelihood of the given labels
     likeliest_rate: float | None = None  # by the likelihood alone, where the evidence was taken as surer
-
     weak: bool = False  # whether the evidence errs too often to tell its errors from noise
 
     @property

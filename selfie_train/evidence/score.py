@@ -79,7 +79,6 @@ def score_labels(
         told, wrong = with_runs_word(model.posterior, model.score, given, word)
         model = replace(model, posterior=told, score=wrong)
     score = model.score
-    error = float(1 - model.pooled.max(axis=1).mean())
     threshold = choose_threshold(score, precision)
     if precision is None and model.weak:
         threshold = max(threshold, WEAK_SCORE)
@@ -95,7 +94,7 @@ def score_labels(
         threshold=threshold,
         expected_precision=caught / int(flagged.sum()) if flagged.any() else None,
         expected_recall=caught / float(score.sum()) if score.sum() > 0 else None,
-        evidence_error=error,
+        evidence_error=model.doubt,
         rate=estimate_rate(model, trusted, given, num_classes),
         weights={source.name: float(w) for source, w in zip(trusted, model.weights, strict=True)},
         is_weak=model.weak,

@@ -7,7 +7,6 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from selfie_io.user_cache import user_cache
 from selfie_train.models.builder import model_builder
 
 TIMED_SAMPLES = 128  # a step of so many, or of the run's batch
@@ -96,9 +96,8 @@ def own_compile_cache() -> None:
     By default that is a folder in TMPDIR whose name others can take first, and what it holds is run. Where
     there is no cache to write to, the default stays.
     """
-    root = os.environ.get("SELFIE_CACHE") or Path.home() / ".cache" / "selfie"
-    place = Path(root) / "compiled"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):
+        place = user_cache() / "compiled"
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place))
 

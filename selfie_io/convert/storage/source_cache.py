@@ -6,7 +6,6 @@ change; its SHA-256 is checked whenever it is used again.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from selfie_io.convert.storage.transfer import Pace
 from selfie_io.convert.subcommand import CommandError, say
 from selfie_io.records.atomic import atomic_folder
 from selfie_io.records.plain_files import open_plain, read_json
+from selfie_io.user_cache import user_cache
 
 _DIGESTS = "sha256.json"
 _CHUNK_BYTES = 1 << 20
@@ -65,8 +65,7 @@ def _local_copy(url: str) -> Path:
 
 
 def _cache() -> Path:
-    cache = os.environ.get("SELFIE_CACHE") or Path.home() / ".cache" / "selfie"
-    return Path(cache) / "sources"
+    return user_cache() / "sources"
 
 
 def _fetch(system: Any, path: str, files: list[str], folder: Path, name: str, *, replace: bool) -> None:
