@@ -146,7 +146,7 @@ Matrix colour_matrix(const Draw& draw) {
 void check_augment(const AugmentOptions& options, const RecordLayout& layout) {
     if (options.resizes() && (options.pad != 0 || (options.resize_crop && options.resize_height > 0)))
         throw std::invalid_argument("pad, resize and resize_crop exclude each other, got more than one");
-    const bool resized = options.resize_height > 0;
+    const bool resized = options.resize_height != 0 || options.resize_width != 0;  // 0 x 0: not resized
     const std::int64_t height = resized ? options.resize_height : static_cast<std::int64_t>(layout.height);
     const std::int64_t width = resized ? options.resize_width : static_cast<std::int64_t>(layout.width);
     if (height < 1 || width < 1 || height > kMaxPlanePixels || width > kMaxPlanePixels)

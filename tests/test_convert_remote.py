@@ -1,5 +1,6 @@
 """Sources, plans and targets behind a URL: in memory, in files, in S3 (a moto server of this machine)."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from converting import as_zip, complaint, encoded, run
 
+from selfie_io.convert.storage.locations import open_url
 from selfie_io.convert.storage.source_cache import find_source
 from selfie_io.records.manifest import read_manifest
 
@@ -132,6 +134,10 @@ def test_a_plan_that_reads_and_writes_urls(root, tmp_path, source, packed, plan_
     assert run("merge", plan) == 0
     assert contents(out) == packed
     assert not [name for name in contents(root) if ".shards" in name]
+    if plan_here:  # within the second of the manifest, whose fractions an object store drops
+        system, path = open_url(f"{out}/dataset.json")
+        written = int(system.modified(path).timestamp()) + 0.9
+        os.utime(plan, (written, written))
     assert run("merge", plan) == 0, "what is merged is merged"
     assert run("plan", source, plan, *options, "--size", "3x3") == 0
     assert "holds a data set" in complaint(capsys, 2, "merge", plan)

@@ -39,6 +39,7 @@ void test_sums();
 
 // resize_colour_test.cpp
 void test_resize_and_colour();
+void test_one_resized_side();
 
 // lost_files_test.cpp
 void test_lost_files();

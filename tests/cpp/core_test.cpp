@@ -282,6 +282,7 @@ int main(int count, char** arguments) {
     test_pixels();
     test_sums();
     test_resize_and_colour();
+    test_one_resized_side();
     test_orders();
     test_coming_blocks();
     test_decoder();

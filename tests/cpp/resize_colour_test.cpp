@@ -185,3 +185,16 @@ void test_resize_and_colour() {
                 for (std::uint64_t index = 0; index < 4; ++index) check_image(plan, pixels.data(), index);
             }
 }
+
+// Both sides are resized, or none: one alone would place windows of the image in the resized one.
+void test_one_resized_side() {
+    const RecordLayout layout = make_layout(3, 9, 17);
+    for (const bool rows : {true, false})
+        for (const bool resize_crop : {true, false}) {
+            AugmentOptions augment = make_plan(layout).augment;
+            (rows ? augment.resize_height : augment.resize_width) = 20;
+            augment.resize_crop = resize_crop;
+            check_throws<std::invalid_argument>([&] { check_augment(augment, layout); },
+                                                "resize with one side");
+        }
+}

@@ -110,13 +110,12 @@ def _without_notes(provenance: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in provenance.items() if key != "notes"}
 
 
-def _time(place: str) -> float:
-    """When a file was written, in seconds."""
+def _time(place: str) -> int:
+    """When a file was written, in whole seconds: an object store tells no more."""
     if not is_url(place):
-        return Path(place).stat().st_mtime
+        return int(Path(place).stat().st_mtime)
     system, path = open_url(place)
-    time: float = system.modified(path).timestamp()
-    return time
+    return int(system.modified(path).timestamp())
 
 
 def _manifest(plan: ShardPlan, out: str, results: list[ShardResult]) -> Manifest:
