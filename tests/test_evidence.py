@@ -5,14 +5,16 @@ import contextlib
 import numpy as np
 import pytest
 
-from selfie_train.evidence.mapped import pieces
-from selfie_train.evidence.neighbours import find_neighbours, neighbour_shares
-from selfie_train.evidence.noise_model import fit_noise_model, maximise_likelihood
+from selfie_train.evidence import noise_model
+from selfie_train.evidence.mapped import pieces, taken
+from selfie_train.evidence.neighbours import _largest, find_neighbours, neighbour_shares
+from selfie_train.evidence.noise_model import fit_noise_model, maximise_likelihood, posterior
 from selfie_train.evidence.probabilities import read_probabilities
 from selfie_train.evidence.probe import cross_fitted_probabilities
 from selfie_train.evidence.reliability import label_reliability
 from selfie_train.evidence.score import choose_threshold, score_labels
 from selfie_train.evidence.source import Evidence, stratified_folds
+from selfie_train.evidence.uniform_noise import GivenWord, uniform_matrix
 
 
 def silent(steps):
@@ -54,6 +56,31 @@ def test_one_step_of_expectation_maximisation_is_the_obvious_loop():
     matrix, found = maximise_likelihood(pooled, given, 3, steps=1, start=start)
     np.testing.assert_allclose(matrix, expected / expected.sum(axis=1, keepdims=True), rtol=1e-12)
     assert found == pytest.approx(loss / 40)
+
+
+def test_one_rate_for_all_pairs_of_classes_needs_no_matrix():
+    rng = np.random.default_rng(0)
+    pooled = rng.dirichlet(np.ones(4), 50).astype(np.float32)
+    given, weights = rng.integers(0, 4, 50), rng.integers(0, 3, 50).astype(np.float64)
+    rate = 0.15
+    for _ in range(5):
+        joint = pooled.astype(np.float64) * uniform_matrix(rate, 4).T[given]
+        told = joint.sum(axis=1)
+        right = joint[np.arange(50), given]
+        loss = -(weights * np.log(told)).sum() / weights.sum()
+        rate = 1 - (weights * right / told).sum() / weights.sum()
+    word = GivenWord.of(pooled, given)
+    np.testing.assert_allclose(word.likeliest_rate(5, record_weights=weights), (rate, loss), rtol=1e-12)
+    expected = posterior(pooled, uniform_matrix(rate, 4), given)[np.arange(50), given]
+    np.testing.assert_allclose(word.wrong(rate), 1 - expected, atol=1e-6)
+
+
+def test_a_rate_for_each_pair_is_sought_only_where_it_could_gain_enough(monkeypatch):
+    _, true, given = clusters(3, count=300)
+    rows = np.full((300, 40), 0.005, np.float32)
+    rows[np.arange(300), true] = 1 - 39 * 0.005
+    monkeypatch.setattr(noise_model, "maximise_likelihood", None)  # 40 classes: 780 rates for 300 labels
+    assert fit_noise_model([rows], given, 40).uniform
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -118,17 +145,18 @@ def test_how_sure_a_network_claims_to_be_does_not_decide_what_is_noise(sharpness
     assert 2 * (found.flagged & wrong).sum() / (found.flagged.sum() + wrong.sum()) > 0.65
 
 
-def test_the_reliability_of_the_given_labels_is_the_obvious_loop():
+@pytest.mark.parametrize("uniform", [False, True])
+def test_the_reliability_of_the_given_labels_is_the_obvious_loop(uniform):
     rng = np.random.default_rng(0)
     pooled = rng.dirichlet(np.ones(3), 50).astype(np.float32)
-    matrix = rng.dirichlet(np.ones(3), 3)
+    matrix = uniform_matrix(0.2, 3) if uniform else rng.dirichlet(np.ones(3), 3)
     given = rng.integers(0, 3, 50)
     bins = [[] for _ in range(10)]
     for row, label in zip(pooled, given, strict=True):
         for other, share in enumerate(row @ matrix):
             bins[min(int(share * 10), 9)].append((share, other == label))
     expected = [np.mean(one, axis=0) for one in bins if one]
-    found = label_reliability(pooled, matrix, given)
+    found = label_reliability(pooled, matrix, given, uniform=uniform)
     np.testing.assert_allclose(np.transpose([found["predicted"], found["observed"]]), expected)
     assert sum(found["counted"]) == 150
 
@@ -140,6 +168,7 @@ def test_a_mapped_file_is_read_by_pieces(tmp_path):
         found = list(pieces(array, 4))
         assert [begin for begin, _ in found] == [0, 4, 8]
         np.testing.assert_array_equal(np.concatenate([part for _, part in found]), rows)
+        np.testing.assert_array_equal(taken(array, np.array([7, 1, 1, 4]), 3), rows[[7, 1, 1, 4]])
 
 
 def test_probabilities_that_were_rounded_to_zero_rank_below_the_least_that_were_not():
@@ -199,6 +228,16 @@ def test_neighbours_are_the_nearest_others_and_their_labels_vote():
     changed = given.copy()
     changed[7] = (changed[7] + 1) % 3
     np.testing.assert_array_equal(neighbour_shares(neighbours, cosines, changed, 3)[7], shares[7])
+
+
+@pytest.mark.parametrize(("rows", "columns", "count"), [(7, 40, 39), (9, 2000, 50), (3, 5, 1), (4, 1000, 20)])
+def test_the_largest_values_of_a_row_are_those_that_sorting_finds(rows, columns, count):
+    rng = np.random.default_rng(columns)
+    for values in (rng.normal(size=(rows, columns)), rng.integers(0, 9, (rows, columns))):
+        values = values.astype(np.float32)
+        values[:, 3] = -np.inf
+        expected = np.argsort(-values, axis=1, kind="stable")[:, :count]
+        np.testing.assert_array_equal(_largest(values, count), expected)
 
 
 def test_the_threshold_of_a_precision_is_the_lowest_score_that_keeps_it():

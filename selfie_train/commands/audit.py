@@ -26,6 +26,7 @@ from selfie_train.runs.label_issues import SHARED_FIGURES, LabelIssues, summaris
 from selfie_train.runs.own_files import OwnFiles
 
 _OWN = ("issues.csv", "audit.json", "audit.html", "review.html", "review_images")  # beside the cache
+MOST_CLASSES_TOLD = 1000  # in the transition matrix of audit.json: a million numbers
 _SHOWN = (
     "records",
     "flagged",
@@ -236,6 +237,8 @@ def audit(
             f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "
             "so only what is nearly sure is flagged and the noise rate is rough"
         )
+    if num_classes > MOST_CLASSES_TOLD:
+        notes.append(f"audit.json has the transition matrix of at most {MOST_CLASSES_TOLD:,} classes")
     overlays, folder, said = _save_overlays(
         subject, scores.relabelled(subject.given), scores.without_doubtful(subject.given), out
     )
@@ -252,13 +255,15 @@ def audit(
         "noise_rate_high": rate.high,
         "wrong_labels": rate.rate * len(rows),
         "wrong_by_given_class": rate.wrong_by_given.tolist(),
-        "transition_matrix": rate.transition_matrix.tolist(),
+        "transition_matrix": rate.transition_matrix.tolist() if num_classes <= MOST_CLASSES_TOLD else None,
         "class_names": subject.dataset.class_names,
         "overlays": overlays,
         "overlay_folder": str(folder),
         "dataset": str(subject.dataset.path),
         "sources": [{**one.describe(), "weight": scores.weights.get(one.name)} for one in gathered.sources],
-        "reliability": label_reliability(scores.pooled, rate.transition_matrix, subject.given),
+        "reliability": label_reliability(
+            scores.pooled, rate.transition_matrix, subject.given, uniform=rate.uniform
+        ),
         "evidence_error": scores.evidence_error,
         **summarise(issues),
         "notes": notes,

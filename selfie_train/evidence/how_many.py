@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from selfie_train.evidence.noise_model import NoiseModel, fit_noise_model, maximise_likelihood, posterior
 from selfie_train.evidence.source import Evidence
+from selfie_train.evidence.uniform_noise import GivenWord
 
 RESAMPLES = 40
 MAX_RESAMPLED = 20_000
@@ -24,6 +25,7 @@ class RateEstimate:
     low: float
     high: float
     transition_matrix: NDArray[np.float64]
+    uniform: bool  # whether the matrix has one rate for all pairs of classes
     wrong_by_given: NDArray[np.float64]  # (k,) expected wrong labels among those given each class
 
 
@@ -52,6 +54,7 @@ def estimate_rate(
         max(min(low, *alone, rate), 0.0),
         min(max(high, *alone, rate), 1.0),
         model.transition_matrix,
+        model.uniform,
         wrong,
     )
 
@@ -64,20 +67,24 @@ def _resampled(model: NoiseModel, given: NDArray[np.int64], num_classes: int) ->
         rows = np.sort(rng.choice(rows, MAX_RESAMPLED, replace=False))
     spread = np.sqrt(len(rows) / len(given))
     pooled, labels = model.pooled[rows], given[rows]
+    word = GivenWord.of(pooled, labels)
     rates = np.empty(RESAMPLES)
     for number in range(RESAMPLES):
         weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows))).astype(np.float64)
-        matrix, _ = maximise_likelihood(
-            pooled,
-            labels,
-            num_classes,
-            steps=_STEPS,
-            start=model.transition_matrix,
-            record_weights=weights,
-            uniform=model.uniform,
-        )
-        own = posterior(pooled, matrix, labels)[np.arange(len(rows)), labels]
-        rates[number] = (weights @ (1 - own)) / len(rows)
+        if model.uniform:
+            start = 1 - float(model.transition_matrix[0, 0])
+            wrong = word.wrong(word.likeliest_rate(_STEPS, start, weights)[0])
+        else:
+            matrix, _ = maximise_likelihood(
+                pooled,
+                labels,
+                num_classes,
+                steps=_STEPS,
+                start=model.transition_matrix,
+                record_weights=weights,
+            )
+            wrong = 1 - posterior(pooled, matrix, labels)[np.arange(len(rows)), labels]
+        rates[number] = (weights @ wrong) / len(rows)
     centre = float(model.score.mean())
     found: NDArray[np.float64] = centre + (rates - rates.mean()) * spread
     return found

@@ -17,6 +17,15 @@ def pieces(array: NDArray[Any], rows: int) -> Iterator[tuple[int, NDArray[Any]]]
         give_back(array)
 
 
+def taken(array: NDArray[Any], positions: NDArray[np.int64], rows: int = 1024) -> NDArray[Any]:
+    """The rows at `positions`, gathered so many at a time: a read of one maps many pages around it."""
+    found = np.empty((len(positions), *array.shape[1:]), array.dtype)
+    for begin in range(0, len(positions), rows):
+        found[begin : begin + rows] = array[positions[begin : begin + rows]]
+        give_back(array)
+    return found
+
+
 def give_back(array: NDArray[Any]) -> None:
     """Let go of the pages of a mapped file; they are read again when asked for. Others are left alone."""
     mapping = getattr(array, "_mmap", None)

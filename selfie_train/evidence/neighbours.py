@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from selfie_train.evidence.mapped import give_back, pieces
+from selfie_train.evidence.mapped import give_back, pieces, taken
 
 COUNT = 50  # neighbours that vote
 COMPONENTS = 128
@@ -19,6 +19,7 @@ _TEMPERATURE = 0.1  # a neighbour's vote weighs exp(cosine / this)
 _PRIOR = 0.02  # share of a vote that goes to all classes alike
 _SAMPLE = 20_000  # records from which the components are found
 _ROWS = 1024
+_GROUPS = 16  # of columns, for each neighbour
 _SHARED_ROWS = 65_536
 
 
@@ -49,13 +50,29 @@ def find_neighbours(
         closeness = project(rows) @ known.T
         own = place[begin:end]
         closeness[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
-        nearest = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
-        values = np.take_along_axis(closeness, nearest, 1)
-        order = np.lexsort((nearest, -values), axis=1)
-        found[begin:end] = references[np.take_along_axis(nearest, order, 1)]
-        cosines[begin:end] = np.take_along_axis(values, order, 1)
+        nearest = _largest(closeness, count)
+        found[begin:end] = references[nearest]
+        cosines[begin:end] = np.take_along_axis(closeness, nearest, 1)
         advance(end - begin)
     return found, cosines
+
+
+def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Columns int64 (n, count) of the largest values of each row, largest first, of equals the first.
+
+    The columns are dealt into groups. The group maxima are values too, so the `count`-th largest of these is
+    at most the `count`-th largest value, and few values reach it.
+    """
+    rows, columns = values.shape
+    groups = min(columns, _GROUPS * count)
+    whole = columns // groups * groups
+    maxima = values[:, :whole].reshape(rows, -1, groups).max(axis=1)
+    least = np.partition(maxima, groups - count, axis=1)[:, groups - count]
+    row, column = np.divmod(np.flatnonzero(values >= least[:, None]), columns)
+    order = np.lexsort((column, -values[row, column], row))
+    starts = np.searchsorted(row, np.arange(rows))
+    found: NDArray[np.int64] = column[order][starts[:, None] + np.arange(count)]
+    return found
 
 
 def neighbour_shares(
@@ -79,8 +96,7 @@ def _projection(
     chosen = np.arange(len(features))
     if len(features) > _SAMPLE:
         chosen = np.sort(rng.choice(len(features), _SAMPLE, replace=False))
-    sample = np.asarray(features[chosen], np.float32)
-    give_back(features)
+    sample = np.asarray(taken(features, chosen), np.float32)
     mean = sample.mean(axis=0)
     centred = sample - mean
     values, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(centred))

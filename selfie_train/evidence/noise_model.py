@@ -27,12 +27,14 @@ images, and tried on others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+
+from selfie_train.evidence.uniform_noise import LEAST_RATE, START_RATE, GivenWord, uniform_matrix
 
 MAX_SEARCHED = 20_000  # records that the weights are searched on
 PRIOR = 10.0  # records for each class that the prior of T counts as
@@ -42,15 +44,13 @@ ANCHOR_SHARE, LEAST_ANCHORS = 0.2, 20  # of the records of a class by the pool's
 TRIED, TURNED = 3.0, 0.53  # factor on the weights, and share of the doubt that then becomes noise
 SETTLED = 0.75  # noise found, as a share of the doubt, with which nothing more is sought
 SURER, LESS_SURER, STEP, MOST_SURE = 2.5, 1.5, 1.15, 4.0  # factors on the weights
-LEAST_RATE = 1e-4  # of T: where no noise is found, the scores still rank
 ANCHOR_PRIOR = 5.0
 _UNMIXING_STEPS = 30
 _FLOOR, _HIGHEST_FLOOR = 1e-12, 1e-4
-_START_RATE = 0.15
 SLACK = 0.5  # of the log-likelihood of all records
 _SHARPER = (1.25, 1.6, 2.0, 2.5, 3.2, 4.0)
 _SEARCH_STEPS, _STEPS = 12, 60  # of expectation-maximisation
-_ROWS = 65_536
+_ROWS, _VALUES = 65_536, 1 << 23  # looked at at once
 
 Matrix = NDArray[np.float64]
 
@@ -155,7 +155,9 @@ def _fitted(logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_c
 
     def loss(weights: NDArray[np.float64]) -> float:
         pooled = _pool(parts, weights)
-        return maximise_likelihood(pooled, labels, num_classes, steps=_SEARCH_STEPS, uniform=few)[1]
+        if few:
+            return GivenWord.of(pooled, labels).likeliest_rate(_SEARCH_STEPS)[1]
+        return maximise_likelihood(pooled, labels, num_classes, steps=_SEARCH_STEPS)[1]
 
     start = np.full(len(logs), -np.log(len(logs)))
     options = {"maxfev": 40 * len(logs), "xatol": 0.02, "fatol": 1e-6}
@@ -188,14 +190,14 @@ def _fitted(logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_c
 def _scores(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int64]) -> NDArray[np.float64]:
     """1 minus the posterior of the given label; in double precision, so that the surest still rank."""
     scores = np.empty(len(given))
-    for begin in range(0, len(given), _ROWS):
-        labels = given[begin : begin + _ROWS]
+    for part in _parts(pooled):
+        labels = given[part]
         rows = np.arange(len(labels))
-        others = pooled[begin : begin + _ROWS].astype(np.float64) * matrix.T[labels]
+        others = pooled[part].astype(np.float64) * matrix.T[labels]
         own = others[rows, labels].copy()
         others[rows, labels] = 0
         wrong = others.sum(axis=1)
-        scores[begin : begin + _ROWS] = wrong / np.maximum(wrong + own, 1e-300)
+        scores[part] = wrong / np.maximum(wrong + own, 1e-300)
     return scores
 
 
@@ -203,13 +205,13 @@ def _chosen_matrix(
     pooled: NDArray[np.float32], given: NDArray[np.int64], num_classes: int
 ) -> tuple[Matrix, float, bool]:
     """T, its loss, and whether one rate for all pairs of classes does as well, by Schwarz's criterion."""
-    full = maximise_likelihood(pooled, given, num_classes, steps=_STEPS)
-    uniform = maximise_likelihood(pooled, given, num_classes, steps=_STEPS, uniform=True)
-    more_parameters = num_classes * (num_classes - 1) - 1
-    gain = (uniform[1] - full[1]) * len(given)
-    if gain > more_parameters / 2 * np.log(len(given)):
-        return *full, False
-    return *uniform, True
+    rate, loss = GivenWord.of(pooled, given).likeliest_rate(_STEPS)
+    asked = (num_classes * (num_classes - 1) - 1) / 2 * np.log(len(given))
+    if (loss + 1e-6) * len(given) > asked:  # else a loss of 0 would gain too little
+        full = maximise_likelihood(pooled, given, num_classes, steps=_STEPS)
+        if (loss - full[1]) * len(given) > asked:
+            return *full, False
+    return uniform_matrix(rate, num_classes), loss, True
 
 
 def _anchor_matrix(
@@ -241,13 +243,13 @@ def _unmixed(pooled: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float32]
     noise = np.maximum(matrix, 1e-6).astype(np.float32)
     noise /= noise.sum(axis=1, keepdims=True)
     found = np.empty_like(pooled)
-    for begin in range(0, len(pooled), _ROWS):
-        told = np.maximum(pooled[begin : begin + _ROWS], np.float32(_FLOOR))
+    for rows in _parts(pooled):
+        told = np.maximum(pooled[rows], np.float32(_FLOOR))
         part = told.copy()
         for _ in range(_UNMIXING_STEPS):
             part *= (told / np.maximum(part @ noise, np.float32(1e-30))) @ noise.T
             part /= part.sum(axis=1, keepdims=True)
-        found[begin : begin + _ROWS] = part
+        found[rows] = part
     return found
 
 
@@ -259,16 +261,14 @@ def maximise_likelihood(
     steps: int,
     start: Matrix | None = None,
     record_weights: NDArray[np.float64] | None = None,
-    uniform: bool = False,
 ) -> tuple[Matrix, float]:
     """T by expectation-maximisation, and the mean negative log-likelihood of the given labels.
 
-    Each row has a Dirichlet prior of PRIOR records around uniform noise of the overall rate; `uniform`
-    noise has that rate alone.
+    Each row has a Dirichlet prior of PRIOR records around uniform noise of the overall rate.
     """
     same = np.eye(num_classes)
     other = (1 - same) / max(num_classes - 1, 1)
-    matrix = same * (1 - _START_RATE) + other * _START_RATE if start is None else start
+    matrix = same * (1 - START_RATE) + other * START_RATE if start is None else start
     order = np.argsort(given, kind="stable")
     grouped = pooled[order]
     ends = np.cumsum(np.bincount(given, minlength=num_classes)).tolist()
@@ -288,24 +288,35 @@ def maximise_likelihood(
             begin = end
         rate = max(1 - np.trace(counts) / max(counts.sum(), 1e-300), LEAST_RATE)
         spread = same * (1 - rate) + other * rate
-        matrix = spread if uniform else counts + PRIOR * spread
+        matrix = counts + PRIOR * spread
         matrix /= matrix.sum(axis=1, keepdims=True)
     return matrix, loss / max(total, 1e-300)
 
 
 def posterior(pooled: NDArray[np.float32], matrix: Matrix, given: NDArray[np.int64]) -> NDArray[np.float32]:
     """P(true class | record, given label), float32 (N, k)."""
-    joint = pooled * matrix.T.astype(np.float32)[given]
-    sums = joint.sum(axis=1, keepdims=True)
-    found: NDArray[np.float32] = np.where(sums > 0, joint / np.maximum(sums, 1e-30), pooled)
+    found = np.empty_like(pooled)
+    of_given = matrix.T.astype(np.float32)
+    for part in _parts(pooled):
+        joint = pooled[part] * of_given[given[part]]
+        sums = joint.sum(axis=1, keepdims=True)
+        found[part] = np.where(sums > 0, joint / np.maximum(sums, 1e-30), pooled[part])
     return found
+
+
+def _parts(rows: NDArray[np.float32]) -> Iterator[slice]:
+    """Slices of (N, k) rows that keep what is computed of them small."""
+    step = max(1, min(_ROWS, _VALUES // rows.shape[1]))
+    for begin in range(0, len(rows), step):
+        yield slice(begin, begin + step)
 
 
 def _centred_logs(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """Centred logarithms; what was rounded to 0 counts as half of the least value that was not."""
     least = float(np.min(probabilities, initial=1.0, where=probabilities > 0))
     floor = np.float32(np.clip(least / 2, _FLOOR, _HIGHEST_FLOOR))
-    logs: NDArray[np.float32] = np.log(np.maximum(probabilities, floor))
+    logs: NDArray[np.float32] = np.maximum(probabilities, floor)
+    np.log(logs, out=logs)
     logs -= logs.mean(axis=1, keepdims=True)
     return logs
 
@@ -314,9 +325,10 @@ def _pool(logs: Sequence[NDArray[np.float32]], weights: NDArray[np.float64]) -> 
     pooled = np.zeros_like(logs[0])
     for log, weight in zip(logs, weights, strict=True):
         pooled += np.float32(weight) * log
-    pooled = np.exp(pooled - pooled.max(axis=1, keepdims=True))
-    normalised: NDArray[np.float32] = pooled / pooled.sum(axis=1, keepdims=True)
-    return normalised
+    pooled -= pooled.max(axis=1, keepdims=True)
+    np.exp(pooled, out=pooled)
+    pooled /= pooled.sum(axis=1, keepdims=True)
+    return pooled
 
 
 def _thinned(count: int) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from selfie_train.evidence.mapped import give_back, pieces
+from selfie_train.evidence.mapped import give_back, pieces, taken
 from selfie_train.evidence.noise_model import fit_noise_model
 
 PENALTIES = (100.0, 500.0, 2500.0)  # on half the squared weights, against the sum of the losses
@@ -134,8 +134,7 @@ def _fit(
 ) -> NDArray[np.float64]:
     """Weights float64 (d + 1, k), the intercept last, that minimise the penalised cross-entropy."""
     size, num_classes = features.shape[1], targets.shape[1]
-    rows = scale(features[inside])
-    give_back(features)
+    rows = scale(taken(features, inside))
 
     def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights = flat.reshape(size + 1, num_classes)

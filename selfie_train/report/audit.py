@@ -13,6 +13,7 @@ from selfie_train.report.plots import Curve, draw_curves
 from selfie_train.runs.label_issues import SHARED_FIGURES, LabelIssues
 
 GALLERY_SIZE = 60
+CLASSES_TOLD = 200
 BINS = 10
 _FIGURES = (
     "records",
@@ -43,15 +44,21 @@ def write_audit_report(issues: LabelIssues, found: dict[str, Any], path: Path) -
         )
         for one in found["sources"]
     ]
+    counts = np.bincount(issues.given, minlength=len(names))
+    wrong_by_class = np.asarray(found["wrong_by_given_class"])
+    told = np.sort(np.argsort(-wrong_by_class, kind="stable")[:CLASSES_TOLD])
     by_class = [
-        (name, f"{count:,}", f"{wrong:,.0f}", percent(wrong / count if count else None))
-        for name, count, wrong in zip(
-            names,
-            np.bincount(issues.given, minlength=len(names)).tolist(),
-            found["wrong_by_given_class"],
-            strict=True,
+        (names[label], f"{count:,}", f"{wrong:,.0f}", percent(wrong / count if count else None))
+        for label, count, wrong in zip(
+            told.tolist(), counts[told].tolist(), wrong_by_class[told].tolist(), strict=True
         )
     ]
+    classes_left_out = (
+        f"The {len(told)} of {len(names):,} classes with the most labels expected to be wrong; "
+        "issues.csv has all records."
+        if len(told) < len(names)
+        else ""
+    )
     top = issues.order[:GALLERY_SIZE]
     top = top[issues.suggested[top] != issues.given[top]]
     details = [
@@ -65,10 +72,10 @@ def write_audit_report(issues: LabelIssues, found: dict[str, Any], path: Path) -
     sections: list[Section] = [
         Table("Found", ("", "value"), rows, " ".join([*unknown, *found["notes"]])),
         Table("Evidence", ("source", "weight in the score", "made from"), sources),
-        Table("By given class", ("class", "records", "expected wrong", "share"), by_class),
+        Table("By given class", ("class", "records", "expected wrong", "share"), by_class, classes_left_out),
         Figure("Reliability", _reliability(issues, found["reliability"]), _reliability_note(issues)),
     ]
-    if len(names) <= 30:
+    if matrix is not None and len(names) <= 30:
         cells = [(name, *(percent(value) for value in row)) for name, row in zip(names, matrix, strict=True)]
         sections.append(Table("P(given class | true class)", ("true", *names), cells))
     sections.append(Gallery("Most likely wrong: given → suggested", images))
