@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -11,8 +12,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import selfie_io as sio
+from selfie_io.records.writer import DatasetWriter
 from selfie_train import TrainConfig, train
+from selfie_train.commands import audit as audit_command
+from selfie_train.commands import audit_pages
 from selfie_train.commands.audit import audit
+from selfie_train.report import audit as audit_report
+from selfie_train.runs import label_issues
 from selfie_train.runs.label_issues import area_under_roc
 
 
@@ -96,6 +102,47 @@ def test_the_same_audit_writes_the_same_bytes(noisy, pixels, tmp_path):
     assert (tmp_path / "a" / "issues.csv").read_bytes() == (tmp_path / "b" / "issues.csv").read_bytes()
     told = [json.loads((tmp_path / name / "audit.json").read_text()) for name in ("a", "b")]
     assert {**told[0], "seconds": 0} == {**told[1], "seconds": 0}
+
+
+def test_what_a_large_audit_leaves_out_is_said(noisy, tmp_path, monkeypatch):
+    dataset = sio.open_dataset(noisy)
+    rows = np.full((len(dataset.train), 10), 0.02, np.float32)
+    rows[np.arange(len(rows)), dataset.train.labels] = 0.82
+    np.save(tmp_path / "p.npy", rows)
+    monkeypatch.setattr(audit_pages, "REVIEW_LEAST", 5)
+    monkeypatch.setattr(audit_pages, "REVIEW_MOST", 5)
+    monkeypatch.setattr(audit_pages, "MOST_FINDINGS", 7)
+    monkeypatch.setattr(audit_pages, "NEAR_RECORDS", 100)
+    monkeypatch.setattr(audit_command, "MOST_CLASSES_TOLD", 9)
+    monkeypatch.setattr(audit_report, "CLASSES_TOLD", 4)
+    found = audit(noisy, tmp_path / "audit", probabilities=tmp_path / "p.npy", noise="overlay:noisy")
+    notes = " ".join(found.next_steps())
+    assert f"the 7 most doubtful of {int(found.flagged.sum())} flagged" in notes
+    assert "exact duplicates alone" in notes
+    assert "transition matrix of at most 9 classes" in notes
+    assert found.summary["transition_matrix"] is None
+    page = (tmp_path / "audit" / "review.html").read_text()
+    content = re.search(r'"index":\[([0-9,]*)\]', page)
+    assert content is not None
+    assert len(content[1].split(",")) == 7
+    report = (tmp_path / "audit" / "audit.html").read_text()
+    assert "The 4 of 10 classes with the most labels expected to be wrong" in report
+    assert len(read_issues(tmp_path / "audit")) == len(rows)
+
+
+def test_the_table_of_issues_has_the_name_of_each_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(label_issues, "_ROWS", 4)  # names are read by pieces
+    layout, names = sio.RecordLayout(1, 2, 2), [f"é/{i}.png" if i % 3 else None for i in range(11)]
+    with DatasetWriter(tmp_path, layout, 2, records_per_file=6) as writer:
+        writer.append("train", np.zeros((11, 1, 2, 2), np.uint8), np.arange(11) % 2, names)
+        writer.finish(name="named", class_names=["a", "b"], provenance={})
+    given, scores = np.arange(11) % 2, np.random.default_rng(0).random(11)
+    issues = label_issues.LabelIssues(
+        sio.open_dataset(tmp_path), given, None, 1 - given, scores, scores > 0.5, {}
+    )
+    label_issues.write_issues(tmp_path / "issues.csv", issues)
+    rows = read_issues(tmp_path)
+    assert [row["name"] for row in rows] == [names[i] or "" for i in np.argsort(-scores)]
 
 
 def test_a_run_is_audited_with_the_labels_that_it_learnt(digits, pixels, tmp_path):

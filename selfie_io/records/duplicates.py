@@ -94,33 +94,46 @@ def find_duplicates(
     after the best mirror (none, left-right, upside-down or both) and a shift by at most one pixel.
     near=0 leaves that search out; it needs SciPy. `progress` shows the two steps, read and compare.
     """
-    owners: dict[bytes, int] = {}
-    first, second, contrasts, constant, rows = [], [], [], [], []
+    digests = np.empty((count, 2), np.uint64)
+    contrast = np.empty(count, np.float32)
+    constant = []
+    features = np.empty((0, 0, 0), np.float32)
     threads = available_processors()
     with progress("read", count) as advance, ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[npt.NDArray[np.float32]]] = deque()
+        pending: deque[tuple[npt.NDArray[np.int64], Future[npt.NDArray[np.float32]]]] = deque()
+
+        def take_first() -> None:
+            nonlocal features
+            positions, one = pending.popleft()
+            found = one.result()
+            if not len(features):
+                features = np.empty((count, *found.shape[1:]), np.float32)
+            features[positions] = found
+
         for positions, pixels in _chunks(np.arange(count), images):
             flat_pixels = pixels.reshape(len(pixels), pixels.shape[1], -1)
             constant.append(positions[(flat_pixels.max(2) == flat_pixels.min(2)).all(1)])
-            for position, image in zip(positions.tolist(), flat_pixels, strict=True):
-                owner = owners.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), position)
-                if owner != position:
-                    first.append(owner)
-                    second.append(position)
-            contrasts.append(flat_pixels.std(2, dtype=np.float32).mean(1))
+            told = b"".join(
+                hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in flat_pixels
+            )
+            digests[positions] = np.frombuffer(told, np.uint64).reshape(-1, 2)
+            contrast[positions] = flat_pixels.std(2, dtype=np.float32).mean(1)
             if near > 0 and min(pixels.shape[2:]) > _FREQUENCIES + 2:
-                pending.append(pool.submit(_features, pixels))
+                pending.append((positions, pool.submit(_features, pixels)))
             if len(pending) > 2 * threads:
-                rows.append(pending.popleft().result())
+                take_first()
             advance(len(positions))
-        rows += [one.result() for one in pending]
-    contrast = np.concatenate(contrasts) if contrasts else np.zeros(0, np.float32)
-    pairs = np.stack([np.array(first, np.int64), np.array(second, np.int64)], 1)
+        while pending:
+            take_first()
+    owners = _owners(digests)
+    second = np.flatnonzero(owners != np.arange(count))
+    pairs = np.stack([owners[second], second], 1)
     differences = np.zeros(len(pairs), np.float32)
     exact = np.ones(len(pairs), bool)
-    if rows:
-        ones = np.setdiff1d(np.fromiter(owners.values(), np.int64), np.flatnonzero(contrast < _FLAT))
-        features = np.concatenate(rows)[ones]
+    if len(features):
+        ones = np.setdiff1d(np.unique(owners), np.flatnonzero(contrast < _FLAT))
+        if len(ones) < count:
+            features = features[ones]
         with progress("compare", len(_WINDOWS) * len(ones)) as advance:
             near_pairs, near_differences = _near_pairs(features, ones, images, near, advance)
         pairs = np.concatenate([pairs, near_pairs])
@@ -135,6 +148,17 @@ def find_duplicates(
         np.flatnonzero(contrast < _FLAT),
         np.concatenate(constant) if constant else np.zeros(0, np.int64),
     )
+
+
+def _owners(digests: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """For each row of (n, 2) the first position with the same two numbers, int64 (n,)."""
+    order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: of equals the first position comes first
+    ordered = digests[order]
+    begins = np.ones(len(order), bool)
+    begins[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    owners = np.empty(len(order), np.int64)
+    owners[order] = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
+    return owners
 
 
 def pixel_difference(

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from selfie_train.evidence.gathering import Gathered
 
 REVIEW_SCORE = 0.2  # records from here on are shown for review
-REVIEW_LEAST, REVIEW_MOST = 60, 5000  # of them; what is flagged is shown whatever its number
+REVIEW_LEAST, REVIEW_MOST = 60, 5000  # of them; more of what is flagged
+MOST_FINDINGS = 20_000  # of what is flagged: a browser opens as many
+NEAR_RECORDS = 100_000  # among which near duplicates are sought; among more, exact ones alone
 NEIGHBOURS_SHOWN = 6
 CLASSES_SHOWN = 3
 
@@ -44,12 +46,12 @@ class AuditPages:
         def draw_review() -> None:
             from selfie_train.report.review import write_review
 
-            write_review(out / "review.html", self._review_data())
+            write_review(out / "review.html", self._review_data(say))
 
         try_report(out / "audit.html", draw_report, say=say)
         try_report(out / "review.html", draw_review, say=say)
 
-    def _review_data(self) -> Any:
+    def _review_data(self, say: Callable[[str], None]) -> Any:
         from selfie_io.records.check import check_dataset
         from selfie_io.records.duplicates import NEAR
         from selfie_train.report.review_data import ReviewData
@@ -57,12 +59,24 @@ class AuditPages:
         issues = self.issues
         dataset, order = issues.dataset, issues.order
         shown = int((issues.flagged | (issues.scores >= REVIEW_SCORE)).sum())
-        least = max(int(issues.flagged.sum()), REVIEW_LEAST)  # every finding is on the page
-        chosen = order[: max(least, min(shown, REVIEW_MOST))]
+        flagged = int(issues.flagged.sum())
+        chosen = order[: max(min(flagged, MOST_FINDINGS), REVIEW_LEAST, min(shown, REVIEW_MOST))]
+        if flagged > MOST_FINDINGS:
+            say(
+                f"review.html shows the {MOST_FINDINGS:,} most doubtful of {flagged:,} flagged labels; "
+                "issues.csv has all of them"
+            )
+        near = NEAR if find_spec("scipy") else 0.0
+        if len(issues.given) > NEAR_RECORDS and near:
+            near = 0.0
+            say(
+                f"review.html tells exact duplicates alone: near ones are sought among {NEAR_RECORDS:,} "
+                f"records at most; selfie-convert check {dataset.path} finds them"
+            )
         ranked = np.argsort(-self.posterior[chosen], axis=1, kind="stable")[:, :CLASSES_SHOWN]
         neighbours = self.gathered.neighbours
-        near = None if neighbours is None else neighbours[chosen, :NEIGHBOURS_SHOWN].astype(np.int64)
-        remarks = check_dataset(dataset, issues.given, near=NEAR if find_spec("scipy") else 0).remarks()
+        nearest = None if neighbours is None else neighbours[chosen, :NEIGHBOURS_SHOWN].astype(np.int64)
+        remarks = check_dataset(dataset, issues.given, near=near).remarks()
         digest = hashlib.sha256(np.ascontiguousarray(issues.given, "<i8").tobytes())
         digest.update(str(dataset.train.identity["records"]).encode())
         sources = {}
@@ -92,7 +106,7 @@ class AuditPages:
             images=dataset.train.images,
             name=dataset.train.names(chosen),
             sources=sources,
-            neighbours=near,
-            neighbour_labels=None if near is None else issues.given[near],
+            neighbours=nearest,
+            neighbour_labels=None if nearest is None else issues.given[nearest],
             duplicates=[remarks.get(index, "") for index in chosen.tolist()],
         )

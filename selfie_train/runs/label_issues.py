@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from selfie_io.records.atomic import atomic_path
 from selfie_io.records.csv_cells import harmless_row
 from selfie_io.records.dataset import RecordDataset
+from selfie_io.records.split import RecordSplit
 
 COLUMNS = (
     "record_id", "index", "name", "given_label", "given_class", "suggested_label", "suggested_class", "score",
@@ -75,23 +76,41 @@ def write_issues(path: Path, issues: LabelIssues) -> None:
     """Write issues.csv: every record, the most likely wrong first."""
     record_ids, names = issues.dataset.train.record_ids, issues.dataset.class_names
     given, suggested, order = issues.given, issues.suggested, issues.order
+    places = _Places(issues.dataset.train)
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(harmless_row([*COLUMNS, *issues.signals]))
-        for begin in range(0, len(order), _ROWS):
-            part = order[begin : begin + _ROWS]
-            for index, place in zip(part.tolist(), issues.dataset.train.names(part), strict=True):
-                signals = [float(values[index]) for values in issues.signals.values()]
-                told = [
-                    int(record_ids[index]),
-                    index,
-                    place or "",
-                    int(given[index]),
-                    names[given[index]],
-                    int(suggested[index]),
-                    names[suggested[index]],
-                    f"{issues.scores[index]:.9f}",  # from 0 to 1
-                    int(issues.flagged[index]),
-                ]
-                figures = ["" if np.isnan(value) else f"{value:.6f}" for value in signals]
-                writer.writerow([*harmless_row(told), *figures])
+        for index in order.tolist():
+            signals = [float(values[index]) for values in issues.signals.values()]
+            told = [
+                int(record_ids[index]),
+                index,
+                places[index],
+                int(given[index]),
+                names[given[index]],
+                int(suggested[index]),
+                names[suggested[index]],
+                f"{issues.scores[index]:.9f}",  # from 0 to 1
+                int(issues.flagged[index]),
+            ]
+            figures = ["" if np.isnan(value) else f"{value:.6f}" for value in signals]
+            writer.writerow([*harmless_row(told), *figures])
+
+
+class _Places:
+    """The names of all records of a split, read once in order and kept as bytes: a few more than they have.
+
+    Names are stored in blocks: in another order, each would be read again and again.
+    """
+
+    def __init__(self, split: RecordSplit) -> None:
+        self._ends = np.zeros(len(split) + 1, np.int64)
+        self._text = bytearray()
+        for begin in range(0, len(split), _ROWS):
+            part = np.arange(begin, min(begin + _ROWS, len(split)))
+            for index, name in zip(part.tolist(), split.names(part), strict=True):
+                self._text += (name or "").encode()
+                self._ends[index + 1] = len(self._text)
+
+    def __getitem__(self, index: int) -> str:
+        return self._text[self._ends[index] : self._ends[index + 1]].decode()
