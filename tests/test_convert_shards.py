@@ -91,6 +91,18 @@ def test_a_changed_source_is_refused(tmp_path, members, capsys):
     assert run("run", plan, "--shard", 0, "--source", elsewhere) == 0
 
 
+def test_a_failed_shard_leaves_nothing(tmp_path, members, capsys):
+    source = as_folder(tmp_path / "source", members | {"train/cat/07.png": b"no image"})
+    plan = tmp_path / "plans" / "plan.json"
+    plan.parent.mkdir()
+    assert run("plan", source, plan, "--shards", 2, "--size", "4x4", "--out", tmp_path / "new" / "out") == 0
+    assert "07.png" in complaint(capsys, 1, "run", plan, "--shard", 0)
+    assert not (tmp_path / "new").exists()
+    assert run("run", plan, "--shard", 1) == 0
+    complaint(capsys, 1, "run", plan, "--shard", 0)
+    assert [path.name for path in (tmp_path / "new" / ".out.shards").iterdir()] == ["1"]
+
+
 def test_shards_of_another_plan_do_not_count(tmp_path, members, capsys):
     source = as_folder(tmp_path / "source", members)
     plan = tmp_path / "plan.json"

@@ -84,8 +84,7 @@ def atomic_folder(
     target = Path(path)
     if not replace:
         _refuse(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target_lock(target, wait_seconds=wait_seconds):
+    with _parents(target), target_lock(target, wait_seconds=wait_seconds):
         with named_errors(target):
             remove_leftovers(target)
             temporary, lock = _claim(target, folder=True)
@@ -102,6 +101,20 @@ def atomic_folder(
             shutil.rmtree(
                 temporary, ignore_errors=True
             )  # the old state after an exchange, or what a failure left
+
+
+@contextlib.contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Make the folders above `path`; after an exception those that are still empty go again."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # others use it by now, or it was not made
+                folder.rmdir()
+        raise
 
 
 @contextlib.contextmanager
