@@ -1,7 +1,6 @@
 """The Loader: checks the options, keeps epoch and position, hands each epoch to one backend."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
@@ -144,8 +143,7 @@ class Loader:
         self._reader = Reader(self.split, self.options)
         # The iterations that are not at their end, and more. No callback removes one that died: a Ctrl-C that
         # arrives while Python runs such a callback would be swallowed.
-        self._live: dict[int, ref[Generator[Batch, None, None]]] = {}
-        self._begun = itertools.count()
+        self._live: set[ref[Generator[Batch, None, None]]] = set()
         module, name = BACKENDS[self.options.backend]
         self._backend: Backend | None = getattr(import_module(module), name)(self._reader)
 
@@ -165,20 +163,16 @@ class Loader:
         if self._backend is None:  # closed since iter()
             raise RuntimeError("the loader is closed")
         batches, done = backend.batches(epoch, from_batch), from_batch
-        for number in list(self._live):  # other threads may begin iterations too
-            if self._alive(number) is None:
-                self._live.pop(number, None)
-        self._live[next(self._begun)] = ref(batches)
+        for one in list(self._live):  # other threads may begin iterations too
+            if one() is None:
+                self._live.discard(one)
+        self._live.add(ref(batches))
         for batch in batches:
             done += 1
             self._position = (epoch, done)
             yield batch
         if done < len(self):
             raise RuntimeError("the loader is closed")
-
-    def _alive(self, number: int) -> Generator[Batch, None, None] | None:
-        kept = self._live.get(number)
-        return None if kept is None else kept()
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next iteration be this epoch, from its beginning; ValueError unless it is below 2^32."""
@@ -299,8 +293,8 @@ class Loader:
         The next batch of an iteration that has not ended is a RuntimeError.
         """
         self._backend = None
-        for number in list(self._live):
-            batches = self._alive(number)
+        for one in list(self._live):
+            batches = one()
             if batches is not None:
                 # Another thread waits for its next batch: it ends then.
                 with suppress(ValueError):
