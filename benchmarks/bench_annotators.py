@@ -21,6 +21,7 @@ from selfie_train.evidence.source import Evidence
 CLASSES, DIMENSIONS, RECORDS = 10, 12, 8000
 NOISE = (("human", 0.09), ("human", 0.4), ("half random", 0.09), ("half random", 0.4), ("human", 0.17))
 DRAWS = 3  # of each noise, for each seed
+SHARED = (0.1, 0.3, 0.5, 0.7)  # of the annotator's noise, that the network sees too
 
 
 def softmax(logits):
@@ -41,7 +42,7 @@ def separation(error, wanted):
     return middle
 
 
-def draw(kind, rate, rng):
+def draw(kind, rate, rng, shares_of_error):
     """Probabilities (N, k), given and true labels (N,), the network's error, and what both share."""
     groups, alike = rng.normal(0, 1, (4, DIMENSIONS)), rng.uniform(0.5, 0.75)
     own = np.sqrt(1 - alike**2) * rng.normal(0, 1, (CLASSES, DIMENSIONS))
@@ -49,7 +50,7 @@ def draw(kind, rate, rng):
     true = rng.integers(0, CLASSES, RECORDS)
     hardness = np.exp(rng.normal(0, 0.5, RECORDS))[:, None]
     annotators = rng.normal(0, 1, (RECORDS, DIMENSIONS))
-    shared, error = rng.choice([0.1, 0.3, 0.5, 0.7]), rng.choice([0.02, 0.06, 0.1, 0.14])
+    shared, error = rng.choice(shares_of_error), rng.choice([0.02, 0.06, 0.1, 0.14])
     networks = shared * annotators + np.sqrt(1 - shared**2) * rng.normal(0, 1, annotators.shape)
 
     def seen(apart, noise):
@@ -72,11 +73,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cleanlab", required=True, help="an interpreter that has cleanlab")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--shared", type=float, nargs="+", default=SHARED, help="shares of error to draw from, 0 to 1"
+    )
     options = parser.parse_args()
     rows = []
     for seed in options.seeds:
         for number, (kind, rate) in enumerate(NOISE * DRAWS):
-            shares, given, true, error, shared = draw(kind, rate, np.random.default_rng([seed, number]))
+            shares, given, true, error, shared = draw(
+                kind, rate, np.random.default_rng([seed, number]), options.shared
+            )
             wrong = given != true
             found = score_labels([Evidence("probabilities", "", True, shares)], given, CLASSES)
             ours = grade(wrong, found.score, found.flagged, found.rate.rate)
@@ -87,6 +93,11 @@ def main() -> None:
                 f"{kind} {rate} error {error} shared {shared}: F1 {ours['f1']:.3f} {theirs['f1']:.3f}",
                 flush=True,
             )
+    all_rows = np.array([row[2:4] for row in rows])
+    print(
+        f"all {len(rows)} draws: mean F1 {all_rows[:, 0].mean():.3f}, cleanlab {all_rows[:, 1].mean():.3f}, "
+        f"ahead in {int((all_rows[:, 0] > all_rows[:, 1]).sum())}"
+    )
     for kind, rate in NOISE:
         figures = np.array([row[2:] for row in rows if row[:2] == (kind, rate)])
         means, ahead = figures.mean(axis=0), int((figures[:, 0] > figures[:, 1]).sum())
