@@ -71,6 +71,7 @@ def _resampled(model: NoiseModel, given: NDArray[np.int64], num_classes: int) ->
     rates = np.empty(RESAMPLES)
     for number in range(RESAMPLES):
         weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows))).astype(np.float64)
+        wrong: NDArray[np.floating]
         if model.uniform:
             start = 1 - float(model.transition_matrix[0, 0])
             wrong = word.wrong(word.likeliest_rate(_STEPS, start, weights)[0])

@@ -1,4 +1,4 @@
-"""Noise with one rate for all pairs of classes: its likelihood and rate, in time that no matrix costs.
+"""Noise with one rate for all pairs of classes, without a matrix.
 
 T is 1 - rate on the diagonal and rate / (k - 1) elsewhere, so a record's likelihood needs the pool's word on
 its given label alone.
