@@ -22,8 +22,8 @@ much noise as doubt, and are doubled while yet surer evidence turns more than al
 Clean labels and an unsure network look much the same, but annotators also err where the evidence is sure, and
 that the likelihood sees. So no more noise is believed than MOST_IN_DOUBT times what the likelihood finds, or
 MOST_ELSE times where the labels are not in doubt; the weights are taken back to where it is that much. Where
-more than SURELY of the doubt turns, there is no such limit: with clean labels it never did. The constants were
-chosen on simulated annotators and probes of images, and tried on others.
+more than SURELY of the doubt turns, there is no such limit: with clean labels it never did. The constants
+were chosen on simulated annotators and probes of images, and tried on others.
 (Log-linear pool: Genest and Zidek 1986. T in the likelihood: Patrini et al., CVPR 2017, "forward".)
 """
 
