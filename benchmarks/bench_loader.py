@@ -5,8 +5,9 @@ round, so that ratios within one table are fair. The roof only stores the bytes 
 A rival that is not installed is named and skipped; --install makes an environment for each rival.
 
 --side, --threads and --table choose the tables to measure; the JSON keeps the others. --data keeps the
-records, and the files that rivals make of them. --until-quiet repeats each table until the roof's rates lie
-within 15 % of their median, for so many minutes a table at most, and keeps the quietest attempt.
+records, and the files that rivals make of them. --until-quiet repeats each table until the rates of one
+storing thread span at most 15 % of their median, for so many minutes a table at most, and keeps the quietest
+attempt.
 
 Run: python benchmarks/bench_loader.py [--side 32 64] [--threads 1 2] [--table rivals options]
     [--rounds 7] [--seconds 0.4] [--records 50000] [--data FOLDER] [--install] [--until-quiet MINUTES]

@@ -42,7 +42,7 @@ class Reproduce(TrainCommand):
     )
 
     grid: tyro.conf.Positional[str]
-    """cifar-n, selfie-paper or demo, which ship with the package, or a JSON file:
+    """cifar-n, cifar10-airnet, selfie-paper or demo, which ship with the package, or a JSON file:
     {"base": {setting: value}, "axes": {setting: [values]}}."""
     out: Path
     """Where the runs, the table and the report go."""
