@@ -132,6 +132,16 @@ def test_a_labeller_who_errs_where_images_are_ambiguous_is_found_out():
     assert 2 * (found.flagged & wrong).sum() / (found.flagged.sum() + wrong.sum()) > 0.8
 
 
+@pytest.mark.parametrize("apart", [2.0, 2.5])
+def test_clean_labels_of_an_unsure_network_are_believed(apart):
+    _, true, _, shares = bayes(9, apart=apart)
+    assert np.mean(shares.argmax(axis=1) != true) > 0.1
+    found = score_labels([evidence(shares)], true, 5)
+    assert found.rate.rate < 0.03
+    assert found.flagged.mean() < 0.02
+    assert found.rate.low <= found.rate.rate < 0.05 < found.rate.high  # the other reading is told
+
+
 @pytest.mark.parametrize("sharpness", [0.4, 1.0, 2.5])
 def test_how_sure_a_network_claims_to_be_does_not_decide_what_is_noise(sharpness):
     centres, true, seen, shares = bayes(7, apart=4.5)

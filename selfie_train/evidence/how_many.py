@@ -32,8 +32,8 @@ class RateEstimate:
 def estimate_rate(
     model: NoiseModel, sources: Sequence[Evidence], given: NDArray[np.int64], num_classes: int
 ) -> RateEstimate:
-    """The mean score; the interval covers 95 % of resamples of the records, each source by itself, and the
-    likeliest rate where the evidence was taken as surer.
+    """The mean score; the interval covers 95 % of resamples of the records, each source by itself, and where
+    the evidence was taken as surer the rates by the likelihood alone and with as much noise as doubt.
 
     What all sources get wrong alike is outside the interval.
     """
@@ -41,7 +41,7 @@ def estimate_rate(
     rate = float(score.mean())
     rates = _resampled(model, given, num_classes)
     low, high = (float(value) for value in np.quantile(rates, [0.025, 0.975]))
-    alone = [rate] if model.likeliest_rate is None else [rate, model.likeliest_rate]
+    alone = [rate, *(other for other in (model.likeliest_rate, model.highest_rate) if other is not None)]
     if len(sources) > 1:
         alone += [
             float(fit_noise_model([source.probabilities], given, num_classes).score.mean())

@@ -14,14 +14,16 @@ does, f is sought with f T = p (Richardson 1972, Lucy 1974), and this model is t
 both by more than CONTRADICTION. A network that errs on more than WEAK_ERROR of the records is left as it is:
 its own errors look like noise.
 A human errs where an image is ambiguous, and a network that trained on such labels is itself unsure there.
-The likelihood cannot tell the two doubts apart: f and f ** w with other T fit alike. It calls all of it the
-evidence's. So the weights are also tried TRIED times as large. Random noise and a network's own errors turn
-at most half of the doubt into noise then; where more than TURNED of it does, labels are what is in doubt, and
-the weights grow by SURER. Where the likelihood finds less noise than SETTLED of the doubt, they grow by
-LESS_SURER. In both cases they grow on until there is as much noise as doubt: with nothing to tell which of
-two is wrong, neither is blamed more. Where yet surer evidence would turn more than all of its doubt into
-noise, the weights are doubled. The constants were chosen on simulated annotators and on probes of real
-images, and tried on others.
+The likelihood cannot tell the two doubts apart and calls all of it the evidence's. So the weights are also
+tried TRIED times as large. Random noise and a network's own errors turn at most half of the doubt into noise
+then. Where more than TURNED of it does, labels are what is in doubt, and the weights grow by SURER; else,
+where the likelihood finds less noise than SETTLED of the doubt, by LESS_SURER. They grow on until there is as
+much noise as doubt, and are doubled while yet surer evidence turns more than all of its doubt into noise.
+Clean labels and an unsure network look much the same, but annotators also err where the evidence is sure, and
+that the likelihood sees. So no more noise is believed than MOST_IN_DOUBT times what the likelihood finds, or
+MOST_ELSE times where the labels are not in doubt; the weights are taken back to where it is that much. Where
+more than SURELY of the doubt turns, there is no such limit: with clean labels it never did. The constants
+were chosen on simulated annotators and probes of images, and tried on others.
 (Log-linear pool: Genest and Zidek 1986. T in the likelihood: Patrini et al., CVPR 2017, "forward".)
 """
 
@@ -44,6 +46,8 @@ ANCHOR_SHARE, LEAST_ANCHORS = 0.2, 20  # of the records of a class by the pool's
 TRIED, TURNED = 3.0, 0.53  # factor on the weights, and share of the doubt that then becomes noise
 SETTLED = 0.75  # noise found, as a share of the doubt, with which nothing more is sought
 SURER, LESS_SURER, STEP, MOST_SURE = 2.5, 1.5, 1.15, 4.0  # factors on the weights
+MOST_IN_DOUBT, MOST_ELSE, SURELY = 8.0, 3.0, 0.85  # limits, times the noise found; share above which none
+_BISECTIONS = 6
 ANCHOR_PRIOR = 5.0
 _UNMIXING_STEPS = 30
 _FLOOR, _HIGHEST_FLOOR = 1e-12, 1e-4
@@ -71,6 +75,7 @@ class NoiseModel:
     unmixed: bool  # whether the evidence had learnt the noise, which then was undone
     loss: float  # of the likeliest weights: mean negative log-likelihood of the given labels
     likeliest_rate: float | None = None  # by the likelihood alone, where the evidence was taken as surer
+    highest_rate: float | None = None  # with as much noise as doubt, where that was not believed
     weak: bool = False  # whether the evidence errs too often to tell its errors from noise
 
     @property
@@ -107,12 +112,25 @@ def _believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> 
     logs = [_centred_logs(model.pooled)]
 
     def surer(factor: float) -> NoiseModel:
-        return _surer(model, logs, given, num_classes, factor)
+        """The model with its weights times `factor`, and T fitted anew."""
+        pooled = _pool(logs, np.array([factor]))
+        matrix, _, uniform = _chosen_matrix(pooled, given, num_classes)
+        return replace(
+            model,
+            weights=model.weights * factor,
+            pooled=pooled,
+            posterior=posterior(pooled, matrix, given),
+            score=_scores(pooled, matrix, given),
+            transition_matrix=matrix,
+            uniform=uniform,
+            likeliest_rate=model.rate,
+        )
 
     def turned(now: NoiseModel, factor: float) -> float:
         return (surer(factor * TRIED).rate - now.rate) / max(now.doubt, 1e-12)
 
-    labels_in_doubt = turned(model, 1.0) > TURNED
+    share = turned(model, 1.0)
+    labels_in_doubt = share > TURNED
     if not labels_in_doubt and model.rate >= SETTLED * model.doubt:
         return model
     factor = SURER if labels_in_doubt else LESS_SURER
@@ -123,29 +141,14 @@ def _believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> 
     while factor < MOST_SURE and turned(found, factor) > 1:
         factor *= 2
         found = surer(factor)
-    return found
-
-
-def _surer(
-    model: NoiseModel,
-    logs: Sequence[NDArray[np.float32]],
-    given: NDArray[np.int64],
-    num_classes: int,
-    factor: float,
-) -> NoiseModel:
-    """The model with its weights times `factor`, and T fitted anew; `logs` are those of its pool."""
-    pooled = _pool(logs, np.array([factor]))
-    matrix, _, uniform = _chosen_matrix(pooled, given, num_classes)
-    return replace(
-        model,
-        weights=model.weights * factor,
-        pooled=pooled,
-        posterior=posterior(pooled, matrix, given),
-        score=_scores(pooled, matrix, given),
-        transition_matrix=matrix,
-        uniform=uniform,
-        likeliest_rate=model.rate,
-    )
+    most = model.rate * (MOST_IN_DOUBT if labels_in_doubt else MOST_ELSE)
+    if found.rate <= most or share > SURELY:
+        return found
+    highest, least = found.rate, 1.0
+    for _ in range(_BISECTIONS):
+        middle = float(np.sqrt(least * factor))
+        least, factor = (middle, factor) if surer(middle).rate <= most else (least, middle)
+    return replace(surer(least), highest_rate=highest)
 
 
 def _fitted(logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int) -> NoiseModel:
