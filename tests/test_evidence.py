@@ -142,6 +142,15 @@ def test_clean_labels_of_an_unsure_network_are_believed(apart):
     assert found.rate.low <= found.rate.rate < 0.05 < found.rate.high  # the other reading is told
 
 
+def test_few_wrong_labels_do_not_become_more_by_relabelling():
+    _, true, _, shares = bayes(9, apart=2.5)
+    rng = np.random.default_rng(1)
+    given = np.where(rng.random(len(true)) < 0.02, (true + rng.integers(1, 5, len(true))) % 5, true)
+    found = score_labels([evidence(shares)], given, 5)
+    assert (found.flagged & ~found.sure).any()
+    assert np.mean(found.relabelled(given) != true) <= np.mean(given != true)
+
+
 @pytest.mark.parametrize("sharpness", [0.4, 1.0, 2.5])
 def test_how_sure_a_network_claims_to_be_does_not_decide_what_is_noise(sharpness):
     centres, true, seen, shares = bayes(7, apart=4.5)

@@ -237,6 +237,10 @@ def audit(
             f"the evidence is weak: by its own word it errs on {scores.evidence_error:.0%} of the records, "
             "so only what is nearly sure is flagged and the noise rate is rough"
         )
+    if unsure := int((scores.flagged & ~scores.sure).sum()):
+        notes.append(
+            f"{unsure:,} flagged labels are not changed in the relabel overlay: the evidence may err there"
+        )
     if num_classes > MOST_CLASSES_TOLD:
         notes.append(f"audit.json has the transition matrix of at most {MOST_CLASSES_TOLD:,} classes")
     overlays, folder, said = _save_overlays(

@@ -20,10 +20,10 @@ then. Where more than TURNED of it does, labels are what is in doubt, and the we
 where the likelihood finds less noise than SETTLED of the doubt, by LESS_SURER. They grow on until there is as
 much noise as doubt, and are doubled while yet surer evidence turns more than all of its doubt into noise.
 Clean labels and an unsure network look much the same, but annotators also err where the evidence is sure, and
-that the likelihood sees. So no more noise is believed than MOST_IN_DOUBT times what the likelihood finds, or
-MOST_ELSE times where the labels are not in doubt; the weights are taken back to where it is that much. Where
-more than SURELY of the doubt turns, there is no such limit: with clean labels it never did. The constants
-were chosen on simulated annotators and probes of images, and tried on others.
+that the likelihood sees. So the rate is at most as many times what the likelihood finds as that is larger
+than SPURIOUS, or BELIEVED times; the weights are taken back to where it is that much. Where more than SURELY
+of the doubt turns there is no such limit: with clean labels it never did. The constants were chosen on
+simulated annotators and probes of images, and tried on others.
 (Log-linear pool: Genest and Zidek 1986. T in the likelihood: Patrini et al., CVPR 2017, "forward".)
 """
 
@@ -46,7 +46,8 @@ ANCHOR_SHARE, LEAST_ANCHORS = 0.2, 20  # of the records of a class by the pool's
 TRIED, TURNED = 3.0, 0.53  # factor on the weights, and share of the doubt that then becomes noise
 SETTLED = 0.75  # noise found, as a share of the doubt, with which nothing more is sought
 SURER, LESS_SURER, STEP, MOST_SURE = 2.5, 1.5, 1.15, 4.0  # factors on the weights
-MOST_IN_DOUBT, MOST_ELSE, SURELY = 8.0, 3.0, 0.85  # limits, times the noise found; share above which none
+BELIEVED, SPURIOUS = 5.0, 0.004  # times the noise found, at most; noise that clean labels may show
+SURELY = 0.85  # share of the doubt that turns into noise, above which there is no highest rate
 _BISECTIONS = 6
 ANCHOR_PRIOR = 5.0
 _UNMIXING_STEPS = 30
@@ -74,7 +75,9 @@ class NoiseModel:
     uniform: bool  # whether T has one rate for all pairs of classes
     unmixed: bool  # whether the evidence had learnt the noise, which then was undone
     loss: float  # of the likeliest weights: mean negative log-likelihood of the given labels
-    likeliest_rate: float | None = None  # by the likelihood alone, where the evidence was taken as surer
+    likeliest_score: NDArray[np.float64] | None = (
+        None  # by the likelihood alone, if the evidence was taken as surer
+    )
     highest_rate: float | None = None  # with as much noise as doubt, where that was not believed
     weak: bool = False  # whether the evidence errs too often to tell its errors from noise
 
@@ -82,6 +85,11 @@ class NoiseModel:
     def rate(self) -> float:
         """The share of labels that is wrong."""
         return float(self.score.mean())
+
+    @property
+    def likeliest_rate(self) -> float | None:
+        """The rate by the likelihood alone, where the evidence was taken as surer."""
+        return None if self.likeliest_score is None else float(self.likeliest_score.mean())
 
     @property
     def doubt(self) -> float:
@@ -123,7 +131,7 @@ def _believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> 
             score=_scores(pooled, matrix, given),
             transition_matrix=matrix,
             uniform=uniform,
-            likeliest_rate=model.rate,
+            likeliest_score=model.score,
         )
 
     def turned(now: NoiseModel, factor: float) -> float:
@@ -141,7 +149,7 @@ def _believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> 
     while factor < MOST_SURE and turned(found, factor) > 1:
         factor *= 2
         found = surer(factor)
-    most = model.rate * (MOST_IN_DOUBT if labels_in_doubt else MOST_ELSE)
+    most = model.rate * max(BELIEVED, model.rate / SPURIOUS)
     if found.rate <= most or share > SURELY:
         return found
     highest, least = found.rate, 1.0

@@ -24,6 +24,8 @@ class LabelScores:
     score: float64 (N,), P(the given label is wrong); posterior: float32 (N, k), P(each class is true)
     pooled: float32 (N, k), the same without looking at the given label
     suggested: int64 (N,), the likeliest class; flagged: bool (N,), score >= threshold
+    sure: bool (N,), flagged, and wrong by the likelihood alone too: where the evidence was taken as surer, a
+    flag may be the network's own error, and its suggestion is that error
     expected_precision, expected_recall: of the flags, by the scores alone
     evidence_error: how often the pooled evidence's own best guess is wrong, by its own word
     """
@@ -33,6 +35,7 @@ class LabelScores:
     pooled: NDArray[np.float32]
     suggested: NDArray[np.int64]
     flagged: NDArray[np.bool_]
+    sure: NDArray[np.bool_]
     threshold: float
     expected_precision: float | None
     expected_recall: float | None
@@ -43,8 +46,8 @@ class LabelScores:
     runs_word: RunsWord | None = None  # what a run that trained on the labels added
 
     def relabelled(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The likeliest class where a label is flagged, else the given one."""
-        return np.where(self.flagged, self.suggested, given)
+        """The likeliest class where a label is surely wrong, else the given one."""
+        return np.where(self.sure, self.suggested, given)
 
     def without_doubtful(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
         """-1 for as many of the highest scores as labels are expected to be wrong, else the given label."""
@@ -84,6 +87,8 @@ def score_labels(
         threshold = max(threshold, WEAK_SCORE)
     suggested = model.posterior.argmax(axis=1).astype(np.int64)
     flagged = (score >= threshold) & (suggested != given)
+    likeliest = model.likeliest_score
+    sure = flagged if likeliest is None else flagged & (likeliest >= LEAST_SCORE)
     caught = float(score[flagged].sum())
     return LabelScores(
         score=score,
@@ -91,6 +96,7 @@ def score_labels(
         pooled=model.pooled,
         suggested=suggested,
         flagged=flagged,
+        sure=sure,
         threshold=threshold,
         expected_precision=caught / int(flagged.sum()) if flagged.any() else None,
         expected_recall=caught / float(score.sum()) if score.sum() > 0 else None,
