@@ -9,6 +9,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <exception>
 #include <thread>
 
 namespace selfie::border {
@@ -33,6 +35,10 @@ class ReleasedGil {
     static void exit() {
         exiting_thread_ = std::this_thread::get_id();
         exiting_ = true;
+        std::set_terminate([] {  // a forced unwind reached a frame that may not unwind
+            while (std::this_thread::get_id() != exiting_thread_) ::pause();
+            std::abort();
+        });
         PyThreadState* const state = PyEval_SaveThread();
         for (int waited = 0; returning_ > 0 && waited < 1000; ++waited)
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
