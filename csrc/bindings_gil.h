@@ -35,7 +35,7 @@ class ReleasedGil {
     static void exit() {
         exiting_thread_ = std::this_thread::get_id();
         exiting_ = true;
-        std::set_terminate([] {  // a forced unwind reached a frame that may not unwind
+        std::set_terminate([] {  // torch asks for the GIL in a tensor's destructor, which may not unwind
             while (std::this_thread::get_id() != exiting_thread_) ::pause();
             std::abort();
         });
