@@ -245,3 +245,23 @@ sys.exit(5)
 def test_a_daemon_thread_at_exit_does_not_abort(split):
     command = [sys.executable, "-c", EXIT, str(split.dataset_path)]
     assert subprocess.run(command, timeout=60, capture_output=True, check=False).returncode == 5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_pinned_batch_is_the_batch(split, monkeypatch, dtype, layout):
+    """Without a GPU no memory can be page-locked, so here the copy goes to usual memory."""
+    usual = torch.empty
+
+    def empty(*arguments, pin_memory, **options):
+        assert pin_memory
+        return usual(*arguments, **options)
+
+    for batch in sio.Loader(split, batch_size=128, dtype=dtype, layout=layout):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "empty", empty)
+            pinned = batch.pin_memory()
+        for one, other in zip(batch, pinned, strict=True):
+            assert one.dtype == other.dtype
+            assert one.data_ptr() != other.data_ptr()
+            assert torch.equal(one, other)

@@ -193,7 +193,7 @@ WRONG = {
     "is 36893488147419103232 bytes": {"x_train": raw_npy("(2, 4294967296, 4294967296)")},
     "x_train.npy: the magic string is not correct": {"x_train": b"no array at all"},
     "y_train.npy: ": {"y_train": raw_npy("(__import__('os').system('false'),)")},
-    "y_train.npy: ('EOF in multi-line": {"y_train": raw_npy("(50L,")},
+    "EOF in multi-line": {"y_train": raw_npy("(50L,")},
     "class_names.npy: invalid maximum character": {
         "class_names": raw_npy("(1,)", "<U1", content=b"\xff\xff\xff\x7f")
     },

@@ -1,5 +1,6 @@
 """The Batch that a loader yields."""
 
+import ctypes
 from typing import NamedTuple
 
 import numpy as np
@@ -28,12 +29,24 @@ class Batch(NamedTuple):
 
     def pin_memory(self) -> "Batch":
         """A copy in page-locked memory."""
-        return Batch(*(tensor.pin_memory() for tensor in self))
+        return Batch(*(_pinned(tensor) for tensor in self))
 
     def __repr__(self) -> str:
         fields = zip(self._fields, self, strict=True)
         tensors = ", ".join(f"{name}={_dtype_name(tensor)} {tuple(tensor.shape)}" for name, tensor in fields)
         return f"Batch({tensors}, device={str(self.images.device)!r})"
+
+
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values in page-locked memory, copied by this thread alone.
+
+    torch's `pin_memory` copies with all OpenMP threads, which then spin: on 16 cores 1.5 MB took it 0.79 ms,
+    and a thread alone 0.12 ms.
+    """
+    tensor = tensor.contiguous()
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    ctypes.memmove(pinned.data_ptr(), tensor.data_ptr(), tensor.nbytes)
+    return pinned
 
 
 def _dtype_name(tensor: torch.Tensor) -> str:

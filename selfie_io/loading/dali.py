@@ -9,6 +9,7 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 from weakref import WeakSet
@@ -119,14 +120,11 @@ class _Line:
 
         The pixels stay valid until the next call, or for ever if the line keeps outputs.
         """
-        if self._device.type == "cuda":
-            stream = torch.cuda.current_stream(self._device)
-            with torch.cuda.device(self._device):
-                (output,) = self.pipeline.run(cuda_stream=stream)  # the stream waits, not the caller
-                pixels = from_dlpack(output.as_tensor())
-            return pixels, self._source.taken(stream)
-        (output,) = self.pipeline.run()
-        return from_dlpack(output.as_tensor()), self._source.taken(None)
+        stream = torch.cuda.current_stream(self._device) if self._device.type == "cuda" else None
+        with torch.cuda.device(self._device) if stream else nullcontext():
+            (output,) = self.pipeline.run(stream)  # on a GPU the stream waits, not the caller
+            pixels = from_dlpack(output.as_tensor())
+        return pixels, self._source.taken(stream)
 
     def end(self) -> None:
         """Prepare for another iteration, after this one has given all its batches."""

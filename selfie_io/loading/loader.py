@@ -363,10 +363,11 @@ def _check_device(options: LoaderOptions) -> None:
         raise ValueError(
             f'device must be "cpu" or a device of torch such as "cuda:0", got {options.device!r}'
         ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= gpus:
         raise ValueError(
-            f"device must be one that torch can use here, got {options.device!r} without such a GPU; "
-            'backend="native" with device="cpu" works'
+            f"device must be one that torch can use here, got {options.device!r} without such a GPU "
+            f'(there are {gpus}); backend="native" with device="cpu" works'
         )
     if device.type not in ("cpu", "cuda"):
         try:
