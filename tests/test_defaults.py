@@ -153,9 +153,39 @@ def test_a_long_run_is_timed_and_keeps_what_was_found(digits, tmp_path, monkeypa
         complete(dataclasses.replace(asked, precision="float32"), quiet=True)
 
 
+def test_runs_beside_each_other_take_the_same_way(digits, tmp_path, monkeypatch, capsys):
+    """What the clock said of the first holds for the second: else a table would tell them apart."""
+    monkeypatch.setattr(selfie_train.training.settle, "SHORT_RUN", 0)
+    faster = "bfloat16"
+
+    def time_it(*_, precision, channels_last):
+        cost = 1 if precision == faster and channels_last else 2
+        return Way(precision, channels_last, 1 / cost, cost)
+
+    monkeypatch.setattr(selfie_train.training.settle, "time_way", time_it)
+    asked = TrainConfig(str(digits), model="convnet", epochs=1, method="default", out=str(tmp_path / "one"))
+    train(asked)
+    faster = "float32"
+    train(dataclasses.replace(asked, seed=1, out=str(tmp_path / "two")))
+    assert "as earlier runs here, so that they can be compared: bfloat16, channels last" in (
+        capsys.readouterr().out
+    )
+    train(dataclasses.replace(asked, batch_size=32, out=str(tmp_path / "other")), quiet=True)
+    kept = tmp_path / ".evidence" / "ways.json"
+    kept.write_text('{"broken": [1], "half": {"precision": "bfloat16"}, "of": ')
+    train(dataclasses.replace(asked, seed=2, out=str(tmp_path / "anew")), quiet=True)
+    chosen = [TrainConfig.read(tmp_path / name).precision for name in ("one", "two", "other", "anew")]
+    assert chosen == ["bfloat16", "bfloat16", "float32", "float32"]
+    kept.unlink()
+    kept.parent.rmdir()
+    kept.parent.write_text("no folder")
+    train(dataclasses.replace(asked, seed=3, out=str(tmp_path / "kept by none")), quiet=True)
+
+
 def test_a_short_run_is_not_timed(digits, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(selfie_train.training.settle, "time_way", None)
-    train(TrainConfig(str(digits), model="convnet", epochs=2, method="default", out=str(tmp_path / "run")))
+    config = TrainConfig(str(digits), model="convnet", epochs=2, method="default", out=str(tmp_path / "run"))
+    train(dataclasses.replace(config, device="cpu"))
     said = capsys.readouterr().out
     assert "precision float32, channels_last False: the run is too short" in said
     assert "chosen for 1,438 images on cpu: warmup 1" in said

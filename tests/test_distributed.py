@@ -22,7 +22,7 @@ from selfie_train.training.distributed import ProcessGroup
 from selfie_train.training.learner import Learner
 
 # Of 1,438 records a batch of 716 leaves 6, too few to be shared by four processes: each takes all of them.
-BATCH = {"model": "plain-net", "batch_size": 716, "lr": 0.02, "epochs": 6}
+BATCH = {"model": "plain-net", "batch_size": 716, "lr": 0.02, "epochs": 6, "device": "cpu"}  # GPUs may be few
 WATCHED = {
     "selfie": {"method": "watched-selfie"},
     "second-pass": {"method": "watched-selfie", "two_pass": True},

@@ -20,8 +20,9 @@ from selfie_train import (
     train,
 )
 from selfie_train.methods.method import Scores
+from selfie_train.models.exact_kernels import exact_kernels
 from selfie_train.runs.log import COLUMNS, read_log
-from selfie_train.training.distributed import join_processes
+from selfie_train.training.distributed import choose_device, join_processes
 from selfie_train.training.learner import Learner
 from selfie_train.training.noise_estimate import NoiseRateEstimate
 from selfie_train.training.schedule import learning_rate
@@ -360,3 +361,32 @@ def test_what_does_not_fit_is_refused(digits, tmp_path):
         train(small(digits, tmp_path / "other", device="tpu"), quiet=True)
     assert not (tmp_path / "other").exists()
     assert len(COLUMNS) == len(set(COLUMNS))
+
+
+def test_more_processes_than_gpus_are_refused_by_the_rule(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    rule = r"'auto' is cuda:2 here, but this machine has 2 GPU.*start no more processes than GPUs, or use cpu"
+    with pytest.raises(ValueError, match=rule):
+        choose_device("auto")
+    with pytest.raises(ValueError, match="'cuda:7' is cuda:7 here"):
+        choose_device("cuda:7")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_exact_kernels_hold_for_a_gpu_while_it_trains_and_no_longer():
+    with exact_kernels(torch.device("cpu")):
+        assert not torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        with exact_kernels(torch.device("cuda")):  # nothing is computed on it
+            assert torch.is_deterministic_algorithms_warn_only_enabled()
+            assert not torch.utils.deterministic.fill_uninitialized_memory
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)

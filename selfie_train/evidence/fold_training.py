@@ -22,6 +22,7 @@ from selfie_io.records.npy_file import write_npy
 from selfie_io.records.split import RecordSplit
 from selfie_train.models.airnet import AirNet
 from selfie_train.models.builder import STEM_IMAGES, model_builder
+from selfie_train.models.exact_kernels import exact_kernels
 from selfie_train.models.muon import Muon, set_learning_rate
 from selfie_train.recipes import AIRNET, airnet_batch_size, airnet_rate, is_photograph
 
@@ -50,9 +51,9 @@ class FoldTask:
 
 def complete_fold(task: FoldTask, advance: Callable[[int], None]) -> None:
     """Train, and write the probabilities to the task's path; `advance` is told of every epoch."""
-    with _threads(task.threads), torch.random.fork_rng(devices=[]):
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with _threads(task.threads), torch.random.fork_rng(devices=[]), exact_kernels(device):
         torch.manual_seed(task.seed)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         way = _Way(device)
         network = model_builder(task.model)(task.split.layout.shape, task.num_classes)
         prepare = getattr(network, "prepare", None)  # airnet makes its stem from images

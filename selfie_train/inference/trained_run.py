@@ -16,6 +16,7 @@ from selfie_io.loading.options import PerImage
 from selfie_io.records.layout import RecordLayout
 from selfie_train.config import TrainConfig
 from selfie_train.models.builder import model_builder
+from selfie_train.models.exact_kernels import exact_kernels
 from selfie_train.runs.data_identity import data_description, open_run_dataset, read_identity
 from selfie_train.training.checkpoint import latest_checkpoint, read_arrays
 from selfie_train.training.distributed import choose_device
@@ -62,9 +63,10 @@ class TrainedRun:
         if last:
             placed = placed.permute(0, 3, 1, 2)
         outputs = []
-        for network in self.networks:
-            with autocast(self.device, self.config.precision):
-                outputs.append(network(placed).float().cpu())
+        with exact_kernels(self.device):
+            for network in self.networks:
+                with autocast(self.device, self.config.precision):
+                    outputs.append(network(placed).float().cpu())
         return outputs
 
     def __repr__(self) -> str:

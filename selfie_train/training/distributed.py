@@ -174,6 +174,12 @@ def choose_device(device: str) -> torch.device:
             )
         if place.index is None:
             place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        gpus = torch.cuda.device_count()
+        if place.index >= gpus:
+            raise ValueError(
+                f"device {device!r} is {place} here, but this machine has {gpus} GPU(s), and each process "
+                "needs one of its own: start no more processes than GPUs, or use cpu"
+            )
     elif place.type != "cpu":
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}")
     return place

@@ -18,6 +18,7 @@ import torch
 from selfie_io.loading.loader import Loader
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import Scores
+from selfie_train.models.exact_kernels import exact_kernels
 from selfie_train.runs.data_identity import check_identity, data_description, data_identity
 from selfie_train.runs.log import Row, checked_rows
 from selfie_train.runs.own_files import check_new_run
@@ -28,6 +29,7 @@ from selfie_train.training.checkpoint_fit import check_place, checked_rates
 from selfie_train.training.components import Components
 from selfie_train.training.distributed import hold_run
 from selfie_train.training.epoch_metrics import EpochMetrics
+from selfie_train.training.kept_ways import CACHE
 from selfie_train.training.position import Position
 from selfie_train.training.report_record import ReportRecord
 from selfie_train.training.result_files import write_results
@@ -37,7 +39,6 @@ from selfie_train.training.settle import settle
 from selfie_train.training.stop_signal import StopSignal
 
 CHECKPOINT_SECONDS = 10.0  # after an epoch no checkpoint is written if the last one is younger
-CACHE = ".evidence"  # beside the run's folder: what later runs on the same labels need not find again
 CHECK_EVERY = 20  # batches between checks of the loss and, with several processes, of the stop signal
 
 
@@ -149,7 +150,7 @@ class Training:
             if self.position.step == 0:
                 self.components.find_noise_rate(self.folder.parent / CACHE, self.log)
                 self.noise_rates[-1] = self.method.noise_rate
-            with StopSignal() as stop_signal:
+            with exact_kernels(self.group.device), StopSignal() as stop_signal:
                 while self.position.run < self.num_runs:
                     while self.position.epoch < self.config.epochs and not self._should_stop_early:
                         self._train_epoch(stop_signal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from selfie_io.records.dataset import RecordDataset
 from selfie_train.config import TrainConfig
 from selfie_train.methods.method import method_class
 from selfie_train.models.builder import model_builder
+from selfie_train.models.exact_kernels import exact_kernels
 from selfie_train.recipes import AUTO, Facts, resolve
 from selfie_train.runs.data_identity import open_run_dataset
 from selfie_train.training.distributed import ProcessGroup, join_processes
+from selfie_train.training.kept_ways import CACHE, KeptWays, kept_ways
 from selfie_train.training.machine import (
     SHORT_RUN,
     TIMED_SAMPLES,
@@ -47,19 +50,31 @@ def settle(config: TrainConfig) -> Settled:
     asked = config
     facts = Facts(len(dataset.train), dataset.layout.shape, group.device.type == "cuda")
     config = resolve(config, facts)
-    way, ways = None, []
+    way, ways, earlier = None, [], None
     operations = _operations(config, dataset)
     if operations < SHORT_RUN:
         config = config.filled(precision="float32", channels_last=False)
     else:
-        ways = _time_ways(config, group, dataset)
-        way = ways[0] if len(ways) == 1 else fastest_way(ways)
-        config = config.filled(precision=way.precision, channels_last=way.channels_last)
+        with contextlib.ExitStack() as stack:
+            kept: KeptWays = {}
+            if group.is_first and config.auto_settings():
+                kept = stack.enter_context(kept_ways(asked.run_folder.parent))
+            key = _measured(config, group, dataset)
+            earlier = kept.get(key)
+            ways = _time_ways(config.filled(**earlier or {}), group, dataset)
+            way = ways[0] if len(ways) == 1 else fastest_way(ways)
+            config = config.filled(precision=way.precision, channels_last=way.channels_last)
+            kept[key] = {"precision": config.precision, "channels_last": config.channels_last}
     if group.world_size > 1:  # what the first process measured counts for all
         chosen: list[Any] = [config.to_json(), way]
         dist.broadcast_object_list(chosen, device=group.device if group.device.type == "cuda" else None)
         config, way = TrainConfig.from_json(chosen[0]), chosen[1]
-    return Settled(config, _notes(asked, config, way, ways, group, dataset))
+    notes = _notes(asked, config, way, ways, group, dataset)
+    if earlier is not None:
+        place = asked.run_folder.parent / CACHE
+        taken = _way_name(config.precision, config.channels_last)
+        notes.insert(-1, f"as earlier runs here, so that they can be compared: {taken} (kept in {place})")
+    return Settled(config, notes)
 
 
 def _operations(config: TrainConfig, dataset: RecordDataset) -> float:
@@ -77,6 +92,17 @@ def _passes(config: TrainConfig) -> int:
     return method.num_networks * method.num_views
 
 
+def _measured(config: TrainConfig, group: ProcessGroup, dataset: RecordDataset) -> str:
+    """What a measurement hangs on."""
+    on_gpu = group.device.type == "cuda"
+    machine = torch.cuda.get_device_name(group.device) if on_gpu else f"{torch.get_num_threads()} CPU threads"
+    return (
+        f"{config.model}, {dataset.layout.shape}, {dataset.num_classes} classes, batch size "
+        f"{config.batch_size}, {config.precision}, channels_last {config.channels_last}, "
+        f"{group.world_size} x {machine}, torch {torch.__version__}"
+    )
+
+
 def _time_ways(config: TrainConfig, group: ProcessGroup, dataset: RecordDataset) -> list[Way]:
     precisions = ["float32", "bfloat16"] if config.precision == AUTO else [config.precision]
     orders = [False, True] if "channels_last" in config.auto_settings() else [config.channels_last]
@@ -86,10 +112,11 @@ def _time_ways(config: TrainConfig, group: ProcessGroup, dataset: RecordDataset)
         network = model_builder(config.model)(dataset.layout.shape, dataset.num_classes)
         images = torch.randn(count, *dataset.layout.shape).to(group.device)
         labels = torch.randint(dataset.num_classes, (count,)).to(group.device)
-        return [
-            time_way(network, group.device, images, labels, precision=precision, channels_last=order)
-            for precision, order in itertools.product(precisions, orders)
-        ]
+        with exact_kernels(group.device):
+            return [
+                time_way(network, group.device, images, labels, precision=precision, channels_last=order)
+                for precision, order in itertools.product(precisions, orders)
+            ]
 
 
 def _notes(
