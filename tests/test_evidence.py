@@ -5,12 +5,13 @@ import contextlib
 import numpy as np
 import pytest
 
+import selfie_train.evidence.probe
 from selfie_train.evidence import noise_model
 from selfie_train.evidence.mapped import pieces, taken
 from selfie_train.evidence.neighbours import _largest, find_neighbours, neighbour_shares
 from selfie_train.evidence.noise_model import fit_noise_model, maximise_likelihood, posterior
 from selfie_train.evidence.probabilities import read_probabilities
-from selfie_train.evidence.probe import cross_fitted_probabilities
+from selfie_train.evidence.probe import cross_fitted_probabilities, num_fits
 from selfie_train.evidence.reliability import label_reliability
 from selfie_train.evidence.score import choose_threshold, score_labels
 from selfie_train.evidence.source import Evidence, stratified_folds
@@ -211,22 +212,35 @@ def test_clean_labels_are_left_alone():
     assert found.flagged.sum() <= 6
 
 
-def test_a_records_own_label_never_trains_its_own_probabilities_in_the_first_round():
+def test_a_records_own_label_takes_no_part_in_its_probabilities(monkeypatch):
+    monkeypatch.setattr(selfie_train.evidence.probe, "PENALTIES", (500.0,))  # which its labels help to choose
     features, _, given = clusters(4, count=200)
     folds = stratified_folds(given, 5, 0)
     changed = given.copy()
     changed[folds == 2] = (changed[folds == 2] + 1) % 3
-    from selfie_train.evidence import probe as module
-
-    rounds = module.MOST_ROUNDS
-    module.MOST_ROUNDS = 1
-    try:
-        before = cross_fitted_probabilities(features, given, 3, folds, 0, silent)
-        after = cross_fitted_probabilities(features, changed, 3, folds, 0, silent)
-    finally:
-        module.MOST_ROUNDS = rounds
+    steps = []
+    before = cross_fitted_probabilities(features, given, 3, folds, 0, steps.append)
+    after = cross_fitted_probabilities(features, changed, 3, folds, 0, silent)
     np.testing.assert_array_equal(before[folds == 2], after[folds == 2])
     assert (before[folds != 2] != after[folds != 2]).any()
+    assert len(steps) == num_fits(folds) == 1 + 10 + 5
+
+
+def test_labels_are_not_remembered_through_the_targets_of_others():
+    """With as many features as a fold has records, targets that had seen a label would tell it."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(600, 400)).astype(np.float32)
+    given = rng.integers(0, 2, 600)
+    told = probe(features, given)
+    assert abs((told.argmax(axis=1) == given).mean() - 0.5) < 0.08
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_folds_will_do(count):
+    features, true, given = clusters(6, count=100)
+    folds = stratified_folds(given, count, 0)
+    told = cross_fitted_probabilities(features, given, 3, folds, 0, silent)
+    assert (told.argmax(axis=1) == true).mean() > 0.9
 
 
 def test_the_same_input_gives_the_same_bits():

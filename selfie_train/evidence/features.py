@@ -18,7 +18,7 @@ from selfie_io.records.split import RecordSplit
 from selfie_train.evidence.mapped import pieces
 from selfie_train.evidence.neighbours import find_neighbours, neighbour_shares
 from selfie_train.evidence.probabilities import file_digest, read_array
-from selfie_train.evidence.probe import PENALTIES, ROUNDS, cross_fitted_probabilities
+from selfie_train.evidence.probe import cross_fitted_probabilities, num_fits
 from selfie_train.evidence.source import Evidence, stratified_folds
 
 EFFICIENTNET = "efficientnet-lite0"
@@ -67,7 +67,7 @@ def features_evidence(
     key = {**made_from, "labels": labels_digest, "seed": seed, "folds": folds}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     dealt = stratified_folds(given, min(folds, len(given)), seed)
-    with progress("probe", len(PENALTIES) + ROUNDS * len(np.unique(dealt))) as advance:
+    with progress("probe", num_fits(dealt)) as advance:
         shares = cross_fitted_probabilities(rows, given, num_classes, dealt, seed, advance)
     with progress("neighbours", len(given)) as advance:
         neighbours, cosines = find_neighbours(rows, seed, advance)

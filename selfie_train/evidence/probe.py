@@ -1,17 +1,20 @@
 """A linear probe: multinomial logistic regression on frozen features, cross-fitted, robust to wrong labels.
 
-Two rounds, or three. In the first the targets are the given labels; then each record's target is the
-posterior of its true class under the noise model fitted to the first round (an expectation-maximisation
-step, as in Bekker and Goldberger, ICASSP 2016), so that a wrong label no longer pulls. A record's own label
-never trains its own probabilities; in the second round it acts on them through the targets of other records,
-since the rounds are not nested. A third round follows where the second's probabilities still hold the noise.
+A record's own label takes no part in its probabilities. First a probe for each pair of folds learns the given
+labels of all other folds. Then each fold is judged by a probe that learnt the other ones, and its targets are
+the posterior of the true class under a noise model (an expectation-maximisation step, as in Bekker and
+Goldberger, ICASSP 2016), so that a wrong label no longer pulls. The target of a record of fold g, for the
+probe that judges fold f, comes from the probe of the pair (f, g). It must not come from a probe that saw fold
+f: with a thousand features and a few thousand records a label then finds its way back through the targets of
+others, and the noise model takes the memory for evidence.
 The penalty is the one under which the noise model makes the labels that the first fold left out most likely;
-later rounds, whose targets are cleaner, have LATER_PENALTY of it.
+the second probes, whose targets are cleaner, have LATER_PENALTY of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +24,8 @@ from selfie_train.evidence.mapped import give_back, pieces, taken
 from selfie_train.evidence.noise_model import fit_noise_model
 
 PENALTIES = (100.0, 500.0, 2500.0)  # on half the squared weights, against the sum of the losses
-LATER_PENALTY = 0.5  # times the chosen one: the targets of later rounds are cleaner
+LATER_PENALTY = 0.5  # times the chosen one: the targets of the second probes are cleaner
 TOTAL_VARIANCE = 1280.0  # of the scaled features together, so that a penalty means the same for any number
-ROUNDS, MOST_ROUNDS = 2, 3
 MAX_FITTED = 60_000  # records that one probe is fitted to: a sample of more
 _ITERATIONS = 60
 _ROWS = 8192  # multiplied at once
@@ -41,50 +43,62 @@ def cross_fitted_probabilities(
 ) -> Array:
     """Probabilities float32 (N, k) of each record from probes that did not see its label.
 
-    `features` (N, d) may be memory-mapped. `advance` is called with 1 after each of at
-    least len(PENALTIES) + ROUNDS * folds fits.
+    `features` (N, d) may be memory-mapped. `advance` is called with 1 after each of `num_fits(folds)` fits.
     """
     scale = _Scale(features)
-    targets = np.eye(num_classes, dtype=np.float32)[given]
     probabilities = np.full((len(given), num_classes), 1 / num_classes, np.float32)
-    weights: dict[int, NDArray[np.float64]] = {}
-    penalty = _choose_penalty(features, scale, given, targets, folds, seed, advance)
-    for round_number in range(MOST_ROUNDS):
-        if round_number:
-            model = fit_noise_model([probabilities], given, num_classes)
-            if round_number >= ROUNDS and not model.unmixed:
-                break
-            targets = model.posterior
-            if round_number == 1:
-                penalty *= LATER_PENALTY
-        for fold in np.unique(folds).tolist():
-            inside = _fitted(folds, fold, seed)
-            if len(inside):
-                weights[fold] = _fit(features, scale, inside, targets[inside], penalty, weights.get(fold))
-                outside = np.flatnonzero(folds == fold)
-                probabilities[outside] = _predict(features, scale, outside, weights[fold])
-            advance(1)
+    dealt = np.unique(folds).tolist()
+    penalty = _choose_penalty(features, scale, given, num_classes, folds, seed, advance)
+    first: dict[tuple[int, int], NDArray[np.float64]] = {}  # of each pair of folds, which it has not seen
+    for pair in combinations(dealt, 2):
+        inside = _fitted(folds, pair, seed)
+        if len(inside):
+            targets = _one_hot(given[inside], num_classes)
+            first[pair] = first[pair[::-1]] = _fit(features, scale, inside, targets, penalty, None)
+        advance(1)
+    for fold in dealt:
+        inside = _fitted(folds, (fold,), seed)
+        if len(inside):
+            targets, start = _one_hot(given[inside], num_classes), None
+            if first:
+                told = np.empty_like(targets)
+                for other in np.unique(folds[inside]).tolist():
+                    start = first[fold, other]
+                    members = folds[inside] == other
+                    told[members] = _predict(features, scale, inside[members], start)
+                targets = fit_noise_model([told], given[inside], num_classes).posterior
+            weights = _fit(features, scale, inside, targets, penalty * LATER_PENALTY, start)
+            outside = np.flatnonzero(folds == fold)
+            probabilities[outside] = _predict(features, scale, outside, weights)
+        advance(1)
     return probabilities
+
+
+def num_fits(folds: NDArray[np.int64]) -> int:
+    """How many probes `cross_fitted_probabilities` fits: for the penalties, pairs of folds, and folds."""
+    count = len(np.unique(folds))
+    return len(PENALTIES) + count * (count - 1) // 2 + count
 
 
 def _choose_penalty(
     features: NDArray[np.floating],
     scale: _Scale,
     given: NDArray[np.int64],
-    targets: Array,
+    num_classes: int,
     folds: NDArray[np.int64],
     seed: int,
     advance: Callable[[int], None],
 ) -> float:
     fold = int(folds.min())
-    inside, outside = _fitted(folds, fold, seed), np.flatnonzero(folds == fold)
+    inside, outside = _fitted(folds, (fold,), seed), np.flatnonzero(folds == fold)
+    targets = _one_hot(given[inside], num_classes)
     losses = []
     for penalty in PENALTIES:
         loss = np.inf
         if len(inside):
-            weights = _fit(features, scale, inside, targets[inside], penalty, None)
+            weights = _fit(features, scale, inside, targets, penalty, None)
             model = fit_noise_model(
-                [_predict(features, scale, outside, weights)], given[outside], targets.shape[1]
+                [_predict(features, scale, outside, weights)], given[outside], num_classes
             )
             loss = model.loss
         losses.append(loss)
@@ -92,12 +106,18 @@ def _choose_penalty(
     return PENALTIES[int(np.argmin(losses))]
 
 
-def _fitted(folds: NDArray[np.int64], fold: int, seed: int) -> NDArray[np.int64]:
-    """Positions outside `fold`, at most MAX_FITTED."""
-    inside = np.flatnonzero(folds != fold)
+def _fitted(folds: NDArray[np.int64], left_out: Iterable[int], seed: int) -> NDArray[np.int64]:
+    """Positions outside the folds `left_out`, at most MAX_FITTED."""
+    inside = np.flatnonzero(~np.isin(folds, list(left_out)))
     if len(inside) > MAX_FITTED:
-        inside = np.sort(np.random.default_rng([seed, fold]).choice(inside, MAX_FITTED, replace=False))
+        inside = np.sort(np.random.default_rng([seed, *left_out]).choice(inside, MAX_FITTED, replace=False))
     return inside
+
+
+def _one_hot(labels: NDArray[np.int64], num_classes: int) -> Array:
+    targets = np.zeros((len(labels), num_classes), np.float32)
+    targets[np.arange(len(labels)), labels] = 1
+    return targets
 
 
 class _Scale:
