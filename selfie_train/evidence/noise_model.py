@@ -21,9 +21,11 @@ where the likelihood finds less noise than SETTLED of the doubt, by LESS_SURER. 
 much noise as doubt, and are doubled while yet surer evidence turns more than all of its doubt into noise.
 Clean labels and an unsure network look much the same, but annotators also err where the evidence is sure, and
 that the likelihood sees. So the rate is at most as many times what the likelihood finds as that is larger
-than SPURIOUS, or BELIEVED times; the weights are taken back to where it is that much. Where more than SURELY
-of the doubt turns there is no such limit: with clean labels it never did. The constants were chosen on
-simulated annotators and probes of images, and tried on others.
+than SPURIOUS, or BELIEVED times; the weights are taken back to where it is that much. Random noise hits the
+records that the evidence is surest of (SUREST of all) as often as others, and there the likelihood is right:
+that much is believed only where noise is rarer by UNEVEN there, and in proportion less where it is less rare.
+Where more than SURELY of the doubt turns there is no limit: with clean labels it never did. The constants
+were chosen on simulated annotators and probes of images, and tried on others.
 (Log-linear pool: Genest and Zidek 1986. T in the likelihood: Patrini et al., CVPR 2017, "forward".)
 """
 
@@ -48,6 +50,7 @@ SETTLED = 0.75  # noise found, as a share of the doubt, with which nothing more 
 SURER, LESS_SURER, STEP, MOST_SURE = 2.5, 1.5, 1.15, 4.0  # factors on the weights
 BELIEVED, SPURIOUS = 5.0, 0.004  # times the noise found, at most; noise that clean labels may show
 SURELY = 0.85  # share of the doubt that turns into noise, above which there is no highest rate
+SUREST, UNEVEN = 0.25, 0.3  # share of the records; how much rarer noise is there, if humans erred
 _BISECTIONS = 6
 ANCHOR_PRIOR = 5.0
 _UNMIXING_STEPS = 30
@@ -149,7 +152,8 @@ def _believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> 
     while factor < MOST_SURE and turned(found, factor) > 1:
         factor *= 2
         found = surer(factor)
-    most = model.rate * max(BELIEVED, model.rate / SPURIOUS)
+    rarer = np.clip(1 - _rate_of_surest(model) / max(model.rate, 1e-12), 0, UNEVEN) / UNEVEN
+    most = model.rate * (1 + rarer * (max(BELIEVED, model.rate / SPURIOUS) - 1))
     if found.rate <= most or share > SURELY:
         return found
     highest, least = found.rate, 1.0
@@ -157,6 +161,12 @@ def _believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> 
         middle = float(np.sqrt(least * factor))
         least, factor = (middle, factor) if surer(middle).rate <= most else (least, middle)
     return replace(surer(least), highest_rate=highest)
+
+
+def _rate_of_surest(model: NoiseModel) -> float:
+    """The rate among the records that the pool is surest of."""
+    sure = model.pooled.max(axis=1)
+    return float(model.score[sure >= np.quantile(sure, 1 - SUREST)].mean())
 
 
 def _fitted(logs: Sequence[NDArray[np.float32]], given: NDArray[np.int64], num_classes: int) -> NoiseModel:
