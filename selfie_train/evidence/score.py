@@ -50,13 +50,11 @@ class LabelScores:
         return np.where(self.sure, self.suggested, given)
 
     def without_doubtful(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
-        """-1 for as many of the highest scores as labels are expected to be wrong, else the given label."""
-        dropped = np.argsort(-self.score, kind="stable")[: round(float(self.score.sum()))]
-        if self.is_weak:
-            dropped = np.flatnonzero(self.flagged)
-        labels = given.copy()
-        labels[dropped] = -1
-        return labels
+        """-1 where the label is more likely wrong than right, else the given one.
+
+        Where the evidence is weak, only for what is flagged.
+        """
+        return np.where(self.flagged if self.is_weak else self.score >= LEAST_SCORE, -1, given)
 
 
 def score_labels(
