@@ -96,13 +96,17 @@ def show(comparison: Comparison, *, baseline: str | None = None) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for timing in comparison.timings:
         figures = (timing.median, min(timing.seconds), max(timing.seconds), timing.median_cpu)
-        row = [f"{1e3 * figure:,.0f}" if figure >= 0.1 else f"{1e3 * figure:.3g}" for figure in figures]
+        row = [_milliseconds(figure) for figure in figures]
         row += [f"{comparison.items / timing.median:,.0f}"] if comparison.items else []
         row += [f"{comparison.ratio(baseline, timing.name):.1f}"] if baseline else []
         table.add_row(timing.name, *row)
     console = Console()
     console.width = max(console.width, 100)  # a log file has no width
     console.print(table)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:,.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.3g}"
 
 
 def save(name: str, comparisons: list[Comparison], **figures: Any) -> Path:
@@ -114,5 +118,5 @@ def save(name: str, comparisons: list[Comparison], **figures: Any) -> Path:
 def _panel(comparison: Comparison) -> Panel:
     first = comparison.timings[0]
     speeds = [(timing, first.median / timing.median) for timing in comparison.timings]
-    bars = [Bar(one.name, speed, f"{speed:.3g} ({1e3 * one.median:,.3g} ms)") for one, speed in speeds]
+    bars = [Bar(one.name, speed, f"{speed:.3g} ({_milliseconds(one.median)} ms)") for one, speed in speeds]
     return Panel(comparison.title, f"speed-up over {first.name}", bars)
