@@ -62,7 +62,7 @@ def plain_step(learner, batch):
 
 def selfie_step(learner, method, batch):
     """Score, choose, update, as the training loop does."""
-    scores = learner.score(batch, 50, 0, len(batch.labels))
+    scores = learner.score(batch, 50, 0, len(batch.labels), gradients=not method.learns_anew(50))
     learner.update(method.choose(scores))
 
 
