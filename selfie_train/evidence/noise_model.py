@@ -78,9 +78,7 @@ class NoiseModel:
     uniform: bool  # whether T has one rate for all pairs of classes
     unmixed: bool  # whether the evidence had learnt the noise, which then was undone
     loss: float  # of the likeliest weights: mean negative log-likelihood of the given labels
-    likeliest_score: NDArray[np.float64] | None = (
-        None  # by the likelihood alone, if the evidence was taken as surer
-    )
+    likeliest_score: NDArray[np.float64] | None = None  # by the likelihood alone, if not the one above
     highest_rate: float | None = None  # with as much noise as doubt, where that was not believed
     weak: bool = False  # whether the evidence errs too often to tell its errors from noise
 

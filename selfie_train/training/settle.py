@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,27 +51,21 @@ def settle(config: TrainConfig) -> Settled:
     asked = config
     facts = Facts(len(dataset.train), dataset.layout.shape, group.device.type == "cuda")
     config = resolve(config, facts)
-    way, ways, earlier = None, [], None
-    operations = _operations(config, dataset)
-    if operations < SHORT_RUN:
+    way: Way | None = None
+    ways: list[Way] = []
+    is_kept = False
+    if _operations(config, dataset) < SHORT_RUN:
         config = config.filled(precision="float32", channels_last=False)
     else:
-        with contextlib.ExitStack() as stack:
-            kept: KeptWays = {}
-            if group.is_first and config.auto_settings():
-                kept = stack.enter_context(kept_ways(asked.run_folder.parent))
-            key = _measured(config, group, dataset)
-            earlier = kept.get(key)
-            ways = _time_ways(config.filled(**earlier or {}), group, dataset)
-            way = ways[0] if len(ways) == 1 else fastest_way(ways)
-            config = config.filled(precision=way.precision, channels_last=way.channels_last)
-            kept[key] = {"precision": config.precision, "channels_last": config.channels_last}
+        ways, is_kept = _timed_or_kept_ways(config, group, dataset, asked.run_folder.parent)
+        way = fastest_way(ways)
+        config = config.filled(precision=way.precision, channels_last=way.channels_last)
     if group.world_size > 1:  # what the first process measured counts for all
         chosen: list[Any] = [config.to_json(), way]
         dist.broadcast_object_list(chosen, device=group.device if group.device.type == "cuda" else None)
         config, way = TrainConfig.from_json(chosen[0]), chosen[1]
     notes = _notes(asked, config, way, ways, group, dataset)
-    if earlier is not None:
+    if is_kept:
         place = asked.run_folder.parent / CACHE
         taken = _way_name(config.precision, config.channels_last)
         notes.insert(-1, f"as earlier runs here, so that they can be compared: {taken} (kept in {place})")
@@ -90,6 +85,22 @@ def _passes(config: TrainConfig) -> int:
     """How many images go through networks for each image of a step."""
     method = method_class(config.method)
     return method.num_networks * method.num_views
+
+
+def _timed_or_kept_ways(
+    config: TrainConfig, group: ProcessGroup, dataset: RecordDataset, runs: Path
+) -> tuple[list[Way], bool]:
+    """The ways to choose from, timed; one alone, and True, if an earlier run in `runs` chose it."""
+    with contextlib.ExitStack() as stack:
+        kept: KeptWays = {}
+        if group.is_first and config.auto_settings():
+            kept = stack.enter_context(kept_ways(runs))
+        key = _measured(config, group, dataset)
+        is_kept = key in kept
+        ways = _time_ways(config.filled(**kept.get(key, {})), group, dataset)
+        way = fastest_way(ways)
+        kept[key] = {"precision": way.precision, "channels_last": way.channels_last}
+    return ways, is_kept
 
 
 def _measured(config: TrainConfig, group: ProcessGroup, dataset: RecordDataset) -> str:
