@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 import selfie_train.evidence.probe
-from selfie_train.evidence import noise_model
+from selfie_train.evidence import likelihood
+from selfie_train.evidence.likelihood import maximise_likelihood, posterior
 from selfie_train.evidence.mapped import pieces, taken
 from selfie_train.evidence.neighbours import _largest, find_neighbours, neighbour_shares
-from selfie_train.evidence.noise_model import fit_noise_model, maximise_likelihood, posterior
+from selfie_train.evidence.noise_model import fit_noise_model
 from selfie_train.evidence.probabilities import read_probabilities
 from selfie_train.evidence.probe import cross_fitted_probabilities, num_fits
+from selfie_train.evidence.ranking import PRIOR, class_factors, ranked_scores, suspicion
 from selfie_train.evidence.reliability import label_reliability
 from selfie_train.evidence.score import choose_threshold, score_labels
 from selfie_train.evidence.source import Evidence, stratified_folds
@@ -80,7 +82,7 @@ def test_a_rate_for_each_pair_is_sought_only_where_it_could_gain_enough(monkeypa
     _, true, given = clusters(3, count=300)
     rows = np.full((300, 40), 0.005, np.float32)
     rows[np.arange(300), true] = 1 - 39 * 0.005
-    monkeypatch.setattr(noise_model, "maximise_likelihood", None)  # 40 classes: 780 rates for 300 labels
+    monkeypatch.setattr(likelihood, "maximise_likelihood", None)  # 40 classes: 780 rates for 300 labels
     assert fit_noise_model([rows], given, 40).uniform
 
 
@@ -271,6 +273,76 @@ def test_the_largest_values_of_a_row_are_those_that_sorting_finds(rows, columns,
         values[:, 3] = -np.inf
         expected = np.argsort(-values, axis=1, kind="stable")[:, :count]
         np.testing.assert_array_equal(_largest(values, count), expected)
+
+
+def test_suspicion_is_the_obvious_sum_of_soft_products():
+    features, _, given = clusters(4)
+    model = fit_noise_model([probe(features, given)], given, 3)
+    factors, soft = np.exp(class_factors(model, given)), 1 / np.sqrt(max(model.weights.sum(), 1))
+    expected = []
+    for row, label in zip(model.pooled.astype(np.float64), given, strict=True):
+        joint = (row * factors) ** soft * model.transition_matrix[:, label]
+        expected.append(np.log((joint.sum() - joint[label]) / joint[label]))
+    np.testing.assert_allclose(suspicion(model, given), expected, atol=1e-4)
+
+
+def test_factors_of_the_classes_make_the_given_labels_likeliest():
+    features, _, given = clusters(4)
+    biased = probe(features, given) * np.float32([0.3, 1, 1])  # says too little of class 0
+    model = fit_noise_model([biased / biased.sum(axis=1, keepdims=True)], given, 3)
+    noise = model.transition_matrix[:, given].T
+
+    def penalised(factors):
+        told = model.pooled.astype(np.float64) * np.exp(factors)
+        likelihoods = (told / told.sum(axis=1, keepdims=True) * noise).sum(axis=1)
+        return PRIOR / 2 * factors @ factors - np.log(likelihoods).sum()
+
+    found = class_factors(model, given)
+    assert found[0] > 0.2 + found[1:].max()
+    for step in np.vstack([np.eye(3), -np.eye(3)]) * 0.02:
+        assert penalised(found) < penalised(found + step)
+
+
+def test_scores_are_the_noise_models_own_in_another_order():
+    features, _, given = clusters(5, rate=0.3)
+    model = fit_noise_model([probe(features, given)], given, 3)
+    found = ranked_scores(model, given)
+    order = np.argsort(suspicion(model, given))
+    assert (np.diff(found[order]) >= 0).all()
+    np.testing.assert_allclose(np.sort(found), np.sort(model.score), atol=0.01)
+
+
+def test_equal_records_have_equal_scores():
+    features, _, given = clusters(5, count=200)
+    once = probe(features, given)
+    twice, labels = np.concatenate([once, once]), np.concatenate([given, given])
+    found = ranked_scores(fit_noise_model([twice], labels, 3), labels)
+    np.testing.assert_array_equal(found[:200], found[200:])
+
+
+def test_the_surest_wrong_labels_still_rank():
+    _, true, given = clusters(6, rate=0.1)
+    rows = np.full((len(true), 3), 1e-4, np.float32)
+    doubt = 10.0 ** -np.linspace(2, 30, len(true))  # 1 - 1e-30 is 1 in double precision, too
+    rows[np.arange(len(true)), given] = np.where(given == true, 0.999, doubt)
+    rows[np.arange(len(true)), true] = 0.999
+    found = score_labels([evidence(rows / rows.sum(axis=1, keepdims=True))], given, 3)
+    wrong = np.flatnonzero((given != true) & (doubt > 1e-11))
+    assert len(wrong) > 10
+    assert (np.diff(np.round(found.score[wrong], 9)) > 0).all()  # as issues.csv writes them
+
+
+def test_a_flagged_label_is_suggested_another_class():
+    features, _, given = clusters(9, classes=5, rate=0.4, spread=2.5)
+    found = score_labels([evidence(probe(features, given, 5))], given, 5)
+    assert found.flagged.any()
+    np.testing.assert_array_equal(found.flagged, found.score >= found.threshold)
+    assert (found.suggested[found.flagged] != given[found.flagged]).all()
+    changed = found.relabelled(given) != given
+    rows = np.arange(len(given))
+    likelier = found.posterior[rows, found.suggested] > found.posterior[rows, given]
+    np.testing.assert_array_equal(changed, found.sure)
+    assert likelier[changed].all()
 
 
 def test_the_threshold_of_a_precision_is_the_lowest_score_that_keeps_it():

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from selfie_train.evidence.noise_model import NoiseModel, fit_noise_model, maximise_likelihood, posterior
+from selfie_train.evidence.likelihood import NoiseModel, maximise_likelihood, posterior
+from selfie_train.evidence.noise_model import fit_noise_model
 from selfie_train.evidence.source import Evidence
 from selfie_train.evidence.uniform_noise import GivenWord
 

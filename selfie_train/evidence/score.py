@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_train.evidence.how_many import RateEstimate, estimate_rate
+from selfie_train.evidence.likelihood import with_wrong
 from selfie_train.evidence.noise_model import fit_noise_model
+from selfie_train.evidence.ranking import ranked_scores
 from selfie_train.evidence.source import Evidence
 from selfie_train.evidence.training_score import RunsWord, runs_word, with_runs_word
 
 LEAST_SCORE = 0.5  # a label that is more likely right is not flagged
+DOUBTFUL = 0.45  # a little less: a wrong label costs a training more than a record that is left out
 WEAK_SCORE = 0.9
 
 
@@ -23,9 +26,11 @@ class LabelScores:
 
     score: float64 (N,), P(the given label is wrong); posterior: float32 (N, k), P(each class is true)
     pooled: float32 (N, k), the same without looking at the given label
-    suggested: int64 (N,), the likeliest class; flagged: bool (N,), score >= threshold
-    sure: bool (N,), flagged, and wrong by the likelihood alone too: where the evidence was taken as surer, a
-    flag may be the network's own error, and its suggestion is that error
+    flagged: bool (N,), score >= threshold
+    suggested: int64 (N,), the likeliest class; of what is flagged the likeliest other one
+    sure: bool (N,), flagged, the suggested class is likelier than the given one, and the label is wrong by
+    the likelihood alone too: where the evidence was taken as surer, a flag may be the network's own error,
+    and its suggestion is that error
     expected_precision, expected_recall: of the flags, by the scores alone
     evidence_error: how often the pooled evidence's own best guess is wrong, by its own word
     """
@@ -50,11 +55,11 @@ class LabelScores:
         return np.where(self.sure, self.suggested, given)
 
     def without_doubtful(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
-        """-1 where the label is more likely wrong than right, else the given one.
+        """-1 where the score is DOUBTFUL or more, else the given label.
 
         Where the evidence is weak, only for what is flagged.
         """
-        return np.where(self.flagged if self.is_weak else self.score >= LEAST_SCORE, -1, given)
+        return np.where(self.flagged if self.is_weak else self.score >= DOUBTFUL, -1, given)
 
 
 def score_labels(
@@ -74,23 +79,28 @@ def score_labels(
     if not trusted:
         raise ValueError("a score needs evidence from networks that did not train on the label, got none")
     model = fit_noise_model([source.probabilities for source in trusted], given, num_classes)
+    likeliest = model.likeliest or model
+    score = ranked_scores(model, given)
+    posterior = with_wrong(likeliest.posterior, given, score)
     word = None
     if statistics is not None:
-        word = runs_word(statistics, model.score)
-        told, wrong = with_runs_word(model.posterior, model.score, given, word)
-        model = replace(model, posterior=told, score=wrong)
-    score = model.score
+        word = runs_word(statistics, score)
+        posterior, score = with_runs_word(posterior, score, given, word)
+    model = replace(model, score=score)
     threshold = choose_threshold(score, precision)
     if precision is None and model.weak:
         threshold = max(threshold, WEAK_SCORE)
-    suggested = model.posterior.argmax(axis=1).astype(np.int64)
-    flagged = (score >= threshold) & (suggested != given)
-    likeliest = model.likeliest_score
-    sure = flagged if likeliest is None else flagged & (likeliest >= LEAST_SCORE)
+    flagged = score >= threshold
+    rows = np.arange(len(given))
+    own = posterior[rows, given]
+    posterior[rows[flagged], given[flagged]] = -1  # what is flagged is suggested another class
+    suggested = posterior.argmax(axis=1).astype(np.int64)
+    posterior[rows, given] = own
+    sure = flagged & (likeliest.score >= LEAST_SCORE) & (posterior[rows, suggested] > own)
     caught = float(score[flagged].sum())
     return LabelScores(
         score=score,
-        posterior=model.posterior,
+        posterior=posterior,
         pooled=model.pooled,
         suggested=suggested,
         flagged=flagged,

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
+from selfie_train.evidence.likelihood import with_wrong
+
 STATISTIC = "loss_rank"
 SHARE = 0.5
 RIDGE = 1.0  # of the slope, in records
@@ -72,12 +74,7 @@ def with_runs_word(
     mean = float(np.clip(score.mean(), 1e-6, 1 - 1e-6))
     shift = brentq(lambda value: expit(moved + value).mean() - mean, -40, 40)
     wrong = expit(moved + shift)
-    rows = np.arange(len(given))
-    found = posterior.astype(np.float64)
-    found[rows, given] = 0
-    found *= (wrong / np.maximum(found.sum(axis=1), 1e-300))[:, None]
-    found[rows, given] = 1 - wrong
-    return (found / found.sum(axis=1, keepdims=True)).astype(np.float32), wrong
+    return with_wrong(posterior, given, wrong), wrong
 
 
 def _logistic_regression(
