@@ -28,8 +28,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import selfie_io as sio
 from selfie_train.evidence.embedding import _fill, _network
-from selfie_train.evidence.neighbours import find_neighbours, neighbour_shares
-from selfie_train.evidence.probe import PENALTIES, _fit, _predict, _Scale, cross_fitted_probabilities
+from selfie_train.evidence.neighbours import find_neighbours
+from selfie_train.evidence.probe import PENALTIES, _fit, _predict, _Scale, cross_fit
 from selfie_train.evidence.score import score_labels
 from selfie_train.evidence.source import Evidence, stratified_folds
 
@@ -39,7 +39,7 @@ SHOWN = {
     "ours, features alone": "ours, features alone",
     "ours, neighbours alone": "ours, neighbours alone",
     "cleanlab self_confidence on probe": "cleanlab, the features' probabilities",
-    "cleanlab self_confidence on neighbours": "cleanlab, the neighbours' shares",
+    "cleanlab self_confidence on neighbours": "cleanlab, the neighbours' votes",
     "cleanlab self_confidence on our pool": "cleanlab, our pooled probabilities",
     "last loss": "last loss",
 }
@@ -211,9 +211,8 @@ def measure(pool: Pool, line: str, seed: int, records: int, cleanlab: str | None
     features = pool.features[positions]
     begin = time.perf_counter()
     folds = stratified_folds(given, 5, seed)
-    probe = cross_fitted_probabilities(features, given, classes, folds, seed, silent)
-    neighbours, cosines = find_neighbours(features, seed, silent)
-    votes = neighbour_shares(neighbours, cosines, given, classes)
+    neighbours = find_neighbours(features, seed, silent)
+    probe, votes = cross_fit(features, given, classes, folds, neighbours, silent)
     sources = [Evidence("features", "", True, probe), Evidence("neighbours", "", True, votes)]
     both = score_labels(sources, given, classes)
     seconds = time.perf_counter() - begin

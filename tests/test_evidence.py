@@ -9,10 +9,10 @@ import selfie_train.evidence.probe
 from selfie_train.evidence import likelihood
 from selfie_train.evidence.likelihood import maximise_likelihood, posterior
 from selfie_train.evidence.mapped import pieces, taken
-from selfie_train.evidence.neighbours import _largest, find_neighbours, neighbour_shares
+from selfie_train.evidence.neighbours import _largest, find_neighbours
 from selfie_train.evidence.noise_model import fit_noise_model
 from selfie_train.evidence.probabilities import read_probabilities
-from selfie_train.evidence.probe import cross_fitted_probabilities, num_fits
+from selfie_train.evidence.probe import cross_fit, num_fits
 from selfie_train.evidence.ranking import PRIOR, class_factors, ranked_scores, suspicion
 from selfie_train.evidence.reliability import label_reliability
 from selfie_train.evidence.score import choose_threshold, score_labels
@@ -41,7 +41,7 @@ def evidence(probabilities, name="one", out_of_sample=True):
 
 def probe(features, given, classes=3, seed=0):
     folds = stratified_folds(given, 5, seed)
-    return cross_fitted_probabilities(features, given, classes, folds, seed, silent)
+    return cross_fit(features, given, classes, folds, find_neighbours(features, seed, silent), silent)[0]
 
 
 def test_one_step_of_expectation_maximisation_is_the_obvious_loop():
@@ -221,10 +221,16 @@ def test_a_records_own_label_takes_no_part_in_its_probabilities(monkeypatch):
     changed = given.copy()
     changed[folds == 2] = (changed[folds == 2] + 1) % 3
     steps = []
-    before = cross_fitted_probabilities(features, given, 3, folds, 0, steps.append)
-    after = cross_fitted_probabilities(features, changed, 3, folds, 0, silent)
+    neighbours = find_neighbours(features, 0, silent)
+    before, votes_before = cross_fit(features, given, 3, folds, neighbours, steps.append)
+    after, _ = cross_fit(features, changed, 3, folds, neighbours, silent)
     np.testing.assert_array_equal(before[folds == 2], after[folds == 2])
     assert (before[folds != 2] != after[folds != 2]).any()
+    one = np.flatnonzero(folds == 2)[0]
+    changed = np.where(np.arange(200) == one, (given + 1) % 3, given)
+    _, votes_after = cross_fit(features, changed, 3, folds, neighbours, silent)
+    np.testing.assert_array_equal(votes_before[one], votes_after[one])
+    assert (votes_before != votes_after).any()
     assert len(steps) == num_fits(folds) == 1 + 10 + 5
 
 
@@ -233,16 +239,18 @@ def test_labels_are_not_remembered_through_the_targets_of_others():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(600, 400)).astype(np.float32)
     given = rng.integers(0, 2, 600)
-    told = probe(features, given)
-    assert abs((told.argmax(axis=1) == given).mean() - 0.5) < 0.08
+    neighbours = find_neighbours(features, 0, silent)
+    for told in cross_fit(features, given, 2, stratified_folds(given, 5, 0), neighbours, silent):
+        assert abs((told.argmax(axis=1) == given).mean() - 0.5) < 0.08
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_few_folds_will_do(count):
     features, true, given = clusters(6, count=100)
     folds = stratified_folds(given, count, 0)
-    told = cross_fitted_probabilities(features, given, 3, folds, 0, silent)
+    told, votes = cross_fit(features, given, 3, folds, find_neighbours(features, 0, silent), silent)
     assert (told.argmax(axis=1) == true).mean() > 0.9
+    assert (votes.argmax(axis=1) == true).mean() > 0.7
 
 
 def test_the_same_input_gives_the_same_bits():
@@ -252,17 +260,40 @@ def test_the_same_input_gives_the_same_bits():
     assert first.rate.low == second.rate.low
 
 
-def test_neighbours_are_the_nearest_others_and_their_labels_vote():
+def test_neighbours_are_the_nearest_others():
+    features, _, _ = clusters(6, count=120)
+    found = find_neighbours(features, 0, silent)
+    assert found.nearest.shape == (120, 50)
+    assert (found.nearest != np.arange(120)[:, None]).all()
+    assert (np.diff(found.cosines, axis=1) <= 0).all()
+    np.testing.assert_array_equal(found.references, np.arange(120))
+
+
+def test_votes_are_the_obvious_weighted_mean():
     features, _, given = clusters(6, count=120)
-    neighbours, cosines = find_neighbours(features, 0, silent)
-    assert neighbours.shape == (120, 50)
-    assert (neighbours != np.arange(120)[:, None]).all()
-    assert (np.diff(cosines, axis=1) <= 0).all()
-    shares = neighbour_shares(neighbours, cosines, given, 3)
-    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
-    changed = given.copy()
-    changed[7] = (changed[7] + 1) % 3
-    np.testing.assert_array_equal(neighbour_shares(neighbours, cosines, changed, 3)[7], shares[7])
+    found = find_neighbours(features, 0, silent)
+    trust = np.random.default_rng(0).random(120).astype(np.float32)
+    judged = np.arange(0, 120, 3)
+    expected = []
+    for record in judged:
+        shares, total = np.zeros(3), 0.0
+        for other, cosine in zip(found.nearest[record].tolist(), found.cosines[record], strict=True):
+            vote = np.full(3, (1 - trust[other]) / 3)
+            vote[given[other]] += trust[other]
+            shares += np.exp(cosine / 0.1) * vote
+            total += np.exp(cosine / 0.1)
+        expected.append(0.98 * shares / total + 0.02 / 3)
+    np.testing.assert_allclose(found.votes(judged, given, trust, 3), expected, rtol=1e-4)
+
+
+def test_neighbours_whose_labels_are_wrong_have_less_weight():
+    features, true, _ = clusters(8)
+    given = np.where(np.random.default_rng(1).random(len(true)) < 0.4, (true + 1) % 3, true)
+    neighbours = find_neighbours(features, 0, silent)
+    votes = cross_fit(features, given, 3, stratified_folds(given, 5, 0), neighbours, silent)[1]
+    all_right = np.ones(len(true), np.float32)
+    believed = neighbours.votes(np.arange(len(true)), given, all_right, 3)
+    assert (votes.argmax(axis=1) == true).mean() > 0.05 + (believed.argmax(axis=1) == true).mean()
 
 
 @pytest.mark.parametrize(("rows", "columns", "count"), [(7, 40, 39), (9, 2000, 50), (3, 5, 1), (4, 1000, 20)])

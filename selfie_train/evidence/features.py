@@ -1,4 +1,4 @@
-"""Evidence from frozen features: a cross-fitted linear probe, and the given labels of the nearest records."""
+"""Evidence from frozen features: a linear probe and the votes of the nearest records, both cross-fitted."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from selfie_io.records.split import RecordSplit
 from selfie_train.evidence.mapped import pieces
-from selfie_train.evidence.neighbours import find_neighbours, neighbour_shares
+from selfie_train.evidence.neighbours import find_neighbours
 from selfie_train.evidence.probabilities import file_digest, read_array
-from selfie_train.evidence.probe import cross_fitted_probabilities, num_fits
+from selfie_train.evidence.probe import cross_fit, num_fits
 from selfie_train.evidence.source import Evidence, stratified_folds
 
 EFFICIENTNET = "efficientnet-lite0"
@@ -67,15 +67,14 @@ def features_evidence(
     key = {**made_from, "labels": labels_digest, "seed": seed, "folds": folds}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     dealt = stratified_folds(given, min(folds, len(given)), seed)
-    with progress("probe", num_fits(dealt)) as advance:
-        shares = cross_fitted_probabilities(rows, given, num_classes, dealt, seed, advance)
     with progress("neighbours", len(given)) as advance:
-        neighbours, cosines = find_neighbours(rows, seed, advance)
-    votes = neighbour_shares(neighbours, cosines, given, num_classes)
+        neighbours = find_neighbours(rows, seed, advance)
+    with progress("probe", num_fits(dealt)) as advance:
+        shares, votes = cross_fit(rows, given, num_classes, dealt, neighbours, advance)
     return FeatureEvidence(
         Evidence("features", digest, True, shares, {**made_from, "probe": "linear", "folds": folds}),
-        Evidence("neighbours", digest, True, votes, {**made_from, "neighbours": neighbours.shape[1]}),
-        neighbours,
+        Evidence("neighbours", digest, True, votes, {**made_from, "neighbours": neighbours.nearest.shape[1]}),
+        neighbours.nearest,
     )
 
 

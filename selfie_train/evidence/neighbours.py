@@ -1,4 +1,4 @@
-"""The nearest records in a feature space, and the class shares of their given labels.
+"""The nearest records in a feature space, and what they vote for.
 
 Distance: the cosine after projection on the first principal components, each scaled to variance 1.
 """
@@ -6,6 +6,7 @@ Distance: the cosine after projection on the first principal components, each sc
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from selfie_train.evidence.mapped import give_back, pieces, taken
 
 COUNT = 50  # neighbours that vote
 COMPONENTS = 128
-MAX_REFERENCES = 50_000  # records among which neighbours are searched: a sample of more
+MAX_REFERENCES = 50_000  # records among which neighbours are sought, and that probes learn: a sample of more
 _TEMPERATURE = 0.1  # a neighbour's vote weighs exp(cosine / this)
 _PRIOR = 0.02  # share of a vote that goes to all classes alike
 _SAMPLE = 20_000  # records from which the components are found
@@ -23,12 +24,47 @@ _GROUPS = 16  # of columns, for each neighbour
 _SHARED_ROWS = 65_536
 
 
-def find_neighbours(
-    features: NDArray[np.floating], seed: int, advance: Callable[[int], None]
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Positions int32 (N, m) of the nearest other records, nearest first, and cosines float32 (N, m).
+@dataclass(frozen=True)
+class Neighbours:
+    """nearest int32 (N, m), positions of other records, nearest first; cosines float32 (N, m).
 
-    m is COUNT, or N - 1 if that is less. `advance` is told how many records are done.
+    references: int64, the records among which they were sought, in order: all, or a sample of many
+    """
+
+    nearest: NDArray[np.int32]
+    cosines: NDArray[np.float32]
+    references: NDArray[np.int64]
+
+    def votes(
+        self,
+        judged: NDArray[np.int64],
+        given: NDArray[np.int64],
+        trust: NDArray[np.float32],
+        num_classes: int,
+    ) -> NDArray[np.float32]:
+        """Class shares float32 (n, k) of the records `judged`: the given labels (N,) of those near them.
+
+        trust: float32 (N,), P(the given label is right); the rest of a vote goes to all classes alike. The
+        label and the trust of a record take no part in its own shares.
+        """
+        found = np.zeros((len(judged), num_classes), np.float32)
+        for begin in range(0, len(judged), _SHARED_ROWS):
+            part = judged[begin : begin + _SHARED_ROWS]
+            near, cosines = self.nearest[part], self.cosines[part]
+            weights = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / _TEMPERATURE)
+            weights /= weights.sum(axis=1, keepdims=True)
+            weights *= (1 - _PRIOR) * trust[near]
+            rows = np.arange(begin, begin + len(part))
+            for column in range(near.shape[1]):  # each row once a turn: no two votes meet
+                found[rows, given[near[:, column]]] += weights[:, column]
+        found += (1 - found.sum(axis=1, keepdims=True)) / num_classes
+        return found
+
+
+def find_neighbours(features: NDArray[np.floating], seed: int, advance: Callable[[int], None]) -> Neighbours:
+    """The COUNT nearest other records of each, or N - 1 if that is less.
+
+    `advance` is told how many records are done.
     """
     records = len(features)
     rng = np.random.default_rng([seed, records])
@@ -54,7 +90,7 @@ def find_neighbours(
         found[begin:end] = references[nearest]
         cosines[begin:end] = np.take_along_axis(closeness, nearest, 1)
         advance(end - begin)
-    return found, cosines
+    return Neighbours(found, cosines, references)
 
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
@@ -73,21 +109,6 @@ def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     starts = np.searchsorted(row, np.arange(rows))
     found: NDArray[np.int64] = column[order][starts[:, None] + np.arange(count)]
     return found
-
-
-def neighbour_shares(
-    neighbours: NDArray[np.int32], cosines: NDArray[np.float32], given: NDArray[np.int64], num_classes: int
-) -> NDArray[np.float32]:
-    """Class shares float32 (N, k) of the neighbours' given labels; a record's own label has no vote."""
-    shares = np.full((len(neighbours), num_classes), _PRIOR / num_classes, np.float32)
-    for begin in range(0, len(neighbours), _SHARED_ROWS):
-        near, close = (part[begin : begin + _SHARED_ROWS] for part in (neighbours, cosines))
-        weights = np.exp((close - close.max(axis=1, keepdims=True)) / _TEMPERATURE)
-        weights /= weights.sum(axis=1, keepdims=True)
-        rows = np.arange(begin, begin + len(near))
-        for column in range(near.shape[1]):  # each row once a turn: no two votes meet
-            shares[rows, given[near[:, column]]] += np.float32(1 - _PRIOR) * weights[:, column]
-    return shares
 
 
 def _projection(

@@ -1,81 +1,92 @@
-"""A linear probe: multinomial logistic regression on frozen features, cross-fitted, robust to wrong labels.
+"""A linear probe and the votes of neighbours, cross-fitted and robust to wrong labels.
 
-A record's own label takes no part in its probabilities. First a probe for each pair of folds learns the given
-labels of all other folds. Then each fold is judged by a probe that learnt the other ones, and its targets are
-the posterior of the true class under a noise model (an expectation-maximisation step, as in Bekker and
-Goldberger, ICASSP 2016), so that a wrong label no longer pulls. The target of a record of fold g, for the
-probe that judges fold f, comes from the probe of the pair (f, g). It must not come from a probe that saw fold
-f: with a thousand features and a few thousand records a label then finds its way back through the targets of
-others, and the noise model takes the memory for evidence.
+The probe is a multinomial logistic regression on frozen features. A record's own label takes no part in its
+probabilities. First a probe for each pair of folds learns the given labels of all other folds. Then each fold
+is judged by a probe that learnt the other ones, and its targets are the posterior of the true class under a
+noise model (an expectation-maximisation step, as in Bekker and Goldberger, ICASSP 2016), so that a wrong
+label no longer pulls. The target of a record of fold g, for the probe that judges fold f, comes from the
+probe of the pair (f, g). It must not come from a probe that saw fold f: with a thousand features and a few
+thousand records a label then finds its way back through the targets of others, and the noise model takes the
+memory for evidence.
+A neighbour votes for its given label, with the weight of that label in its target; of a record in the fold
+that is judged, in the posterior by the probe that judges.
 The penalty is the one under which the noise model makes the labels that the first fold left out most likely;
 the second probes, whose targets are cleaner, have LATER_PENALTY of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from selfie_train.evidence.likelihood import posterior
 from selfie_train.evidence.mapped import give_back, pieces, taken
+from selfie_train.evidence.neighbours import Neighbours
 from selfie_train.evidence.noise_model import fit_noise_model
 
 PENALTIES = (100.0, 500.0, 2500.0)  # on half the squared weights, against the sum of the losses
 LATER_PENALTY = 0.5  # times the chosen one: the targets of the second probes are cleaner
 TOTAL_VARIANCE = 1280.0  # of the scaled features together, so that a penalty means the same for any number
-MAX_FITTED = 60_000  # records that one probe is fitted to: a sample of more
 _ITERATIONS = 60
 _ROWS = 8192  # multiplied at once
 
 Array = NDArray[np.float32]
 
 
-def cross_fitted_probabilities(
+def cross_fit(
     features: NDArray[np.floating],
     given: NDArray[np.int64],
     num_classes: int,
     folds: NDArray[np.int64],
-    seed: int,
+    neighbours: Neighbours,
     advance: Callable[[int], None],
-) -> Array:
-    """Probabilities float32 (N, k) of each record from probes that did not see its label.
+) -> tuple[Array, Array]:
+    """Probabilities and votes, both float32 (N, k), of each record from probes that did not see its label.
 
-    `features` (N, d) may be memory-mapped. `advance` is called with 1 after each of `num_fits(folds)` fits.
+    `features` (N, d) may be memory-mapped. Probes are fitted to the records among which `neighbours` were
+    sought. `advance` is called with 1 after each of `num_fits(folds)` fits.
     """
-    scale = _Scale(features)
+    scale, sample = _Scale(features), neighbours.references
     probabilities = np.full((len(given), num_classes), 1 / num_classes, np.float32)
+    votes, trust = probabilities.copy(), np.ones(len(given), np.float32)
     dealt = np.unique(folds).tolist()
-    penalty = _choose_penalty(features, scale, given, num_classes, folds, seed, advance)
+    penalty = _choose_penalty(features, scale, given, num_classes, folds, sample, advance)
     first: dict[tuple[int, int], NDArray[np.float64]] = {}  # of each pair of folds, which it has not seen
     for pair in combinations(dealt, 2):
-        inside = _fitted(folds, pair, seed)
+        inside = _outside_of(pair, folds, sample)
         if len(inside):
             targets = _one_hot(given[inside], num_classes)
             first[pair] = first[pair[::-1]] = _fit(features, scale, inside, targets, penalty, None)
         advance(1)
     for fold in dealt:
-        inside = _fitted(folds, (fold,), seed)
+        inside, judged = _outside_of((fold,), folds, sample), np.flatnonzero(folds == fold)
         if len(inside):
             targets, start = _one_hot(given[inside], num_classes), None
+            noise = np.eye(num_classes)
             if first:
                 told = np.empty_like(targets)
                 for other in np.unique(folds[inside]).tolist():
                     start = first[fold, other]
                     members = folds[inside] == other
                     told[members] = _predict(features, scale, inside[members], start)
-                targets = fit_noise_model([told], given[inside], num_classes).posterior
+                model = fit_noise_model([told], given[inside], num_classes)
+                targets, noise = model.posterior, model.transition_matrix
             weights = _fit(features, scale, inside, targets, penalty * LATER_PENALTY, start)
-            outside = np.flatnonzero(folds == fold)
-            probabilities[outside] = _predict(features, scale, outside, weights)
+            probabilities[judged] = _predict(features, scale, judged, weights)
+            trust[inside] = targets[np.arange(len(inside)), given[inside]]
+            told = posterior(probabilities[judged], noise, given[judged])
+            trust[judged] = told[np.arange(len(judged)), given[judged]]
+            votes[judged] = neighbours.votes(judged, given, trust, num_classes)
         advance(1)
-    return probabilities
+    return probabilities, votes
 
 
 def num_fits(folds: NDArray[np.int64]) -> int:
-    """How many probes `cross_fitted_probabilities` fits: for the penalties, pairs of folds, and folds."""
+    """How many probes `cross_fit` fits: for the penalties, pairs of folds, and folds."""
     count = len(np.unique(folds))
     return len(PENALTIES) + count * (count - 1) // 2 + count
 
@@ -86,11 +97,11 @@ def _choose_penalty(
     given: NDArray[np.int64],
     num_classes: int,
     folds: NDArray[np.int64],
-    seed: int,
+    sample: NDArray[np.int64],
     advance: Callable[[int], None],
 ) -> float:
     fold = int(folds.min())
-    inside, outside = _fitted(folds, (fold,), seed), np.flatnonzero(folds == fold)
+    inside, outside = _outside_of((fold,), folds, sample), np.flatnonzero(folds == fold)
     targets = _one_hot(given[inside], num_classes)
     losses = []
     for penalty in PENALTIES:
@@ -106,12 +117,10 @@ def _choose_penalty(
     return PENALTIES[int(np.argmin(losses))]
 
 
-def _fitted(folds: NDArray[np.int64], left_out: Iterable[int], seed: int) -> NDArray[np.int64]:
-    """Positions outside the folds `left_out`, at most MAX_FITTED."""
-    inside = np.flatnonzero(~np.isin(folds, list(left_out)))
-    if len(inside) > MAX_FITTED:
-        inside = np.sort(np.random.default_rng([seed, *left_out]).choice(inside, MAX_FITTED, replace=False))
-    return inside
+def _outside_of(
+    left_out: tuple[int, ...], folds: NDArray[np.int64], sample: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    return sample[~np.isin(folds[sample], left_out)]
 
 
 def _one_hot(labels: NDArray[np.int64], num_classes: int) -> Array:
