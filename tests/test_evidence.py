@@ -317,6 +317,19 @@ def test_suspicion_is_the_obvious_sum_of_soft_products():
     np.testing.assert_allclose(suspicion(model, given), expected, atol=1e-4)
 
 
+def test_where_labels_are_doubted_for_the_images_sake_the_pool_alone_ranks():
+    centres, true, seen, shares = bayes(2)
+    rng = np.random.default_rng(3)
+    view = centres[true] + 2.5 * (0.5 * (seen - centres[true]) + 0.87 * rng.normal(0, 1, seen.shape))
+    given = (view @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)
+    model = fit_noise_model([shares.astype(np.float32)], given, 5)
+    likeliest = model.likeliest
+    assert model.weights[0] > 2 * likeliest.weights[0]
+    pooled = likeliest.pooled.astype(np.float64) ** (1 / np.sqrt(max(likeliest.weights[0], 1)))
+    own = (pooled / pooled.sum(axis=1, keepdims=True))[np.arange(len(given)), given]
+    np.testing.assert_array_equal(np.argsort(own)[:100], np.argsort(-suspicion(model, given))[:100])
+
+
 def test_factors_of_the_classes_make_the_given_labels_likeliest():
     features, _, given = clusters(4)
     biased = probe(features, given) * np.float32([0.3, 1, 1])  # says too little of class 0

@@ -4,9 +4,10 @@ Evidence that is taken as surer (`doubt`) counts wrong labels better and ranks t
 network's confusions for noise. So the likeliest model ranks, by the log odds of
 sum over j != given of (f(j | x) c_j) ** s T[j, given] to the same of the given label.
 - c has a factor for each class, as in vector scaling (Guo et al., ICML 2017). It maximises the likelihood of
-  the given labels with T as it is; log c has a normal prior of PRIOR records. Where the evidence was taken as
-  more than HUMAN times as sure there is none: classes are then confused by those who gave the labels.
+  the given labels with T as it is; log c has a normal prior of PRIOR records.
 - s is 1 / sqrt(the sum of the weights), at most 1: a soft pool ranks better than the likeliest.
+Where the evidence was taken as more than HUMAN times as sure there is no c, and T has one rate for all: the
+labels are then doubted for the image's sake and not for the class's, and f alone ranks better.
 The scores of the noise model are dealt out in this order, so as many labels have a score above any number as
 before. Even the surest keep an order: log odds o above 0 become o / sqrt(1 + (o / MOST_ODDS) ** 2).
 All was chosen on injected noise and simulated annotators, and tried on others.
@@ -20,6 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logsumexp
 
 from selfie_train.evidence.likelihood import MAX_SEARCHED, Matrix, NoiseModel, parts, thinned
+from selfie_train.evidence.uniform_noise import uniform_matrix
 
 PRIOR = 30.0  # records that the prior of each class's factor counts as
 HUMAN = 2.0
@@ -45,9 +47,10 @@ def suspicion(model: NoiseModel, given: NDArray[np.int64]) -> NDArray[np.float64
     """Log odds float64 (N,) that rank labels, the most suspect highest."""
     likeliest = model if model.likeliest is None else model.likeliest
     soft = 1 / np.sqrt(max(float(likeliest.weights.sum()), 1.0))
-    factors = np.zeros(likeliest.log_pooled.shape[1])
-    if model.weights.sum() <= HUMAN * likeliest.weights.sum():
-        factors = class_factors(likeliest, given)
+    if model.weights.sum() > HUMAN * likeliest.weights.sum():
+        classes = likeliest.log_pooled.shape[1]
+        return _log_odds(likeliest.log_pooled, soft, np.zeros(classes), uniform_matrix(0.5, classes), given)
+    factors = class_factors(likeliest, given)
     return _log_odds(likeliest.log_pooled, soft, factors, likeliest.transition_matrix, given)
 
 
