@@ -404,6 +404,12 @@ def test_a_second_source_of_noise_is_given_little_weight():
     assert model.weights[1] < 0.5 * model.weights[0]
 
 
+def test_labels_may_all_be_wrong():
+    given = np.array([1, 3, 0, 3, 0, 2, 0, 1, 3, 1])
+    found = score_labels([evidence(np.eye(4)[(given + 1) % 4])], given, 4)
+    assert found.rate.rate == pytest.approx(1, abs=0.01)
+
+
 def test_in_sample_evidence_alone_is_refused():
     _, _, given = clusters(8, count=30)
     with pytest.raises(ValueError, match="did not train on the label"):

@@ -2,12 +2,12 @@
 
 A human errs where an image is ambiguous, and a network that trained on such labels is itself unsure there.
 The likelihood cannot tell the two doubts apart and calls all of it the evidence's. So the weights are also
-tried TRIED times as large. Random noise and a network's own errors turn at most half of the doubt into noise
-then, less where many labels are already found wrong (the share is of the labels found right). Where more than
-TURNED of it does, labels are what is in doubt, and the weights grow by SURER; else by LESS_SURER. Where the
-likelihood finds as much noise as SETTLED of the doubt, nothing more is sought unless more than SURELY_TURNED
-of it turns. The weights grow on until there is as much noise as doubt, and are doubled while yet surer
-evidence turns more than all of its doubt into noise.
+tried TRIED times as large. Random noise and a network's own errors turn about half of the doubt into noise
+then; the share is divided by that of the labels found right, since only these can turn. Where it is more than
+TURNED, labels are what is in doubt, and the weights grow by SURER; else by LESS_SURER. Where the likelihood
+finds as much noise as SETTLED of the doubt, nothing more is sought unless the share exceeds SURELY_TURNED.
+The weights grow on until there is as much noise as doubt, and are doubled while yet surer evidence turns more
+than all of its doubt into noise.
 Clean labels and an unsure network look much the same, but annotators also err where the evidence is sure, and
 that the likelihood sees. So the rate is at most as many times what the likelihood finds as that is larger
 than SPURIOUS (LESS_SPURIOUS and FEW records where labels are in doubt), or BELIEVED times; the weights are
@@ -36,7 +36,7 @@ from selfie_train.evidence.likelihood import (
 
 WEAK_ERROR = 0.35  # of the evidence by its own word: what it has learnt is then not told from its errors
 TRIED, TURNED = 3.0, 0.56  # factor on the weights, and share of the doubt that then becomes noise
-SETTLED, SURELY_TURNED = 0.75, 0.7  # noise found, as a share of the doubt; share that becomes noise in spite
+SETTLED, SURELY_TURNED = 0.75, 0.7  # noise found, as a share of the doubt; share that unsettles it
 SURER, LESS_SURER, STEP, MOST_SURE = 2.5, 1.5, 1.15, 4.0  # factors on the weights
 BELIEVED = 5.0  # times the noise found, at most
 SPURIOUS = 0.004  # noise that clean labels may show
@@ -71,7 +71,7 @@ def believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> N
         return (surer(factor * TRIED).rate - now.rate) / max(now.doubt, 1e-12)
 
     share = turned(model, 1.0)
-    of_right = share / (1 - model.rate)
+    of_right = share / max(1 - model.rate, 1e-12)
     labels_in_doubt = of_right > TURNED
     if of_right <= SURELY_TURNED and model.rate >= SETTLED * model.doubt:
         return model

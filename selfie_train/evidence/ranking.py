@@ -32,9 +32,7 @@ _VALUES = 1 << 22
 
 def ranked_scores(model: NoiseModel, given: NDArray[np.int64]) -> NDArray[np.float64]:
     """P(the given label is wrong), float64 (N,): the model's scores in the order of `suspicion`."""
-    odds = _log_odds(
-        model.log_pooled, 1.0, np.zeros(model.log_pooled.shape[1]), model.transition_matrix, given
-    )
+    odds = _log_odds(model.log_pooled, model.transition_matrix, given)
     scores = np.sort(expit(odds / np.sqrt(1 + (np.maximum(odds, 0) / MOST_ODDS) ** 2)))
     _, place, count = np.unique(suspicion(model, given), return_inverse=True, return_counts=True)
     ends = np.cumsum(count)
@@ -47,11 +45,10 @@ def suspicion(model: NoiseModel, given: NDArray[np.int64]) -> NDArray[np.float64
     """Log odds float64 (N,) that rank labels, the most suspect highest."""
     likeliest = model if model.likeliest is None else model.likeliest
     soft = 1 / np.sqrt(max(float(likeliest.weights.sum()), 1.0))
+    pooled, matrix = likeliest.log_pooled, likeliest.transition_matrix
     if model.weights.sum() > HUMAN * likeliest.weights.sum():
-        classes = likeliest.log_pooled.shape[1]
-        return _log_odds(likeliest.log_pooled, soft, np.zeros(classes), uniform_matrix(0.5, classes), given)
-    factors = class_factors(likeliest, given)
-    return _log_odds(likeliest.log_pooled, soft, factors, likeliest.transition_matrix, given)
+        return _log_odds(pooled, uniform_matrix(0.5, len(matrix)), given, soft)
+    return _log_odds(pooled, matrix, given, soft, class_factors(likeliest, given))
 
 
 def class_factors(model: NoiseModel, given: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -81,10 +78,10 @@ def class_factors(model: NoiseModel, given: NDArray[np.int64]) -> NDArray[np.flo
 
 def _log_odds(
     log_pooled: NDArray[np.float32],
-    exponent: float,
-    factors: NDArray[np.float64],
     matrix: Matrix,
     given: NDArray[np.int64],
+    exponent: float = 1.0,
+    factors: NDArray[np.float64] | float = 0.0,
 ) -> NDArray[np.float64]:
     noise = np.log(np.maximum(matrix, 1e-30)).T
     found = np.empty(len(given))
