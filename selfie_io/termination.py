@@ -38,3 +38,14 @@ def interrupted_by_sigterm() -> Iterator[Termination]:
         yield termination
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def sigterm_handler_kept() -> Iterator[None]:
+    """Put back the handler of SIGTERM after the block: Ray leaves its own, which ends with another status."""
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if kept is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, kept)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from converting import as_zip, encoded, run
 
+from selfie_io.termination import sigterm_handler_kept
+
 ray = pytest.importorskip("ray")
 
 
@@ -23,7 +25,8 @@ def test_a_plan_on_a_local_cluster(tmp_path):
     options = ("--records-per-file", 4, "--name", "same")
     assert run("pack", source, tmp_path / "whole", *options) == 0
     assert run("plan", source, tmp_path / "plan.json", "--shards", 3, *options) == 0
-    ray.init(num_cpus=2, include_dashboard=False)
+    with sigterm_handler_kept():
+        ray.init(num_cpus=2, include_dashboard=False)
     try:
         assert run_plan(tmp_path / "plan.json") == 0
     finally:
@@ -42,7 +45,8 @@ def test_a_shard_that_fails_says_so(tmp_path):
     good = encoded(np.zeros((4, 4, 3), np.uint8))
     source = as_zip(tmp_path / "source.zip", {"train/a/0.png": good, "train/a/1.png": b"?"})
     assert run("plan", source, tmp_path / "plan.json", "--shards", 2) == 0
-    ray.init(num_cpus=2, include_dashboard=False)
+    with sigterm_handler_kept():
+        ray.init(num_cpus=2, include_dashboard=False)
     try:
         with pytest.raises(ValueError, match=r"train/a/1.png: is not an image"):
             run_plan(tmp_path / "plan.json")

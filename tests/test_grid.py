@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selfie_io.termination import sigterm_handler_kept
 from selfie_train import TrainConfig
 from selfie_train.cli import main
 from selfie_train.commands import grid_workers
@@ -294,7 +295,8 @@ def test_a_ray_cluster_runs_a_grid_and_a_missing_one_is_told(digits, tmp_path):
     options = {"out": tmp_path, "imports": (), "quiet": True, "say": said.append}
     assert choose_workers(2, ray=True, **options).slots == 2
     assert "No Ray cluster answers here. Start one with: ray start --head" in said[0]
-    ray.init(num_cpus=2, include_dashboard=False)
+    with sigterm_handler_kept():
+        ray.init(num_cpus=2, include_dashboard=False)
     try:
         path = write_grid(tmp_path, digits, lr=[0.1, 1e30])
         assert not reproduce(path, tmp_path / "out", workers=2, ray=True, say=said.append)

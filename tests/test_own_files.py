@@ -14,6 +14,7 @@ from selfie_io.convert import export_formats
 from selfie_io.convert.cli import main
 from selfie_io.records.atomic import atomic_folder
 from selfie_io.records.manifest import read_manifest, write_manifest
+from selfie_io.termination import sigterm_handler_kept
 from selfie_train import train
 from selfie_train.commands.compare import compare
 from selfie_train.runs.own_files import OwnFiles, check_new_run
@@ -135,7 +136,11 @@ def test_a_terminated_command_leaves_nothing(data, tmp_path, monkeypatch):
                 time.sleep(60)
 
         monkeypatch.setitem(export_formats.TARGETS, "npz", slow)
-        os._exit(main(["export", str(data), str(tmp_path / "x.npz"), "--to", "npz"]))
+        status = 97
+        try:
+            status = main(["export", str(data), str(tmp_path / "x.npz"), "--to", "npz"])
+        finally:  # whatever comes, this process must not go on with the tests
+            os._exit(status)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".out.partial-*/a")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -143,3 +148,10 @@ def test_a_terminated_command_leaves_nothing(data, tmp_path, monkeypatch):
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 143
     assert not list(tmp_path.iterdir())
     assert sio.open_dataset(data)
+
+
+def test_a_library_does_not_keep_the_handler_of_sigterm():
+    before = signal.getsignal(signal.SIGTERM)
+    with sigterm_handler_kept():
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    assert signal.getsignal(signal.SIGTERM) is before

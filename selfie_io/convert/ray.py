@@ -13,6 +13,7 @@ from selfie_io.convert.commands.merge import Merge
 from selfie_io.convert.commands.run import RunShard
 from selfie_io.convert.shard_plan import read_plan
 from selfie_io.convert.storage.locations import is_url
+from selfie_io.termination import sigterm_handler_kept
 
 
 def run_plan(plan: str | Path, *, address: str | None = None, workers: int = 1, force: bool = False) -> int:
@@ -29,7 +30,8 @@ def run_plan(plan: str | Path, *, address: str | None = None, workers: int = 1, 
     num_shards = read_plan(path).num_shards
     started = not ray.is_initialized()
     if started:
-        ray.init(address=address)
+        with sigterm_handler_kept():
+            ray.init(address=address)
     try:
         run_shard = ray.remote(num_cpus=workers)(_run_shard)
         ray.get([run_shard.remote(path, shard, workers) for shard in range(num_shards)])

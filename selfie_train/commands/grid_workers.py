@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from selfie_io.processors import available_processors
+from selfie_io.termination import sigterm_handler_kept
 from selfie_train.commands.attempt import Outcome, attempt
 from selfie_train.commands.grid_process import RunProcess
 from selfie_train.config import TrainConfig
@@ -118,7 +119,8 @@ class RayTasks(Workers):
         self._ray = ray
         self._started = not ray.is_initialized()
         if self._started:
-            ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+            with sigterm_handler_kept():
+                ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         gpus = int(sum(node.get("GPU", 0) for node in nodes))
         self.slots = slots or gpus or len(nodes)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any, cast
 
 from selfie_io.isolated_python import isolated_python
+from selfie_io.termination import sigterm_handler_kept
 from selfie_train.evidence.fold_training import FoldTask, complete_fold
 
 
@@ -91,7 +92,8 @@ def complete_on_ray(tasks: Sequence[FoldTask], advance: Callable[[int], None]) -
 
     started = not ray.is_initialized()
     if started:
-        ray.init(address="auto", log_to_driver=False)
+        with sigterm_handler_kept():
+            ray.init(address="auto", log_to_driver=False)
     try:
         remote = ray.remote(num_cpus=tasks[0].threads, max_retries=3)(_complete_quietly)
         waiting = {remote.remote(task): task for task in tasks}
