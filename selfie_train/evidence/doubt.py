@@ -26,13 +26,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from selfie_train.evidence.likelihood import (
-    NoiseModel,
-    choose_matrix,
-    log_pool,
-    posterior,
-    wrong_probabilities,
-)
+from selfie_train.evidence.likelihood import NoiseModel, log_pool, model_of
 
 WEAK_ERROR = 0.35  # of the evidence by its own word: what it has learnt is then not told from its errors
 TRIED, TURNED = 3.0, 0.56  # factor on the weights, and share of the doubt that then becomes noise
@@ -46,7 +40,7 @@ SUREST, UNEVEN = 0.25, 0.3  # share of the records; how much rarer noise is ther
 _BISECTIONS = 6
 
 
-def believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> NoiseModel:
+def believed(model: NoiseModel, given: NDArray[np.int64]) -> NoiseModel:
     """The model, or one whose evidence is taken as surer, where labels and not the evidence are in doubt."""
     if model.doubt > WEAK_ERROR and model.rate < model.doubt / 2:
         return replace(model, weak=True)
@@ -54,18 +48,8 @@ def believed(model: NoiseModel, given: NDArray[np.int64], num_classes: int) -> N
     def surer(factor: float) -> NoiseModel:
         """The model with its weights times `factor`, and T fitted anew."""
         log_pooled = log_pool([model.log_pooled], np.array([factor]))
-        pooled = np.exp(log_pooled)
-        matrix, _, uniform = choose_matrix(pooled, given, num_classes)
-        return replace(
-            model,
-            weights=model.weights * factor,
-            log_pooled=log_pooled,
-            posterior=posterior(pooled, matrix, given),
-            score=wrong_probabilities(pooled, matrix, given),
-            transition_matrix=matrix,
-            uniform=uniform,
-            likeliest=model,
-        )
+        found = model_of(model.weights * factor, log_pooled, given)
+        return replace(found, unmixed=model.unmixed, loss=model.loss, likeliest=model)
 
     def turned(now: NoiseModel, factor: float) -> float:
         return (surer(factor * TRIED).rate - now.rate) / max(now.doubt, 1e-12)

@@ -103,9 +103,15 @@ def likeliest_model(
         if loss(best * factor) > found.fun + SLACK / len(labels):
             break
         weights = best * factor
-    log_pooled = log_pool(logs, weights)
+    return model_of(weights, log_pool(logs, weights), given)
+
+
+def model_of(
+    weights: NDArray[np.float64], log_pooled: NDArray[np.float32], given: NDArray[np.int64]
+) -> NoiseModel:
+    """The model of a pool as it is, with the likeliest T."""
     pooled = np.exp(log_pooled)
-    matrix, likelihood_loss, uniform = choose_matrix(pooled, given, num_classes)
+    matrix, loss, uniform = choose_matrix(pooled, given, pooled.shape[1])
     return NoiseModel(
         weights=weights,
         log_pooled=log_pooled,
@@ -114,7 +120,7 @@ def likeliest_model(
         transition_matrix=matrix,
         uniform=uniform,
         unmixed=False,
-        loss=likelihood_loss,
+        loss=loss,
     )
 
 

@@ -41,7 +41,7 @@ def fit_noise_model(
         other = likeliest_model([centred_logs(_unmixed(pooled, anchors))], given, num_classes)
         if other.doubt < WEAK_ERROR and other.rate > model.rate + CONTRADICTION:
             model = replace(other, weights=model.weights * other.weights[0], unmixed=True)
-    return believed(model, given, num_classes)
+    return believed(model, given)
 
 
 def _anchor_matrix(

@@ -24,7 +24,7 @@ from selfie_train.evidence.likelihood import MAX_SEARCHED, Matrix, NoiseModel, p
 from selfie_train.evidence.uniform_noise import uniform_matrix
 
 PRIOR = 30.0  # records that the prior of each class's factor counts as
-HUMAN = 2.0
+HUMAN = 2.0  # times the likeliest weights, beyond which labels are doubted for the image's sake
 MOST_ODDS = 12.0  # log odds: scores still differ in their ninth decimal
 _STEPS = 50
 _VALUES = 1 << 22
